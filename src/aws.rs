@@ -1,0 +1,1 @@
+//! The AWS edge: the only place where SDK types appear.

@@ -1,0 +1,446 @@
+//! The words of the trade as types: names, weights, splits, times. Once built, a value is right. No IO.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a text is not the name, number or time it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a {what}, expected {expected}")]
+pub struct Malformed {
+    pub text: String,
+    pub what: &'static str,
+    pub expected: &'static str,
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $type(String);
+
+        impl $type {
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = Malformed;
+
+            fn from_str(text: &str) -> Result<Self, Malformed> {
+                if plain_name(text) {
+                    Ok(Self(text.to_owned()))
+                } else {
+                    Err(Malformed {
+                        text: text.chars().take(80).collect(),
+                        what: concat!($what, " name"),
+                        expected: "1 to 63 letters, digits, `-`, `_` or `.`, beginning with a letter or digit",
+                    })
+                }
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = Malformed;
+
+            fn try_from(text: String) -> Result<Self, Malformed> {
+                text.parse()
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(name: $type) -> Self {
+                name.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name!(
+    /// The unit that fails over; one policy file each.
+    ServiceName, "service");
+name!(
+    /// One deployment of a service, usually named like its AWS region.
+    RegionName, "region");
+name!(
+    /// A load balancer inside a region, as the policy calls it.
+    BalancerName, "balancer");
+name!(
+    /// A place from which an outside signal is taken.
+    VantageName, "vantage");
+name!(
+    /// One source of readings, as the policy calls it.
+    SignalName, "signal");
+
+fn plain_name(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    bytes.next().is_some_and(|b| b.is_ascii_alphanumeric())
+        && text.len() <= 63
+        && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
+/// A record name: lower case, without the final dot, labels of at most 63 and a whole of at most 253
+/// octets (RFC 1035, 2.3.4). A leading `*` label and underscores are allowed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RecordName(String);
+
+impl RecordName {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// True if this name is `zone` or lies below it.
+    pub fn is_in(&self, zone: &Self) -> bool {
+        self.0 == zone.0
+            || self
+                .0
+                .strip_suffix(&zone.0)
+                .is_some_and(|rest| rest.ends_with('.') && rest.len() > 1)
+    }
+}
+
+impl FromStr for RecordName {
+    type Err = Malformed;
+
+    /// Also takes the escape `\052` with which Route 53 lists a wildcard.
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let lower = text.trim_end_matches('.').to_ascii_lowercase().replace("\\052", "*");
+        let label_fits = |(place, label): (usize, &str)| {
+            (1..=63).contains(&label.len())
+                && ((place == 0 && label == "*")
+                    || label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')))
+        };
+        if !lower.is_empty() && lower.len() <= 253 && lower.split('.').enumerate().all(label_fits) {
+            Ok(Self(lower))
+        } else {
+            Err(Malformed {
+                text: text.chars().take(80).collect(),
+                what: "record name",
+                expected: "something like `api.example.com`",
+            })
+        }
+    }
+}
+
+impl TryFrom<String> for RecordName {
+    type Error = Malformed;
+
+    fn try_from(text: String) -> Result<Self, Malformed> {
+        text.parse()
+    }
+}
+
+impl From<RecordName> for String {
+    fn from(name: RecordName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for RecordName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The id of a Route 53 hosted zone, without the `/hostedzone/` in front: 1 to 32 letters and digits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ZoneId(String);
+
+impl ZoneId {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ZoneId {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let bare = text.strip_prefix("/hostedzone/").unwrap_or(text);
+        if (1..=32).contains(&bare.len()) && bare.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            Ok(Self(bare.to_owned()))
+        } else {
+            Err(Malformed {
+                text: text.chars().take(80).collect(),
+                what: "hosted zone id",
+                expected: "something like `Z0123456789ABCDEFGHIJ`",
+            })
+        }
+    }
+}
+
+impl TryFrom<String> for ZoneId {
+    type Error = Malformed;
+
+    fn try_from(text: String) -> Result<Self, Malformed> {
+        text.parse()
+    }
+}
+
+impl From<ZoneId> for String {
+    fn from(id: ZoneId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for ZoneId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Milliseconds since the Unix epoch, as told by whoever called us.
+///
+/// Wall time, because cooldowns and pins outlive a restart. Wall time can jump: [`Timestamp::since`]
+/// never underflows.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    pub const fn from_secs(secs: i64) -> Self {
+        Self(secs.saturating_mul(1000))
+    }
+
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    pub const fn as_secs(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// Time passed since `earlier`; zero if `earlier` lies ahead.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    #[must_use]
+    pub fn plus(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    #[must_use]
+    pub fn minus(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    /// RFC 3339 in UTC, to the second.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_second(self.as_secs()) {
+            Ok(time) => write!(f, "{time}"),
+            Err(_) => write!(f, "{}ms", self.0),
+        }
+    }
+}
+
+/// The integer 0 to 255 on a weighted record that makes its share of the answers.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Weight(pub u8);
+
+impl fmt::Display for Weight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A part of a whole, 0 to 1. Not-a-number cannot be built; anything outside is clamped.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default, Serialize, Deserialize)]
+#[serde(from = "f64", into = "f64")]
+pub struct Ratio(f64);
+
+impl Ratio {
+    pub const ZERO: Self = Self(0.0);
+    pub const ONE: Self = Self(1.0);
+
+    pub fn new(value: f64) -> Self {
+        if value.is_nan() { Self(0.0) } else { Self(value.clamp(0.0, 1.0)) }
+    }
+
+    pub const fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl From<f64> for Ratio {
+    fn from(value: f64) -> Self {
+        Self::new(value)
+    }
+}
+
+impl From<Ratio> for f64 {
+    fn from(ratio: Ratio) -> Self {
+        ratio.0
+    }
+}
+
+impl fmt::Display for Ratio {
+    /// In per cent, with one decimal only where it matters.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = self.0 * 100.0;
+        if (percent - percent.round()).abs() < 0.05 {
+            write!(f, "{percent:.0}%")
+        } else {
+            write!(f, "{percent:.1}%")
+        }
+    }
+}
+
+/// The weights of all regions of a record.
+///
+/// Route 53 answers with *every* record when all weights are zero ([`ResourceRecordSet`, `Weight`][api]),
+/// so such a split cannot be built.
+///
+/// [api]: https://docs.aws.amazon.com/Route53/latest/APIReference/API_ResourceRecordSet.html
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "BTreeMap<RegionName, Weight>", into = "BTreeMap<RegionName, Weight>")]
+pub struct Split(BTreeMap<RegionName, Weight>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a split needs at least one weight above zero")]
+pub struct EmptySplit;
+
+impl Split {
+    pub fn new(weights: BTreeMap<RegionName, Weight>) -> Result<Self, EmptySplit> {
+        if weights.values().any(|w| w.0 > 0) { Ok(Self(weights)) } else { Err(EmptySplit) }
+    }
+
+    pub fn weights(&self) -> &BTreeMap<RegionName, Weight> {
+        &self.0
+    }
+
+    pub fn weight(&self, region: &RegionName) -> Weight {
+        self.0.get(region).copied().unwrap_or_default()
+    }
+
+    /// Part of the answers that point to `region`: its weight over the sum of weights.
+    pub fn share(&self, region: &RegionName) -> Ratio {
+        let sum: u32 = self.0.values().map(|w| u32::from(w.0)).sum();
+        Ratio::new(f64::from(self.weight(region).0) / f64::from(sum.max(1)))
+    }
+
+    /// The split with these shares, on a scale of 100 so that a person reads weights as per cent.
+    pub fn from_shares(shares: &BTreeMap<RegionName, f64>) -> Result<Self, EmptySplit> {
+        let sum: f64 = shares.values().map(|s| s.max(0.0)).sum();
+        if sum <= 0.0 {
+            return Err(EmptySplit);
+        }
+        let weights = shares.iter().map(|(region, share)| {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 100")]
+            let weight = (share.max(0.0) / sum * 100.0).round() as u8;
+            (region.clone(), Weight(weight))
+        });
+        Self::new(weights.collect())
+    }
+
+    /// The largest difference of share that any region sees between the two.
+    pub fn distance(&self, other: &Self) -> f64 {
+        let regions = self.0.keys().chain(other.0.keys());
+        regions.map(|r| (self.share(r).get() - other.share(r).get()).abs()).fold(0.0, f64::max)
+    }
+}
+
+impl TryFrom<BTreeMap<RegionName, Weight>> for Split {
+    type Error = EmptySplit;
+
+    fn try_from(weights: BTreeMap<RegionName, Weight>) -> Result<Self, EmptySplit> {
+        Self::new(weights)
+    }
+}
+
+impl From<Split> for BTreeMap<RegionName, Weight> {
+    fn from(split: Split) -> Self {
+        split.0
+    }
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, (region, weight)) in self.0.iter().enumerate() {
+            let gap = if place == 0 { "" } else { " " };
+            write!(f, "{gap}{region}={weight}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A time span as a person writes it: `90s`, `2m`, `1h 30m`.
+pub fn span(duration: Duration) -> String {
+    let total = duration.as_secs();
+    let (hours, minutes, seconds) = (total / 3600, total % 3600 / 60, total % 60);
+    match (hours, minutes, seconds) {
+        (0, 0, 0) if duration.as_millis() > 0 => format!("{}ms", duration.as_millis()),
+        (0, 0, s) => format!("{s}s"),
+        (0, m, 0) => format!("{m}m"),
+        (0, m, s) => format!("{m}m {s}s"),
+        (h, 0, _) => format!("{h}h"),
+        (h, m, _) => format!("{h}h {m}m"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(pairs: &[(&str, u8)]) -> Result<Split, EmptySplit> {
+        Split::new(pairs.iter().map(|(r, w)| (r.parse().unwrap(), Weight(*w))).collect())
+    }
+
+    #[test]
+    fn a_split_of_zeros_cannot_be_built() {
+        assert_eq!(split(&[("east", 0), ("west", 0)]), Err(EmptySplit));
+        assert_eq!(split(&[]), Err(EmptySplit));
+    }
+
+    #[test]
+    fn a_share_is_the_weight_over_the_sum() {
+        let split = split(&[("east", 50), ("west", 150)]).unwrap();
+        assert!((split.share(&"west".parse().unwrap()).get() - 0.75).abs() < 1e-9);
+        assert!(split.share(&"north".parse().unwrap()).get().abs() < 1e-9);
+    }
+
+    #[test]
+    fn record_names_are_compared_without_case_and_dot() {
+        assert_eq!("API.Example.COM.".parse::<RecordName>(), "api.example.com".parse());
+        assert_eq!("\\052.example.com".parse::<RecordName>().unwrap().as_str(), "*.example.com");
+        assert!("a..b".parse::<RecordName>().is_err());
+        assert!(
+            "api.example.com".parse::<RecordName>().unwrap().is_in(&"example.com".parse().unwrap())
+        );
+        assert!(
+            !"badexample.com".parse::<RecordName>().unwrap().is_in(&"example.com".parse().unwrap())
+        );
+    }
+
+    #[test]
+    fn time_never_runs_below_zero() {
+        let (early, late) = (Timestamp::from_secs(10), Timestamp::from_secs(70));
+        assert_eq!(late.since(early), Duration::from_secs(60));
+        assert_eq!(early.since(late), Duration::ZERO);
+        assert_eq!(Timestamp::from_secs(0).to_string(), "1970-01-01T00:00:00Z");
+    }
+}

@@ -1,0 +1,1 @@
+//! Obeys a plan: journal first, then the call, then the look.

@@ -1,0 +1,1 @@
+//! The whole thing on one machine, with no account: regions, balancers, name server, outage.

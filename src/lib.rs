@@ -1,0 +1,23 @@
+#![doc = include_str!("ARCHITECTURE.md")]
+
+pub mod answers;
+#[cfg(feature = "aws")]
+pub mod aws;
+pub mod cli;
+pub mod clock;
+pub mod decide;
+pub mod domain;
+pub mod execute;
+pub mod health;
+pub mod journal;
+pub mod lab;
+pub mod memory;
+pub mod pace;
+pub mod plan;
+pub mod policy;
+pub mod ports;
+pub mod probe;
+pub mod report;
+pub mod runtime;
+pub mod telemetry;
+pub mod tell;

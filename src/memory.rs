@@ -1,0 +1,411 @@
+//! What the controller remembers: what it did (durable, the fold of the journal) and what it saw lately
+//! (volatile: after a restart the windows fill anew). No IO.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{BalancerName, RegionName, Split, Timestamp};
+use crate::health::Evidence;
+use crate::plan::{Epoch, Plan};
+use crate::policy::LeverKind;
+use crate::ports::{CallFailed, ChangeId, InAnswers};
+use crate::tell::{Severity, Topic};
+
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    pub acts: Acts,
+    pub evidence: Evidence,
+}
+
+/// One line of the journal. An intention stands there before the call it announces.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Entry {
+    /// The controller came up.
+    Started {
+        version: String,
+    },
+    /// Everything up to here, so that older lines may be dropped.
+    Snapshot(Box<Acts>),
+    /// A decision that differs from the one before, with the readings that led to it.
+    Decided(Box<crate::decide::Digest>),
+    Intended(Box<Plan>),
+    /// The next thing is the call for batch `batch` of the order.
+    Sending {
+        epoch: Epoch,
+        batch: usize,
+    },
+    Accepted {
+        epoch: Epoch,
+        batch: usize,
+        change: ChangeId,
+    },
+    /// Found by reading that a call of unknown outcome did happen.
+    FoundDone {
+        epoch: Epoch,
+        batch: usize,
+    },
+    Failed {
+        epoch: Epoch,
+        batch: usize,
+        failure: CallFailed,
+    },
+    InSync {
+        epoch: Epoch,
+    },
+    Ended {
+        epoch: Epoch,
+        outcome: Outcome,
+    },
+    /// Reading the records failed or went well again.
+    LeverHeard {
+        lever: LeverKind,
+        failure: Option<CallFailed>,
+    },
+    Gating {
+        region: RegionName,
+        to: InAnswers,
+    },
+    Gated {
+        region: RegionName,
+        to: InAnswers,
+        failure: Option<CallFailed>,
+    },
+    Refreshing {
+        balancer: BalancerName,
+    },
+    Refreshed {
+        balancer: BalancerName,
+        failure: Option<CallFailed>,
+    },
+    Told {
+        severity: Severity,
+        about: Vec<Topic>,
+        key: String,
+        text: String,
+        delivered: bool,
+    },
+    Pinned(Pin),
+    Unpinned {
+        by: String,
+    },
+    Approved {
+        by: String,
+        until: Option<Timestamp>,
+    },
+    Denied {
+        by: String,
+    },
+    /// A human looked at a latch and opened it.
+    Unlatched {
+        by: String,
+    },
+    /// An incident began or ended.
+    Incident {
+        open: bool,
+    },
+    /// Something outside was read and differs from what we ordered.
+    Drifted {
+        what: String,
+    },
+}
+
+/// How an order ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Accepted, in sync and, where it can be seen, answered.
+    Done,
+    /// Given up with nothing changed, or with what changed put back.
+    Abandoned { why: String },
+    /// Refused as a whole: somebody else had changed the records.
+    Refused { why: String },
+}
+
+/// A human's order not to move.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    pub by: String,
+    pub reason: String,
+    pub since: Timestamp,
+    /// `None` only where the source of the order has no end (traces); the command line demands one.
+    pub until: Option<Timestamp>,
+}
+
+/// An order that is not over yet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Order {
+    pub plan: Plan,
+    pub intended_at: Timestamp,
+    /// One for each batch of the plan.
+    pub batches: Vec<BatchState>,
+    pub in_sync_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BatchState {
+    Waiting,
+    /// Announced; if nothing follows, the outcome is unknown.
+    Sending {
+        at: Timestamp,
+    },
+    Accepted {
+        at: Timestamp,
+        change: Option<ChangeId>,
+    },
+}
+
+impl Order {
+    /// When the last batch was accepted, if all were.
+    pub fn accepted_at(&self) -> Option<Timestamp> {
+        self.batches
+            .iter()
+            .map(|batch| match batch {
+                BatchState::Accepted { at, .. } => Some(*at),
+                BatchState::Waiting | BatchState::Sending { .. } => None,
+            })
+            .collect::<Option<Vec<_>>>()
+            .and_then(|all| all.into_iter().max())
+    }
+}
+
+/// A shift that was accepted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Shift {
+    pub at: Timestamp,
+    pub from: Split,
+    pub to: Split,
+    pub purpose: crate::plan::Purpose,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Refresh {
+    pub at: Timestamp,
+    pub accepted: bool,
+}
+
+/// What a lever did lately.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct LeverState {
+    pub tries: Vec<Timestamp>,
+    pub failures_in_a_row: u32,
+    pub first_failure: Option<Timestamp>,
+    pub last_failure: Option<(Timestamp, CallFailed)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Told {
+    pub at: Timestamp,
+    pub severity: Severity,
+    pub delivered: bool,
+}
+
+/// Bounds of what is remembered: the newest of each list.
+const REMEMBERED_MAX: usize = 256;
+
+/// What was done, rebuilt by reading the journal from its last snapshot on.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Acts {
+    pub epoch: Epoch,
+    pub order: Option<Order>,
+    /// The last split that was accepted by our order.
+    pub ordered: Option<Split>,
+    /// End of the last execution, whatever its outcome: the cooldown runs from here.
+    pub last_end: Option<Timestamp>,
+    pub shifts: Vec<Shift>,
+    pub refreshes: BTreeMap<BalancerName, Vec<Refresh>>,
+    pub levers: BTreeMap<LeverKind, LeverState>,
+    pub gates: BTreeMap<RegionName, InAnswers>,
+    pub pin: Option<Pin>,
+    pub approved: Option<Approval>,
+    pub denied_at: Option<Timestamp>,
+    pub latched_since: Option<Timestamp>,
+    pub unlatched_at: Option<Timestamp>,
+    pub incident_since: Option<Timestamp>,
+    pub status_at: Option<Timestamp>,
+    /// By key: so that the same words are not sent twice.
+    pub told: BTreeMap<String, Told>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    pub by: String,
+    pub at: Timestamp,
+    pub until: Option<Timestamp>,
+}
+
+impl Acts {
+    /// Takes in one line of the journal. Total: any sequence of entries gives a state.
+    pub fn apply(&mut self, at: Timestamp, entry: &Entry) {
+        match entry {
+            Entry::Started { .. } | Entry::Decided(_) | Entry::Drifted { .. } => {}
+            Entry::Snapshot(acts) => *self = (**acts).clone(),
+            Entry::Intended(plan) => {
+                self.epoch = plan.epoch;
+                self.order = Some(Order {
+                    plan: (**plan).clone(),
+                    intended_at: at,
+                    batches: vec![BatchState::Waiting; plan.batches.len()],
+                    in_sync_at: None,
+                });
+            }
+            Entry::Sending { epoch, batch } => {
+                self.set_batch(*epoch, *batch, BatchState::Sending { at });
+                self.try_lever(LeverKind::Weights, at);
+            }
+            Entry::Accepted { epoch, batch, change } => {
+                self.set_batch(
+                    *epoch,
+                    *batch,
+                    BatchState::Accepted { at, change: Some(change.clone()) },
+                );
+                self.lever(LeverKind::Weights).failures_in_a_row = 0;
+                self.lever(LeverKind::Weights).first_failure = None;
+                self.note_shift(at);
+            }
+            Entry::FoundDone { epoch, batch } => {
+                self.set_batch(*epoch, *batch, BatchState::Accepted { at, change: None });
+                self.note_shift(at);
+            }
+            Entry::Failed { epoch, batch, failure } => {
+                if failure.nothing_happened() {
+                    self.set_batch(*epoch, *batch, BatchState::Waiting);
+                }
+                self.fail_lever(LeverKind::Weights, at, failure);
+            }
+            Entry::InSync { epoch } => {
+                if let Some(order) = self.order.as_mut().filter(|order| order.plan.epoch == *epoch)
+                {
+                    order.in_sync_at = Some(at);
+                }
+            }
+            Entry::Ended { epoch, .. } => {
+                if self.order.as_ref().is_some_and(|order| order.plan.epoch == *epoch) {
+                    self.order = None;
+                    self.last_end = Some(at);
+                }
+            }
+            Entry::LeverHeard { lever, failure } => match failure {
+                Some(failure) => self.fail_lever(*lever, at, failure),
+                None => {
+                    self.lever(*lever).failures_in_a_row = 0;
+                    self.lever(*lever).first_failure = None;
+                }
+            },
+            Entry::Gating { .. } => self.try_lever(LeverKind::Gates, at),
+            Entry::Gated { region, to, failure } => match failure {
+                None => {
+                    self.gates.insert(region.clone(), *to);
+                    self.last_end = Some(at);
+                }
+                Some(failure) => self.fail_lever(LeverKind::Gates, at, failure),
+            },
+            Entry::Refreshing { balancer } => {
+                let list = self.refreshes.entry(balancer.clone()).or_default();
+                list.push(Refresh { at, accepted: false });
+                trim(list);
+            }
+            Entry::Refreshed { balancer, failure } => {
+                if let Some(last) = self.refreshes.entry(balancer.clone()).or_default().last_mut() {
+                    last.accepted = failure.is_none();
+                }
+            }
+            Entry::Told { severity, key, delivered, .. } => {
+                if *severity == Severity::Status && *delivered {
+                    self.status_at = Some(at);
+                }
+                self.told
+                    .insert(key.clone(), Told { at, severity: *severity, delivered: *delivered });
+                while self.told.len() > REMEMBERED_MAX {
+                    let oldest = self
+                        .told
+                        .iter()
+                        .min_by_key(|(_, told)| told.at)
+                        .map(|(key, _)| key.clone());
+                    oldest.map(|key| self.told.remove(&key));
+                }
+            }
+            Entry::Pinned(pin) => self.pin = Some(pin.clone()),
+            Entry::Unpinned { .. } => self.pin = None,
+            Entry::Approved { by, until } => {
+                self.approved = Some(Approval { by: by.clone(), at, until: *until });
+                self.denied_at = None;
+            }
+            Entry::Denied { .. } => {
+                self.approved = None;
+                self.denied_at = Some(at);
+            }
+            Entry::Unlatched { .. } => {
+                self.latched_since = None;
+                self.unlatched_at = Some(at);
+            }
+            Entry::Incident { open } => {
+                self.incident_since = open.then_some(at);
+                if !open {
+                    self.approved = None;
+                }
+            }
+        }
+    }
+
+    /// The pin that is in force at `now`.
+    pub fn pin_at(&self, now: Timestamp) -> Option<&Pin> {
+        self.pin.as_ref().filter(|pin| pin.until.is_none_or(|until| now < until))
+    }
+
+    /// Shifts accepted in the window that ends now.
+    pub fn shifts_within(&self, window: Duration, now: Timestamp) -> usize {
+        self.shifts.iter().filter(|shift| now.since(shift.at) < window).count()
+    }
+
+    fn lever(&mut self, kind: LeverKind) -> &mut LeverState {
+        self.levers.entry(kind).or_default()
+    }
+
+    fn try_lever(&mut self, kind: LeverKind, at: Timestamp) {
+        let tries = &mut self.lever(kind).tries;
+        tries.push(at);
+        trim(tries);
+    }
+
+    fn fail_lever(&mut self, kind: LeverKind, at: Timestamp, failure: &CallFailed) {
+        let lever = self.lever(kind);
+        lever.failures_in_a_row = lever.failures_in_a_row.saturating_add(1);
+        lever.first_failure = lever.first_failure.or(Some(at));
+        lever.last_failure = Some((at, failure.clone()));
+    }
+
+    fn set_batch(&mut self, epoch: Epoch, batch: usize, state: BatchState) {
+        let order = self.order.as_mut().filter(|order| order.plan.epoch == epoch);
+        if let Some(slot) = order.and_then(|order| order.batches.get_mut(batch)) {
+            *slot = state;
+        }
+    }
+
+    /// A move counts as a shift once all of it is accepted.
+    fn note_shift(&mut self, at: Timestamp) {
+        let Some(order) = self.order.as_ref().filter(|order| order.accepted_at().is_some()) else {
+            return;
+        };
+        if let crate::plan::Wanted::Move(wanted) = &order.plan.wanted {
+            self.ordered = Some(wanted.to.clone());
+            self.shifts.push(Shift {
+                at,
+                from: wanted.from.clone(),
+                to: wanted.to.clone(),
+                purpose: wanted.purpose,
+            });
+            trim(&mut self.shifts);
+        }
+    }
+}
+
+fn trim<T>(list: &mut Vec<T>) {
+    if list.len() > REMEMBERED_MAX {
+        list.drain(..list.len() - REMEMBERED_MAX);
+    }
+}

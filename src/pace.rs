@@ -1,0 +1,1 @@
+//! Token buckets on the injected clock.

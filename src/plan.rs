@@ -1,0 +1,149 @@
+//! What is going to be done, in order, before anything is done. No IO.
+//!
+//! A [`Move`] is what the decision wants; a [`Plan`] is what the executor obeys. `plan::batch` makes
+//! one from the other and from the records as they were read.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{
+    BalancerName, RecordName, RegionName, ServiceName, Split, Timestamp, Weight, ZoneId,
+};
+use crate::policy::LeverKind;
+
+/// Counts the splits that were ever ordered for a service. Published in the epoch TXT.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Epoch(pub u64);
+
+impl Epoch {
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Why traffic moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// Away from a bad region.
+    Evacuate,
+    /// More of the same move, after the last step held.
+    Ramp,
+    /// Home again.
+    Failback,
+    /// To the cached copy.
+    LastResort,
+    /// A human asked for it.
+    Operator,
+    /// Back to what was ordered, after a crash left records half-way.
+    Repair,
+}
+
+/// What the decision wants done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wanted {
+    Move(Move),
+    /// Refresh the configuration of one balancer.
+    Refresh {
+        balancer: BalancerName,
+        region: RegionName,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Move {
+    pub lever: LeverKind,
+    pub purpose: Purpose,
+    /// The split that was read and that this move starts from.
+    pub from: Split,
+    pub to: Split,
+    /// One sentence for people.
+    pub because: String,
+}
+
+/// One weighted (or TXT) record set, whole: what a `DELETE` must carry to the last value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordSet {
+    pub zone: ZoneId,
+    pub name: RecordName,
+    /// `A`, `AAAA`, `CNAME`, `TXT`, ... in upper case.
+    pub kind: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub set_identifier: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub weight: Option<Weight>,
+    /// Seconds. Absent on alias records.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ttl: Option<u32>,
+    pub data: RecordData,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub health_check: Option<String>,
+    /// Fields that Leeward does not understand, by name. Such a set is never written.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub foreign: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordData {
+    /// As on the wire: TXT values with their quotation marks.
+    Values(Vec<String>),
+    Alias {
+        zone: ZoneId,
+        /// Exactly as read: Route 53 compares it.
+        name: String,
+        evaluate_target_health: bool,
+    },
+}
+
+/// `DELETE(before)` and `CREATE(after)` in one atomic batch: a compare-and-swap of one record set.
+///
+/// Without `before` it is a plain `CREATE`, which is refused if the set exists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Swap {
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub before: Option<RecordSet>,
+    pub after: RecordSet,
+}
+
+/// What one `ChangeResourceRecordSets` call carries. All of it happens, or nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    pub zone: ZoneId,
+    /// At most 256 characters; stored by Route 53 with the change.
+    pub comment: String,
+    pub swaps: Vec<Swap>,
+}
+
+impl Batch {
+    /// Change tokens this batch costs: CREATE 1, DELETE 1.
+    pub fn change_tokens(&self) -> usize {
+        self.swaps.iter().map(|swap| 1 + usize::from(swap.before.is_some())).sum()
+    }
+}
+
+/// A move, worked out to the last call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub service: ServiceName,
+    pub epoch: Epoch,
+    pub made_at: Timestamp,
+    pub wanted: Wanted,
+    /// In this order. For moves by the `weights` lever; empty otherwise.
+    pub batches: Vec<Batch>,
+    /// What each name of the service answers afterwards, by share.
+    pub result: BTreeMap<RegionName, Weight>,
+}

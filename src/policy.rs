@@ -1,0 +1,522 @@
+//! What an operator wants, checked: after [`load`](crate::policy::load) a [`Policy`] cannot be wrong by itself.
+//!
+//! The file as written is `policy::raw`, the way from one to the other `policy::compile`. No IO: the
+//! caller reads the file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{
+    BalancerName, Ratio, RecordName, RegionName, ServiceName, SignalName, Split, VantageName,
+    Weight, ZoneId,
+};
+
+/// One service, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    pub service: ServiceName,
+    pub mode: Mode,
+    pub regions: BTreeMap<RegionName, Region>,
+    pub vantages: BTreeMap<VantageName, Vantage>,
+    /// In order of preference.
+    pub levers: Vec<Lever>,
+    pub signals: BTreeMap<SignalName, Signal>,
+    pub judge: Judge,
+    pub shift: ShiftRules,
+    pub failback: Failback,
+    pub refresh: Option<RefreshRules>,
+    pub guards: Guards,
+    pub tell: Tell,
+}
+
+impl Policy {
+    /// The split when all is well: the weights written in the policy.
+    pub fn home(&self) -> BTreeMap<RegionName, Weight> {
+        self.regions.iter().map(|(name, region)| (name.clone(), region.weight)).collect()
+    }
+
+    /// The same as a [`Split`]. `None` cannot happen for a compiled policy: it has a region with weight.
+    pub fn home_split(&self) -> Option<Split> {
+        Split::new(self.home()).ok()
+    }
+
+    /// Regions that can carry the real service, so without the last resort.
+    pub fn serving(&self) -> impl Iterator<Item = (&RegionName, &Region)> {
+        self.regions.iter().filter(|(_, region)| region.role != Role::LastResort)
+    }
+
+    pub fn last_resort(&self) -> Option<&RegionName> {
+        self.regions
+            .iter()
+            .find(|(_, region)| region.role == Role::LastResort)
+            .map(|(name, _)| name)
+    }
+
+    pub fn region_of(&self, balancer: &BalancerName) -> Option<&RegionName> {
+        self.regions
+            .iter()
+            .find(|(_, r)| r.balancers.iter().any(|b| &b.name == balancer))
+            .map(|(n, _)| n)
+    }
+
+    pub fn weights_lever(&self) -> Option<&WeightsLever> {
+        self.levers.iter().find_map(|lever| match lever {
+            Lever::Weights(weights) => Some(weights),
+            Lever::Gates => None,
+        })
+    }
+}
+
+/// How far the controller may go by itself.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Says what it sees.
+    #[default]
+    Observe,
+    /// Says what it would do.
+    Advise,
+    /// Does it after a yes.
+    Approve,
+    /// Does it within its budget.
+    Auto,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Where traffic belongs.
+    Primary,
+    /// Carries a part of the traffic on a calm day.
+    Active,
+    /// Waits.
+    Standby,
+    /// A cached copy with a friendly page, for when nothing else is left.
+    LastResort,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Region {
+    pub role: Role,
+    /// The weight on a calm day.
+    pub weight: Weight,
+    /// Requests per second it can carry; `None` if only a signal tells, or nobody knows.
+    pub capacity_rps: Option<f64>,
+    /// The AWS region code, for endpoints and for seeing that a lever depends on the sick region.
+    pub aws_region: Option<String>,
+    pub balancers: Vec<Balancer>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Balancer {
+    pub name: BalancerName,
+    /// Part of the region's traffic; the parts of a region add up to 1.
+    pub carries: Ratio,
+    /// Where a probe connects: the balancer's own name or address, without port.
+    pub connect: Option<String>,
+    /// `arn:aws:elasticloadbalancing:...:loadbalancer/...`
+    pub arn: Option<String>,
+    pub target_groups: Vec<String>,
+}
+
+/// A place from which probes are sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Vantage {
+    /// This process, from the given source address if there is one.
+    Here { source: Option<IpAddr> },
+    /// Another Leeward, whose readings are fetched from its HTTP address.
+    Peer { url: String },
+}
+
+/// A way to move traffic.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Lever {
+    /// Route 53 weighted records, through the control plane in us-east-1.
+    Weights(WeightsLever),
+    /// A switch per region in the DNS data plane: in or out of the answers.
+    Gates,
+}
+
+/// Which kind of lever, without its settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeverKind {
+    Weights,
+    Gates,
+}
+
+impl Lever {
+    pub fn kind(&self) -> LeverKind {
+        match self {
+            Self::Weights(_) => LeverKind::Weights,
+            Self::Gates => LeverKind::Gates,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct WeightsLever {
+    /// Busiest first: batches are filled in this order.
+    pub records: Vec<Records>,
+    /// Whose TXT value names service, epoch, split and holder.
+    pub epoch_record: EpochRecord,
+    pub pace: Pace,
+    /// An accepted change that is not in sync after this long is stuck.
+    pub in_sync_within: Duration,
+    /// How the zone's own name servers are asked after a change.
+    pub readback: Readback,
+    /// Time to live of the records, for the bounds that `plan` prints and for judging stragglers.
+    pub ttl: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EpochRecord {
+    pub zone: ZoneId,
+    pub name: RecordName,
+}
+
+/// Weighted record sets that move together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Records {
+    pub zone: ZoneId,
+    pub which: WhichRecords,
+    /// The set identifier of each region's record.
+    pub members: BTreeMap<RegionName, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WhichRecords {
+    /// One name, with these types (A, AAAA, CNAME, ...).
+    Named { name: RecordName, types: BTreeSet<String> },
+    /// Every weighted name of the zone that has one set for each of `members`.
+    All,
+}
+
+/// Our own limits, well under the account's.
+///
+/// Route 53 has two token buckets per account since 2026-07-30: 10 requests per second with a burst
+/// of 50, and 100 record changes per second with a burst of 1,500, where CREATE and DELETE cost one
+/// and UPSERT two (Developer Guide, "throttling-api-requests"; the change figures are second-hand).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pace {
+    pub requests_per_second: f64,
+    pub requests_burst: f64,
+    pub changes_per_second: f64,
+    pub changes_burst: f64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            requests_per_second: 5.0,
+            requests_burst: 25.0,
+            changes_per_second: 80.0,
+            changes_burst: 1200.0,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readback {
+    /// Look up the zone's NS records and ask each server.
+    NameServers,
+    /// Ask these `host:port`, for private zones and laboratories.
+    Servers(Vec<String>),
+    /// Not observable from here. A change is done when it is in sync, and `plan` says so.
+    None,
+}
+
+/// Independent kinds of evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// Probes from vantages.
+    Outside,
+    /// What users got, counted at the balancer.
+    Traffic,
+    /// Targets, capacity, replication.
+    Inside,
+    /// Deploys, notices, beacons.
+    Context,
+}
+
+/// One source of readings.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Signal {
+    pub class: Class,
+    /// A reading older than this is `Unknown`.
+    pub fresh_for: Duration,
+    pub source: Source,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Source {
+    Probe(Probe),
+    /// ELBv2 target health of the target groups of every balancer, by region.
+    TargetHealth {
+        every: Duration,
+    },
+    Metric(Metric),
+    /// A neutral place that tells whether our own network is well.
+    Beacon {
+        url: String,
+        every: Duration,
+        timeout: Duration,
+    },
+    /// Readings that arrive by themselves (pushed, traces, the laboratory).
+    Pushed,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Probe {
+    pub protocol: ProbeProtocol,
+    /// What is sent as `Host` and SNI, whatever address is connected to.
+    pub host: Option<String>,
+    pub port: u16,
+    pub path: String,
+    pub every: Duration,
+    /// Per phase; the whole is bounded by their sum.
+    pub timeout: ProbeTimeouts,
+    pub expect: ProbeExpect,
+    /// All regions but the last resort if empty.
+    pub regions: BTreeSet<RegionName>,
+    /// All vantages if empty.
+    pub from: BTreeSet<VantageName>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProbeProtocol {
+    Http,
+    Https { verify: Verify },
+    Tcp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verify {
+    /// Chain and host name, against the system's roots.
+    Certificate,
+    /// As Route 53's own checkers do: any certificate will do.
+    Nothing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProbeTimeouts {
+    pub connect: Duration,
+    pub tls: Duration,
+    pub first_byte: Duration,
+    pub body: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeExpect {
+    /// Inclusive ranges of status codes.
+    pub status: Vec<(u16, u16)>,
+    /// Must occur in the first 16 KiB of the body.
+    pub body_contains: Option<String>,
+}
+
+/// A CloudWatch metric or metric-math expression.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metric {
+    pub measures: Measures,
+    pub every: Duration,
+    pub period: Duration,
+    /// How far back data points are asked for.
+    pub window: Duration,
+    /// Per region; the place to ask and what to ask for.
+    pub queries: BTreeMap<RegionName, Vec<MetricQuery>>,
+    /// For [`Measures::Verdict`] only.
+    pub bad: Option<BadWhen>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct MetricQuery {
+    pub balancer: Option<BalancerName>,
+    pub aws_region: String,
+    pub what: QueryBody,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum QueryBody {
+    Metric {
+        namespace: String,
+        name: String,
+        statistic: String,
+        dimensions: BTreeMap<String, String>,
+    },
+    /// Metric math over other inputs, each an id with a metric.
+    Expression { expression: String, inputs: BTreeMap<String, MetricInput> },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricInput {
+    pub namespace: String,
+    pub name: String,
+    pub statistic: String,
+    pub dimensions: BTreeMap<String, String>,
+}
+
+/// What a number of a metric is taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Measures {
+    /// Errors made by the balancer, per request, 0 to 1.
+    BalancerErrors,
+    /// Errors made by targets, per request, 0 to 1.
+    TargetErrors,
+    /// Requests per second that arrive.
+    Requests,
+    /// Requests per second that could be served now.
+    Capacity,
+    /// Seconds that this region's data is behind.
+    ReplicationLag,
+    /// Healthy part of the registered targets, 0 to 1.
+    HealthyHosts,
+    /// Milliseconds, 95th percentile or what the statistic says.
+    Latency,
+    /// Bad when it crosses the signal's own limit.
+    Verdict,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum BadWhen {
+    Above(f64),
+    Below(f64),
+}
+
+/// When a region counts as bad.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judge {
+    /// Fewer successes than this, on a mean over `window`, is bad. Holds for a region as a whole and
+    /// for each of its balancers.
+    pub success_below: Ratio,
+    /// Slower than this is bad.
+    pub latency_above: Option<Duration>,
+    /// The mean is taken over this long.
+    pub window: Duration,
+    /// Bad for this long, and still bad, before anything is moved.
+    pub sustain: Duration,
+    /// So many vantages must agree.
+    pub vantages_min: usize,
+    /// So many independent classes must agree.
+    pub classes_min: usize,
+    /// Healthy part of the targets under which the inside class calls a region bad.
+    pub healthy_hosts_below: Ratio,
+    /// A change this recent is the first suspect.
+    pub deploy_guard: Option<Duration>,
+}
+
+/// How traffic moves away from a bad region.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ShiftRules {
+    /// Parts of the traffic that the destination gets, step by step; `[1.0]` is all at once.
+    pub ramp: Vec<Ratio>,
+    /// Time between steps, and the look that decides about the next one.
+    pub hold: Duration,
+    /// Part of a destination's capacity that stays free.
+    pub spare: Ratio,
+    pub overflow: Overflow,
+    /// When nothing acceptable is left.
+    pub last_resort: LastResort,
+    /// Where traffic may go even though nothing proves it fit: which evil is lesser.
+    pub unready: Unready,
+}
+
+/// What happens if the destination cannot take all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overflow {
+    /// Move what fits, and more as it grows.
+    Spill,
+    /// Move nothing and call a human.
+    Hold,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastResort {
+    /// Switch to the region of that role after this much patience.
+    After(Duration),
+    Never,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unready {
+    Hold,
+    /// Anything is better than a region that is down.
+    ShiftAnyway,
+}
+
+/// Going home.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Failback {
+    /// A human says when.
+    Manual,
+    Auto {
+        /// Unbroken health needed first.
+        hold: Duration,
+        /// Largest step of share.
+        step_max: Ratio,
+        /// Between two steps.
+        every: Duration,
+    },
+}
+
+/// Refreshing the configuration of a balancer that fails while its targets are well.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RefreshRules {
+    /// Empty: busiest first.
+    pub order: Vec<BalancerName>,
+    /// Look at the effect for so long before the next.
+    pub wait: Duration,
+    /// At most so often each.
+    pub tries_max: u32,
+}
+
+/// What may not happen now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Guards {
+    /// After the end of an execution.
+    pub cooldown: Duration,
+    pub shifts_max: u32,
+    pub shifts_window: Duration,
+    /// After so many shifts within `latch_window` only a human moves again.
+    pub latch_after: u32,
+    pub latch_window: Duration,
+    /// Writes on the home region would be lost above this.
+    pub replication_lag_max: Option<Duration>,
+    /// A text that says why; then a human must approve.
+    pub needs_approval: Option<String>,
+    /// Targets under which a destination is not ready.
+    pub standby_healthy_hosts_min: Ratio,
+    /// Local times in which nothing moves by itself.
+    pub blocked: Vec<BlockedWindow>,
+}
+
+/// A weekly window in a time zone, from minute to minute of the week beginning Monday 00:00.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockedWindow {
+    pub text: String,
+    pub time_zone: String,
+    pub from_minute: u32,
+    pub to_minute: u32,
+}
+
+/// Who hears of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tell {
+    pub channels: Vec<Channel>,
+    /// While an incident is open the public status is renewed at least this often.
+    pub status_every: Option<Duration>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Channel {
+    /// JSON to an HTTP address.
+    Webhook { url: String },
+    /// A local program with the note as JSON on its standard input.
+    Command { program: String, arguments: Vec<String> },
+}

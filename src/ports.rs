@@ -1,0 +1,184 @@
+//! What Leeward needs of the world, in its own words. The edges implement these; so do the simulator,
+//! the laboratory and the player of traces.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{BalancerName, RecordName, RegionName, Timestamp, ZoneId};
+use crate::plan::{Batch, RecordSet};
+use crate::policy::QueryBody;
+use crate::tell::Note;
+
+/// The one door to the clock.
+pub trait Clock: Send + Sync + fmt::Debug {
+    fn now(&self) -> Timestamp;
+}
+
+/// Why a call did not do what was asked, by what may be believed afterwards.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallFailed {
+    /// Never left this machine, or was never taken in. Nothing happened.
+    #[error("not sent: {why}")]
+    NotSent { why: String },
+    /// Too many calls. Nothing happened.
+    #[error("throttled ({code}): {why}")]
+    Throttled { code: String, why: String },
+    /// An earlier change of the same zone is still being processed. Nothing happened.
+    #[error("an earlier change of the zone is still being processed")]
+    Busy,
+    /// What we expected to find is not there: somebody else changed it. Nothing happened.
+    #[error("the records are not as they were read: {why}")]
+    Conflict { why: String },
+    /// Refused for another reason (permission, shape, limits). Nothing happened.
+    #[error("refused ({code}): {why}")]
+    Refused { code: String, why: String },
+    /// The thing asked for does not exist.
+    #[error("not found ({code}): {why}")]
+    NotFound { code: String, why: String },
+    /// It may or may not have happened. Read before trying again.
+    #[error("outcome unknown: {why}")]
+    Unknown { why: String },
+}
+
+impl CallFailed {
+    /// True if the call certainly had no effect.
+    pub fn nothing_happened(&self) -> bool {
+        !matches!(self, Self::Unknown { .. })
+    }
+}
+
+/// The id of an accepted change, without the `/change/` in front.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ChangeId(pub String);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeStatus {
+    Pending,
+    InSync,
+}
+
+/// Weighted records: the control-plane lever.
+#[async_trait]
+pub trait Weights: Send + Sync + fmt::Debug {
+    /// All record sets of a zone from the first of `name` on, or of the whole zone, with every page.
+    async fn read(
+        &self,
+        zone: &ZoneId,
+        name: Option<&RecordName>,
+    ) -> Result<Vec<RecordSet>, CallFailed>;
+    async fn change(&self, batch: &Batch) -> Result<ChangeId, CallFailed>;
+    async fn status(&self, change: &ChangeId) -> Result<ChangeStatus, CallFailed>;
+    /// The zone's own name servers, as host names.
+    async fn name_servers(&self, zone: &ZoneId) -> Result<Vec<String>, CallFailed>;
+}
+
+/// What the name servers of a zone really answer.
+#[async_trait]
+pub trait Resolver: Send + Sync + fmt::Debug {
+    /// The values of one authoritative answer of one server (`host` or `host:port`).
+    async fn ask(
+        &self,
+        server: &str,
+        name: &RecordName,
+        kind: &str,
+    ) -> Result<Vec<String>, CallFailed>;
+}
+
+/// A switch per region in the DNS data plane.
+#[async_trait]
+pub trait Gates: Send + Sync + fmt::Debug {
+    async fn set(&self, region: &RegionName, to: InAnswers) -> Result<(), CallFailed>;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InAnswers {
+    In,
+    Out,
+}
+
+/// The configuration of load balancers.
+#[async_trait]
+pub trait Balancers: Send + Sync + fmt::Debug {
+    async fn refresh(&self, balancer: &BalancerName) -> Result<(), CallFailed>;
+}
+
+/// People.
+#[async_trait]
+pub trait Messenger: Send + Sync + fmt::Debug {
+    async fn send(&self, note: &Note) -> Result<(), CallFailed>;
+}
+
+/// The levers that the executor may pull. What a deployment does not have is `None`.
+#[derive(Debug, Clone, Default)]
+pub struct Levers {
+    pub weights: Option<Arc<dyn Weights>>,
+    pub resolver: Option<Arc<dyn Resolver>>,
+    pub gates: Option<Arc<dyn Gates>>,
+    pub balancers: Option<Arc<dyn Balancers>>,
+}
+
+/// State of one registered target, as `DescribeTargetHealth` tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    pub id: String,
+    pub port: Option<u16>,
+    pub zone: Option<String>,
+    pub state: TargetState,
+    /// Such as `Target.Timeout` or `Elb.InternalError`.
+    pub reason: Option<String>,
+    /// An administrator's override (a zonal shift) keeps traffic away whatever its health.
+    pub shifted_away: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetState {
+    Initial,
+    Healthy,
+    Unhealthy,
+    UnhealthyDraining,
+    Unused,
+    Draining,
+    Unavailable,
+    /// A state that this version does not know. Unknown, like `Unavailable`.
+    Other,
+}
+
+/// Target health of load balancers.
+#[async_trait]
+pub trait TargetHealth: Send + Sync + fmt::Debug {
+    async fn targets(
+        &self,
+        aws_region: &str,
+        target_group: &str,
+    ) -> Result<Vec<Target>, CallFailed>;
+}
+
+/// One data point of a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    pub at: Timestamp,
+    pub value: f64,
+}
+
+/// Metrics over a window.
+#[async_trait]
+pub trait Metrics: Send + Sync + fmt::Debug {
+    /// One list of points, oldest first, for each query, in the order of the queries, all in one AWS
+    /// region. Batched into as few calls as the service allows. An empty list means no data point.
+    async fn query(
+        &self,
+        aws_region: &str,
+        queries: &[QueryBody],
+        period: std::time::Duration,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<Vec<Point>>, CallFailed>;
+}

@@ -1,0 +1,1 @@
+//! Probes of an endpoint from here.

@@ -1,0 +1,1 @@
+//! The service: rounds, tasks, shutdown.
