@@ -439,17 +439,6 @@ impl Decision {
                 .collect(),
         }
     }
-
-    /// What makes two decisions the same for the journal: words without numbers that always change.
-    pub fn shape(
-        &self,
-    ) -> (Vec<(Diagnosis, Option<RegionName>)>, Vec<std::mem::Discriminant<Hold>>, bool) {
-        (
-            self.findings.iter().map(|f| (f.diagnosis, f.region.clone())).collect(),
-            self.holds.iter().map(std::mem::discriminant).collect(),
-            self.wanted.is_some(),
-        )
-    }
 }
 
 /// Decides one round for one service.

@@ -240,6 +240,7 @@ pub struct Approval {
 
 impl Acts {
     /// Takes in one line of the journal. Total: any sequence of entries gives a state.
+    #[expect(clippy::too_many_lines, reason = "one arm for each entry, each a line or two")]
     pub fn apply(&mut self, at: Timestamp, entry: &Entry) {
         match entry {
             Entry::Started { .. } | Entry::Decided(_) | Entry::Drifted { .. } => {}
