@@ -1,1 +1,187 @@
-//! Token buckets on the injected clock.
+//! Our own limits on calls and on record changes, over all services together, well under the account's.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::policy::Pace;
+
+/// A throttled call halves both rates for so long.
+const SLOW_FOR: Duration = Duration::from_secs(30);
+/// At most so many halvings: an eighth of the pace is slow enough, and never zero.
+const HALVINGS_MAX: u32 = 3;
+/// A wait is never said to be longer, whatever the rates.
+const WAIT_MAX: Duration = Duration::from_secs(3600);
+
+/// Two token buckets, one for calls and one for record changes. Share it in an `Arc`.
+#[derive(Debug)]
+pub struct Pacer {
+    pace: Pace,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    requests: f64,
+    changes: f64,
+    filled_at: Instant,
+    halvings: u32,
+    slow_until: Instant,
+}
+
+impl Pacer {
+    pub fn new(pace: Pace) -> Self {
+        let now = Instant::now();
+        let state = State {
+            requests: pace.requests_burst,
+            changes: pace.changes_burst,
+            filled_at: now,
+            halvings: 0,
+            slow_until: now,
+        };
+        Self { pace, state: Mutex::new(state) }
+    }
+
+    /// Takes the tokens of one step, all or none; says how long to wait otherwise.
+    ///
+    /// What is dearer than the whole burst passes when the bucket is full and is paid off afterwards;
+    /// the planner never makes such a batch.
+    pub fn try_take(&self, requests: u32, change_tokens: usize) -> Result<(), Duration> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let factor = self.refill(&mut state);
+        #[expect(clippy::cast_precision_loss, reason = "a batch has at most 1,000 changes")]
+        let (requests, changes) = (f64::from(requests), change_tokens as f64);
+        let wait = wait_for(
+            requests,
+            state.requests,
+            self.pace.requests_per_second * factor,
+            self.pace.requests_burst,
+        )
+        .max(wait_for(
+            changes,
+            state.changes,
+            self.pace.changes_per_second * factor,
+            self.pace.changes_burst,
+        ));
+        if wait > Duration::ZERO {
+            return Err(wait);
+        }
+        state.requests -= requests;
+        state.changes -= changes;
+        Ok(())
+    }
+
+    /// The service said that we are too fast, whatever our own count: somebody else shares the account.
+    pub fn throttled(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.refill(&mut state);
+        state.halvings = (state.halvings + 1).min(HALVINGS_MAX);
+        state.slow_until = Instant::now() + SLOW_FOR;
+        state.requests = state.requests.min(0.0);
+    }
+
+    /// Adds what has flowed in since the last look. Returns the part of the full rate now in force.
+    fn refill(&self, state: &mut State) -> f64 {
+        let now = Instant::now();
+        let add = |state: &mut State, until: Instant, factor: f64| {
+            let seconds = until.saturating_duration_since(state.filled_at).as_secs_f64() * factor;
+            state.requests = (state.requests + seconds * self.pace.requests_per_second)
+                .min(self.pace.requests_burst);
+            state.changes = (state.changes + seconds * self.pace.changes_per_second)
+                .min(self.pace.changes_burst);
+            state.filled_at = state.filled_at.max(until);
+        };
+        if state.halvings > 0 {
+            let slow_until = state.slow_until.min(now);
+            add(state, slow_until, slowed(state.halvings));
+            if now >= state.slow_until {
+                state.halvings = 0;
+            }
+        }
+        let factor = slowed(state.halvings);
+        add(state, now, factor);
+        factor
+    }
+}
+
+fn slowed(halvings: u32) -> f64 {
+    0.5_f64.powi(i32::try_from(halvings).unwrap_or(0))
+}
+
+fn wait_for(needs: f64, has: f64, rate: f64, burst: f64) -> Duration {
+    let missing = needs.min(burst) - has;
+    // A billionth of a token is rounding, not a shortage.
+    if missing <= 1e-9 {
+        return Duration::ZERO;
+    }
+    Duration::try_from_secs_f64(missing / rate)
+        .unwrap_or(WAIT_MAX)
+        .clamp(Duration::from_millis(1), WAIT_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pacer() -> Pacer {
+        Pacer::new(Pace {
+            requests_per_second: 5.0,
+            requests_burst: 25.0,
+            changes_per_second: 80.0,
+            changes_burst: 1200.0,
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_passes_and_then_the_rate_rules() {
+        let pacer = pacer();
+        for _ in 0..25 {
+            assert_eq!(pacer.try_take(1, 0), Ok(()));
+        }
+        assert_eq!(pacer.try_take(1, 0), Err(Duration::from_millis(200)));
+        tokio::time::advance(Duration::from_millis(200)).await;
+        assert_eq!(pacer.try_take(1, 0), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn changes_have_a_bucket_of_their_own() {
+        let pacer = pacer();
+        assert_eq!(pacer.try_take(1, 1000), Ok(()));
+        assert_eq!(pacer.try_take(1, 1000), Err(Duration::from_secs(10)));
+        assert_eq!(pacer.try_take(1, 200), Ok(()));
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(pacer.try_take(1, 1200), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_taken_when_one_bucket_is_short() {
+        let pacer = pacer();
+        assert_eq!(pacer.try_take(0, 1200), Ok(()));
+        for _ in 0..100 {
+            assert!(pacer.try_take(1, 1).is_err());
+        }
+        assert_eq!(pacer.try_take(25, 0), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn throttling_halves_the_rate_and_not_for_ever() {
+        let pacer = pacer();
+        pacer.throttled();
+        assert_eq!(pacer.try_take(1, 0), Err(Duration::from_millis(400)));
+        for _ in 0..10 {
+            pacer.throttled();
+        }
+        assert_eq!(pacer.try_take(1, 0), Err(Duration::from_millis(1600)));
+        tokio::time::advance(SLOW_FOR + Duration::from_secs(10)).await;
+        assert_eq!(pacer.try_take(25, 0), Ok(()));
+        assert_eq!(pacer.try_take(1, 0), Err(Duration::from_millis(200)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_dearer_than_the_burst_passes_once_it_is_full_and_is_paid_off() {
+        let pacer = pacer();
+        assert_eq!(pacer.try_take(1, 2000), Ok(()));
+        assert_eq!(pacer.try_take(1, 80), Err(Duration::from_secs(11)));
+    }
+}

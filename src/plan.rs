@@ -8,6 +8,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub mod batch;
+pub mod epoch;
+pub mod inventory;
+
+pub use batch::{Unplannable, plan};
+pub use epoch::EpochTxt;
+pub use inventory::Inventory;
+
 use crate::domain::{
     BalancerName, RecordName, RegionName, ServiceName, Split, Timestamp, Weight, ZoneId,
 };
