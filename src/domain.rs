@@ -91,7 +91,8 @@ fn plain_name(text: &str) -> bool {
 }
 
 /// A record name: lower case, without the final dot, labels of at most 63 and a whole of at most 253
-/// octets (RFC 1035, 2.3.4). A leading `*` label and underscores are allowed.
+/// octets (RFC 1035, 2.3.4). A leading `*` label and underscores are allowed, and so are the octal
+/// escapes (`\100`) with which Route 53 lists every other octet, so that any zone can be read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RecordName(String);
@@ -114,15 +115,21 @@ impl RecordName {
 impl FromStr for RecordName {
     type Err = Malformed;
 
-    /// Also takes the escape `\052` with which Route 53 lists a wildcard.
+    /// Takes a leading `\052` for the wildcard `*`, as Route 53 lists it.
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        let lower = text.trim_end_matches('.').to_ascii_lowercase().replace("\\052", "*");
-        let label_fits = |(place, label): (usize, &str)| {
-            (1..=63).contains(&label.len())
-                && ((place == 0 && label == "*")
-                    || label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')))
+        let lower = text.trim_end_matches('.').to_ascii_lowercase();
+        let lower = match lower.strip_prefix("\\052.") {
+            Some(rest) => format!("*.{rest}"),
+            None => lower,
         };
-        if !lower.is_empty() && lower.len() <= 253 && lower.split('.').enumerate().all(label_fits) {
+        let octets = |(place, label): (usize, &str)| {
+            let octets = if place == 0 && label == "*" { Some(1) } else { label_octets(label) };
+            octets.filter(|octets| (1..=63).contains(octets))
+        };
+        // Each label costs one octet more for the dot, save the last.
+        let sum: Option<usize> =
+            lower.split('.').enumerate().map(|label| octets(label).map(|octets| octets + 1)).sum();
+        if sum.is_some_and(|sum| sum <= 254) {
             Ok(Self(lower))
         } else {
             Err(Malformed {
@@ -132,6 +139,24 @@ impl FromStr for RecordName {
             })
         }
     }
+}
+
+/// The length of a label of plain octets and escapes, `None` if there is anything else in it.
+fn label_octets(label: &str) -> Option<usize> {
+    let mut bytes = label.bytes();
+    let mut octets = 0;
+    while let Some(byte) = bytes.next() {
+        let plain = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let mut escape = || {
+            let digits = [bytes.next(), bytes.next(), bytes.next()];
+            digits.into_iter().all(|digit| digit.is_some_and(|d| (b'0'..=b'7').contains(&d)))
+        };
+        if !(plain || byte == b'\\' && escape()) {
+            return None;
+        }
+        octets += 1;
+    }
+    Some(octets)
 }
 
 impl TryFrom<String> for RecordName {
@@ -427,7 +452,15 @@ mod tests {
     fn record_names_are_compared_without_case_and_dot() {
         assert_eq!("API.Example.COM.".parse::<RecordName>(), "api.example.com".parse());
         assert_eq!("\\052.example.com".parse::<RecordName>().unwrap().as_str(), "*.example.com");
-        assert!("a..b".parse::<RecordName>().is_err());
+        for name in ["a..b", "", ".", "a b", "*.*.example.com", "a\\08.example.com", "a\\05"] {
+            assert!(name.parse::<RecordName>().is_err(), "{name}");
+        }
+        for name in ["\\100.example.com", "a.\\052.example.com", "x\\052.example.com"] {
+            assert_eq!(name.parse::<RecordName>().unwrap().as_str(), name, "as Route 53 lists it");
+        }
+        let label = "\\100".repeat(63);
+        assert!(label.parse::<RecordName>().is_ok(), "63 octets in 252 characters");
+        assert!(format!("{label}a").parse::<RecordName>().is_err());
         assert!(
             "api.example.com".parse::<RecordName>().unwrap().is_in(&"example.com".parse().unwrap())
         );
