@@ -66,7 +66,7 @@ pub enum ChangeStatus {
 /// Weighted records: the control-plane lever.
 #[async_trait]
 pub trait Weights: Send + Sync + fmt::Debug {
-    /// All record sets of a zone from the first of `name` on, or of the whole zone, with every page.
+    /// All record sets of one name, or of the whole zone, with every page.
     async fn read(
         &self,
         zone: &ZoneId,
