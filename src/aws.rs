@@ -1,1 +1,123 @@
-//! The AWS edge: the only place where SDK types appear.
+//! The AWS edge: the only place where SDK types appear. It never decides.
+//!
+//! One file per service, `convert` between the SDK's types and ours, `fail` for what may be believed
+//! after a call went wrong. Each service file lists the IAM actions it uses beside its client;
+//! `infra/iam/policy.json` allows their union and nothing else, and a test holds the two together.
+
+mod cloudwatch;
+mod convert;
+mod elb;
+mod fail;
+mod route53;
+mod settings;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+
+use crate::ports::{Metrics, TargetHealth, Weights};
+
+pub use settings::{Call, Endpoint, MalformedEndpoint, Service, Settings, Timeouts};
+
+/// Every IAM action that some client here uses.
+pub fn actions() -> impl Iterator<Item = &'static str> {
+    [route53::ACTIONS, elb::ACTIONS, cloudwatch::ACTIONS].into_iter().flatten().copied()
+}
+
+/// The ports that AWS answers.
+#[derive(Debug, Clone)]
+pub struct Edge {
+    pub weights: Arc<dyn Weights>,
+    pub targets: Arc<dyn TargetHealth>,
+    pub metrics: Arc<dyn Metrics>,
+}
+
+impl Edge {
+    /// Reads the SDK's standard environment and files. Makes no call: credentials are fetched with the
+    /// first request, so a missing one is that request's failure and no reason not to start.
+    pub async fn connect(settings: &Settings) -> Self {
+        // The behaviour version is named, not `latest`: an update of the SDK must not change timeouts
+        // or retries behind our back.
+        let loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            // Every call names its region itself. Without this the SDK would ask the instance
+            // metadata service for one on every start outside AWS.
+            .region(Region::new(settings.control_region.clone()));
+        let loader = match &settings.credentials {
+            Some(credentials) => loader.credentials_provider(credentials.clone()),
+            None => loader,
+        };
+        let base = Base { sdk: loader.load().await, settings: settings.clone() };
+        Self {
+            weights: Arc::new(route53::Route53::new(&base)),
+            targets: Arc::new(elb::Elb::new(base.clone())),
+            metrics: Arc::new(cloudwatch::CloudWatch::new(base)),
+        }
+    }
+}
+
+/// Attempts of a call that only reads, the first one included.
+const READ_ATTEMPTS_MAX: u32 = 3;
+
+/// What all clients are made from. Clones share credentials, connections and caches.
+#[derive(Clone)]
+struct Base {
+    sdk: SdkConfig,
+    settings: Settings,
+}
+
+impl fmt::Debug for Base {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Base").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Base {
+    fn timeouts(&self, call: Call) -> TimeoutConfig {
+        let timeouts = self.settings.timeouts;
+        let attempt = timeouts.attempt(call);
+        TimeoutConfig::builder()
+            .connect_timeout(timeouts.connect)
+            .read_timeout(attempt)
+            .operation_attempt_timeout(attempt)
+            .operation_timeout(timeouts.whole(call))
+            .build()
+    }
+
+    /// Standard mode, never adaptive: its client-side limiter sleeps past our own timeouts and then
+    /// reports a time-out in place of `Throttling`, and it is shared by all clients of the process.
+    fn retries(call: Call) -> RetryConfig {
+        let attempts = match call {
+            // A change is tried once: whether and when to try again is the executor's to decide,
+            // out of our own budget and after reading what became of the first try.
+            Call::Change => 1,
+            Call::List | Call::Status | Call::Targets | Call::Metrics => READ_ATTEMPTS_MAX,
+        };
+        RetryConfig::standard().with_max_attempts(attempts)
+    }
+}
+
+/// One client per AWS region, made when first needed.
+struct PerRegion<C> {
+    clients: Mutex<BTreeMap<String, C>>,
+}
+
+impl<C> fmt::Debug for PerRegion<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PerRegion").finish_non_exhaustive()
+    }
+}
+
+impl<C: Clone> PerRegion<C> {
+    fn new() -> Self {
+        Self { clients: Mutex::new(BTreeMap::new()) }
+    }
+
+    fn client(&self, aws_region: &str, make: impl FnOnce() -> C) -> C {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.entry(aws_region.to_owned()).or_insert_with(make).clone()
+    }
+}

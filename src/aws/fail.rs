@@ -1,0 +1,241 @@
+//! What may be believed after an AWS call went wrong: SDK errors into [`CallFailed`].
+//!
+//! Three questions, in this order: was it sent, was it refused, and if neither is sure, it is unknown.
+//! The code of an answer decides, never its HTTP status alone: Route 53 throttles with a 400, and
+//! Elastic Load Balancing says "I cannot tell" with a 500. The text is kept for people only.
+
+use std::error::Error;
+use std::io;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_smithy_runtime_api::client::dns::ResolveDnsError;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use crate::ports::CallFailed;
+
+/// Of the text of an error or of a body that nobody understood: enough to see what it was.
+const EXCERPT_CHARS_MAX: usize = 400;
+
+/// A port's word for what the SDK says.
+pub(super) fn failed<E>(error: &SdkError<E, HttpResponse>) -> CallFailed
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    match error {
+        SdkError::ConstructionFailure(_) => CallFailed::NotSent { why: chain(error) },
+        SdkError::DispatchFailure(failure) => {
+            not_sent(error, failure.is_user()).unwrap_or_else(|| unknown(error))
+        }
+        SdkError::ServiceError(answer) => classify(&Answer {
+            status: answer.raw().status().as_u16(),
+            code: answer.err().meta().code(),
+            message: answer.err().meta().message(),
+            body: answer.raw().body().bytes().unwrap_or_default(),
+        }),
+        // A time-out (also while connecting was over), a body that broke off, and whatever a later
+        // SDK adds: it may have happened.
+        SdkError::TimeoutError(_) | SdkError::ResponseError(_) | _ => unknown(error),
+    }
+}
+
+/// An answer that says no, or that says nothing.
+struct Answer<'a> {
+    status: u16,
+    code: Option<&'a str>,
+    message: Option<&'a str>,
+    body: &'a [u8],
+}
+
+fn classify(answer: &Answer<'_>) -> CallFailed {
+    let Some(code) = answer.code.filter(|code| !code.is_empty()) else {
+        return without_code(answer);
+    };
+    let why = clip(answer.message.unwrap_or("no message"));
+    let code = clip(code);
+    match code.as_str() {
+        "Throttling"
+        | "ThrottlingException"
+        | "ThrottledException"
+        | "RequestLimitExceeded"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "TooManyRequestsException"
+        | "SlowDown" => CallFailed::Throttled { code, why },
+        "PriorRequestNotComplete" => CallFailed::Busy,
+        // A batch of ours is compare-and-swap throughout, so a batch that does not fit means that
+        // somebody else was there. Its text is for people; AWS changed it in 2024.
+        "InvalidChangeBatch" => CallFailed::Conflict { why },
+        "NoSuchChange"
+        | "NoSuchHostedZone"
+        | "NoSuchHealthCheck"
+        | "TargetGroupNotFound"
+        | "LoadBalancerNotFound" => CallFailed::NotFound { code, why },
+        // "The service could not tell", with status 500.
+        "HealthUnavailable" => CallFailed::Unknown { why: format!("{code}: {why}") },
+        _ if (400..500).contains(&answer.status) && answer.status != REQUEST_TIMEOUT => {
+            CallFailed::Refused { code, why }
+        }
+        _ => CallFailed::Unknown { why: format!("{code} (HTTP {}): {why}", answer.status) },
+    }
+}
+
+/// Somebody between us and the service gave up waiting. The service may have done it.
+const REQUEST_TIMEOUT: u16 = 408;
+const TOO_MANY_REQUESTS: u16 = 429;
+
+/// An answer that is not in the form of the service: an old form of refusal, or somebody between us and
+/// the service. The older `InvalidChangeBatch` document, still in some manuals, arrives like this.
+fn without_code(answer: &Answer<'_>) -> CallFailed {
+    let why = format!("HTTP {}, the answer was {}", answer.status, excerpt(answer.body));
+    match answer.status {
+        TOO_MANY_REQUESTS => CallFailed::Throttled { code: "429".to_owned(), why },
+        REQUEST_TIMEOUT => CallFailed::Unknown { why },
+        400..=499 => CallFailed::Refused { code: "reason unknown".to_owned(), why },
+        // Garbage with status 200 among them: the change may well have been taken.
+        _ => CallFailed::Unknown { why },
+    }
+}
+
+/// Certainly not sent: no credentials, no address, no connection. `None` if that cannot be told.
+fn not_sent(error: &(dyn Error + 'static), our_mistake: bool) -> Option<CallFailed> {
+    if find::<CredentialsError>(error).is_some() {
+        return Some(CallFailed::NotSent {
+            why: format!(
+                "no AWS credentials ({}); set AWS_PROFILE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this machine a role",
+                chain(error)
+            ),
+        });
+    }
+    let never_connected = our_mistake
+        || find::<ResolveDnsError>(error).is_some()
+        || find::<hyper_util::client::legacy::Error>(error)
+            .is_some_and(hyper_util::client::legacy::Error::is_connect)
+        || find::<io::Error>(error).is_some_and(|e| e.kind() == io::ErrorKind::ConnectionRefused);
+    never_connected.then(|| CallFailed::NotSent { why: chain(error) })
+}
+
+fn unknown(error: &(dyn Error + 'static)) -> CallFailed {
+    CallFailed::Unknown { why: chain(error) }
+}
+
+/// The first error of this type among an error and its sources.
+fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    sources(error).find_map(|e| e.downcast_ref::<T>())
+}
+
+fn sources<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    /// Far more than any chain of the SDK; a chain that runs in a circle must end too.
+    const SOURCES_MAX: usize = 32;
+    std::iter::successors(Some(error), |&e| e.source()).take(SOURCES_MAX)
+}
+
+/// What each error of the chain says, outermost first, without repetition.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = String::new();
+    for error in sources(error) {
+        let part = error.to_string();
+        if !part.is_empty() && !text.ends_with(&part) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&part);
+        }
+    }
+    clip(&text)
+}
+
+fn excerpt(body: &[u8]) -> String {
+    if body.is_empty() {
+        return "empty".to_owned();
+    }
+    // Four bytes is the longest character of UTF-8.
+    let start = &body[..body.len().min(EXCERPT_CHARS_MAX * 4)];
+    format!("`{}`", clip(String::from_utf8_lossy(start).trim()))
+}
+
+/// Bounded, on one line, without control characters: this goes to terminals and journals.
+fn clip(text: &str) -> String {
+    let mut chars = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut clipped: String = chars.by_ref().take(EXCERPT_CHARS_MAX).collect();
+    if chars.next().is_some() {
+        clipped.push_str("...");
+    }
+    clipped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, code: Option<&str>, body: &str) -> CallFailed {
+        classify(&Answer { status, code, message: Some("text"), body: body.as_bytes() })
+    }
+
+    fn kind(failed: &CallFailed) -> &'static str {
+        match failed {
+            CallFailed::NotSent { .. } => "not sent",
+            CallFailed::Throttled { .. } => "throttled",
+            CallFailed::Busy => "busy",
+            CallFailed::Conflict { .. } => "conflict",
+            CallFailed::Refused { .. } => "refused",
+            CallFailed::NotFound { .. } => "not found",
+            CallFailed::Unknown { .. } => "unknown",
+        }
+    }
+
+    #[test]
+    fn the_code_decides_and_not_the_status() {
+        for (status, code, expected) in [
+            (400, "Throttling", "throttled"),
+            (503, "RequestLimitExceeded", "throttled"),
+            (400, "ThrottlingException", "throttled"),
+            (400, "PriorRequestNotComplete", "busy"),
+            (400, "InvalidChangeBatch", "conflict"),
+            (400, "InvalidInput", "refused"),
+            (403, "AccessDenied", "refused"),
+            (403, "ExpiredToken", "refused"),
+            (404, "NoSuchHostedZone", "not found"),
+            (404, "NoSuchChange", "not found"),
+            (400, "TargetGroupNotFound", "not found"),
+            (500, "HealthUnavailable", "unknown"),
+            (500, "InternalFailure", "unknown"),
+            (503, "ServiceUnavailable", "unknown"),
+            (408, "RequestTimeout", "unknown"),
+        ] {
+            assert_eq!(kind(&answer(status, Some(code), "")), expected, "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn an_answer_without_a_code_is_refused_only_if_its_status_says_so() {
+        for (status, expected) in [
+            (200, "unknown"),
+            (302, "unknown"),
+            (400, "refused"),
+            (403, "refused"),
+            (408, "unknown"),
+            (429, "throttled"),
+            (500, "unknown"),
+            (503, "unknown"),
+        ] {
+            assert_eq!(kind(&answer(status, None, "<html>")), expected, "{status}");
+            assert_eq!(kind(&answer(status, Some(""), "<html>")), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_understood_is_kept_in_bounds_and_on_one_line() {
+        let CallFailed::Refused { code, why } = answer(400, None, &"<a>\n\u{7}".repeat(10_000))
+        else {
+            panic!("a 400 is a refusal");
+        };
+        assert_eq!(code, "reason unknown");
+        assert!(why.contains("<a>"), "{why}");
+        assert!(why.chars().count() < EXCERPT_CHARS_MAX + 100, "{}", why.len());
+        assert!(!why.chars().any(char::is_control), "{why}");
+    }
+}

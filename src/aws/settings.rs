@@ -1,0 +1,205 @@
+//! Where AWS is and how long it may take: endpoints, credentials, time-outs. No IO.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use aws_credential_types::provider::SharedCredentialsProvider;
+
+/// How the edge reaches AWS. The default is AWS itself, with the SDK's standard chain of credentials.
+///
+/// The SDK's own variables (`AWS_PROFILE`, `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_ROUTE_53`, ...) hold
+/// as everywhere. No such variable varies by region, hence [`Settings::endpoints`].
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// For tests and laboratories; the most exact one wins, and all win over the environment.
+    pub endpoints: Vec<Endpoint>,
+    /// `None`: the SDK's standard chain.
+    pub credentials: Option<SharedCredentialsProvider>,
+    /// Where the Route 53 API is signed for. `us-east-1` in the commercial partition.
+    pub control_region: String,
+    pub timeouts: Timeouts,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            endpoints: Vec::new(),
+            credentials: None,
+            control_region: "us-east-1".to_owned(),
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// The address to use in place of AWS's own, if there is one.
+    pub(super) fn endpoint(&self, service: Service, aws_region: &str) -> Option<&str> {
+        let of_service = || self.endpoints.iter().filter(move |e| e.service == service);
+        of_service()
+            .find(|e| e.aws_region.as_deref() == Some(aws_region))
+            .or_else(|| of_service().find(|e| e.aws_region.is_none()))
+            .map(|e| e.url.as_str())
+    }
+}
+
+/// The services that are called, as endpoints name them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Service {
+    Route53,
+    Elb,
+    CloudWatch,
+}
+
+impl Service {
+    const ALL: [Self; 3] = [Self::Route53, Self::Elb, Self::CloudWatch];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Route53 => "route53",
+            Self::Elb => "elbv2",
+            Self::CloudWatch => "cloudwatch",
+        }
+    }
+}
+
+/// A replacement for AWS's own address: `SERVICE=URL`, or `SERVICE@REGION=URL` for one region only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    pub service: Service,
+    pub aws_region: Option<String>,
+    pub url: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{text}` is not an endpoint, expected SERVICE=URL or SERVICE@REGION=URL with a service of route53, elbv2, cloudwatch"
+)]
+pub struct MalformedEndpoint {
+    pub text: String,
+}
+
+impl FromStr for Endpoint {
+    type Err = MalformedEndpoint;
+
+    fn from_str(text: &str) -> Result<Self, MalformedEndpoint> {
+        let malformed = || MalformedEndpoint { text: text.chars().take(120).collect() };
+        let (place, url) = text.split_once('=').ok_or_else(malformed)?;
+        let (service, aws_region) = match place.split_once('@') {
+            Some((service, region)) => (service, Some(region)),
+            None => (place, None),
+        };
+        let service =
+            Service::ALL.into_iter().find(|s| s.as_str() == service).ok_or_else(malformed)?;
+        let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+        if aws_region.is_some_and(str::is_empty) || host.is_none_or(str::is_empty) {
+            return Err(malformed());
+        }
+        Ok(Self { service, aws_region: aws_region.map(str::to_owned), url: url.to_owned() })
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.service.as_str())?;
+        if let Some(region) = &self.aws_region {
+            write!(f, "@{region}")?;
+        }
+        write!(f, "={}", self.url)
+    }
+}
+
+/// The kinds of call, by what their time-outs weigh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// A page of records, or the zone.
+    List,
+    /// `ChangeResourceRecordSets`.
+    Change,
+    /// `GetChange`.
+    Status,
+    /// `DescribeTargetHealth`.
+    Targets,
+    /// `GetMetricData`.
+    Metrics,
+}
+
+/// Time limits of one call. Tests set shorter ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To connect, TLS included.
+    pub connect: Duration,
+    /// One attempt of a call that only reads.
+    pub read_attempt: Duration,
+    /// Such a call with its retries.
+    pub read_whole: Duration,
+    /// The one attempt of a change.
+    pub change: Duration,
+}
+
+impl Timeouts {
+    /// Far above a round trip around the globe (0.3 s) with a TLS handshake of two, and below the
+    /// SDK's own 3.1 s: an address that does not answer is the commonest face of an impaired API.
+    pub const CONNECT: Duration = Duration::from_secs(2);
+    /// A page of 300 records or 1,000 targets comes in well under a second; an impaired API is worth
+    /// one second chance soon rather than a long wait.
+    pub const READ_ATTEMPT: Duration = Duration::from_secs(5);
+    /// Two attempts that time out and half a third, so that a round is never held up for longer.
+    pub const READ_WHOLE: Duration = Duration::from_secs(12);
+    /// Longer than a read: giving up on a change costs its outcome, hence a whole reading to find out.
+    /// A batch of 1,000 changes is answered in seconds.
+    pub const CHANGE: Duration = Duration::from_secs(20);
+
+    pub(super) const fn attempt(self, call: Call) -> Duration {
+        match call {
+            Call::Change => self.change,
+            Call::List | Call::Status | Call::Targets | Call::Metrics => self.read_attempt,
+        }
+    }
+
+    pub(super) const fn whole(self, call: Call) -> Duration {
+        match call {
+            // Credentials and connecting come before the attempt.
+            Call::Change => self.change.saturating_add(self.read_attempt),
+            Call::List | Call::Status | Call::Targets | Call::Metrics => self.read_whole,
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Self::CONNECT,
+            read_attempt: Self::READ_ATTEMPT,
+            read_whole: Self::READ_WHOLE,
+            change: Self::CHANGE,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_written_as_it_is_read() {
+        for text in ["route53=http://127.0.0.1:5002", "elbv2@eu-west-1=http://127.0.0.1:5017"] {
+            assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), text);
+        }
+        for text in ["", "route53", "s3=http://x", "elbv2@=http://x", "elbv2=x", "elbv2=http://"] {
+            assert!(text.parse::<Endpoint>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_endpoint_of_the_region_wins_over_the_one_of_the_service() {
+        let endpoints = ["elbv2=http://all", "elbv2@eu-west-1=http://west", "cloudwatch=http://cw"];
+        let settings = Settings {
+            endpoints: endpoints.iter().map(|e| e.parse().unwrap()).collect(),
+            ..Settings::default()
+        };
+        assert_eq!(settings.endpoint(Service::Elb, "eu-west-1"), Some("http://west"));
+        assert_eq!(settings.endpoint(Service::Elb, "us-east-2"), Some("http://all"));
+        assert_eq!(settings.endpoint(Service::Route53, "us-east-1"), None);
+    }
+}
