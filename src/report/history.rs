@@ -1,0 +1,164 @@
+//! The journal in sentences: one line for each entry. No IO.
+
+use serde::{Deserialize, Serialize};
+
+use super::card::{purpose, title, wish};
+use super::plain;
+use crate::domain::Timestamp;
+use crate::memory::{Entry, Outcome};
+use crate::plan::{Plan, Wanted};
+use crate::ports::{CallFailed, InAnswers};
+
+/// One line of the journal for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    pub seq: u64,
+    pub at: Timestamp,
+    /// One word: what kind of entry.
+    pub what: String,
+    pub text: String,
+}
+
+impl Line {
+    pub fn of(seq: u64, at: Timestamp, entry: &Entry) -> Self {
+        let (what, text) = sentence(entry);
+        Self { seq, at, what: what.to_owned(), text: plain(&text) }
+    }
+
+    /// `2026-11-21T02:51:20Z     41 intended   epoch 5: ...`
+    pub fn text(&self) -> String {
+        format!("{} {:>6} {:<10} {}", self.at, self.seq, self.what, self.text).trim_end().to_owned()
+    }
+}
+
+fn sentence(entry: &Entry) -> (&'static str, String) {
+    match entry {
+        Entry::Started { version } => ("started", format!("leeward {version}")),
+        Entry::Snapshot(acts) => {
+            ("snapshot", format!("older lines are dropped, epoch {}", acts.epoch))
+        }
+        Entry::Decided(digest) => {
+            let finding =
+                digest.findings.first().map_or("nothing found".to_owned(), |finding| match finding
+                    .evidence
+                    .first()
+                {
+                    Some(evidence) => format!("{}: {evidence}", title(finding)),
+                    None => title(finding),
+                });
+            let does = match (&digest.wanted, &digest.proposed) {
+                (Some(wanted), _) => format!("; does: {}", wish(wanted)),
+                (None, Some(proposed)) => format!("; would: {}", wish(proposed)),
+                (None, None) => String::new(),
+            };
+            let holds: Vec<String> = digest.holds.iter().map(ToString::to_string).collect();
+            let holds = if holds.is_empty() {
+                String::new()
+            } else {
+                format!("; holds: {}", holds.join(", "))
+            };
+            ("decided", format!("{finding}{does}{holds}"))
+        }
+        Entry::Intended(plan) => ("intended", intention(plan)),
+        Entry::Sending { epoch, batch } => {
+            ("sending", format!("epoch {epoch}, call {}", batch + 1))
+        }
+        Entry::Accepted { epoch, batch, change } => {
+            ("accepted", format!("epoch {epoch}, call {}, change {}", batch + 1, change.0))
+        }
+        Entry::FoundDone { epoch, batch } => {
+            ("found", format!("epoch {epoch}, call {} did happen, as the records show", batch + 1))
+        }
+        Entry::Failed { epoch, batch, failure } => {
+            ("failed", format!("epoch {epoch}, call {}: {failure}", batch + 1))
+        }
+        Entry::InSync { epoch } => ("in-sync", format!("epoch {epoch} is on all name servers")),
+        Entry::Ended { epoch, outcome } => (
+            "ended",
+            match outcome {
+                Outcome::Done => format!("epoch {epoch}: done"),
+                Outcome::Abandoned { why } => format!("epoch {epoch}: abandoned, {why}"),
+                Outcome::Refused { why } => format!("epoch {epoch}: refused, {why}"),
+            },
+        ),
+        Entry::LeverHeard { lever, failure } => {
+            let lever = format!("{lever:?}").to_lowercase();
+            ("lever", outcome(&format!("`{lever}`"), "answers again", failure.as_ref()))
+        }
+        Entry::Gating { region, to } => ("gating", format!("`{region}` {}", answers(*to))),
+        Entry::Gated { region, to, failure } => {
+            ("gated", outcome(&format!("`{region}` {}", answers(*to)), "done", failure.as_ref()))
+        }
+        Entry::Refreshing { balancer } => ("refreshing", format!("balancer `{balancer}`")),
+        Entry::Refreshed { balancer, failure } => {
+            ("refreshed", outcome(&format!("balancer `{balancer}`"), "accepted", failure.as_ref()))
+        }
+        Entry::Told { severity, text, delivered, .. } => {
+            let severity = format!("{severity:?}").to_lowercase();
+            let lost = if *delivered { "" } else { " (NOT delivered)" };
+            ("told", format!("{severity}{lost}: {text}"))
+        }
+        Entry::Pinned(pin) => {
+            let end = pin.until.map_or("with no end".to_owned(), |until| format!("until {until}"));
+            ("pinned", format!("by {} {end}: {}", pin.by, pin.reason))
+        }
+        Entry::Unpinned { by } => ("unpinned", format!("by {by}")),
+        Entry::Approved { by, until } => {
+            let end = until.map_or(String::new(), |until| format!(" until {until}"));
+            ("approved", format!("by {by}{end}"))
+        }
+        Entry::Denied { by } => ("denied", format!("by {by}")),
+        Entry::Unlatched { by } => ("unlatched", format!("by {by}")),
+        Entry::Incident { open } => {
+            ("incident", if *open { "begins" } else { "is over" }.to_owned())
+        }
+        Entry::Drifted { what } => ("drifted", what.clone()),
+    }
+}
+
+fn intention(plan: &Plan) -> String {
+    let calls = plan.batches.len();
+    let tokens: usize = plan.batches.iter().map(crate::plan::Batch::change_tokens).sum();
+    match &plan.wanted {
+        Wanted::Move(wanted) => format!(
+            "epoch {}: {}: {} -> {} in {calls} call(s), {tokens} change tokens: {}",
+            plan.epoch,
+            purpose(wanted.purpose),
+            wanted.from,
+            wanted.to,
+            wanted.because
+        ),
+        Wanted::Refresh { .. } => format!("epoch {}: {}", plan.epoch, wish(&plan.wanted)),
+    }
+}
+
+fn outcome(about: &str, well: &str, failure: Option<&CallFailed>) -> String {
+    match failure {
+        None => format!("{about} {well}"),
+        Some(failure) => format!("{about}: {failure}"),
+    }
+}
+
+fn answers(to: InAnswers) -> &'static str {
+    match to {
+        InAnswers::In => "into the answers",
+        InAnswers::Out => "out of the answers",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples;
+
+    #[test]
+    fn every_entry_is_one_line() {
+        let lines: Vec<String> = samples::entries()
+            .iter()
+            .zip(1..)
+            .map(|(entry, seq)| Line::of(seq, samples::NOW, entry).text())
+            .collect();
+        assert!(lines.iter().all(|line| !line.contains('\n')));
+        samples::settings().bind(|| insta::assert_snapshot!("history", lines.join("\n")));
+    }
+}

@@ -1,0 +1,455 @@
+//! The plan as a person reviews it: why, what exactly, what it leans on, how long, what undoing costs.
+//! No IO.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use super::card::{mode, title, wish};
+use super::{GOOD, STRONG, UNKNOWN, paint, paragraph, plain};
+use crate::decide::{Decision, Diagnosis, Hold};
+use crate::domain::{RegionName, ServiceName, Timestamp, span};
+use crate::health::Answers;
+use crate::plan::{Batch, Plan, RecordData, RecordSet, Wanted};
+use crate::policy::{Mode, Policy, Readback, Source, WeightsLever};
+
+/// How long Route 53 usually takes until an accepted change is on all its name servers ("typically within
+/// 60 seconds", Developer Guide, "How Amazon Route 53 uses..."; `GetChange` tells the real time).
+const IN_SYNC_TYPICAL: Duration = Duration::from_secs(60);
+
+/// Time from one round to the next when no signal calls for an earlier one.
+pub const ROUND_EVERY: Duration = Duration::from_secs(5);
+
+/// What a dry run found.
+#[derive(Debug, Serialize)]
+pub struct Rehearsal<'a> {
+    pub service: &'a ServiceName,
+    pub mode: Mode,
+    pub at: Timestamp,
+    /// As given on the command line: `eu-west-1=down`.
+    pub assumed: Vec<String>,
+    /// How long live signals were watched.
+    pub watched_seconds: u64,
+    pub decision: &'a Decision,
+    pub answers: &'a Answers,
+    /// Why the records could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unread: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<&'a Plan>,
+    /// Why what is wanted cannot be turned into calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unplannable: Option<String>,
+    /// Of the plan without the time it was made: the same records and the same move give the same sum.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bounds: Option<Bounds>,
+    /// Regions whose failure takes the lever with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lever_depends_on: Vec<RegionName>,
+    /// Always false: a dry run has no client that could change anything.
+    pub changed: bool,
+}
+
+/// How long it takes until users are served, in parts that add up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Bounds {
+    pub probe_every: Duration,
+    /// Until the mean over the window falls under the limit when everything fails.
+    pub mean_falls: Duration,
+    pub sustain: Duration,
+    pub round_every: Duration,
+    /// Waiting for our own token buckets.
+    pub paced: Duration,
+    pub in_sync_typical: Duration,
+    pub in_sync_within: Duration,
+    pub ttl: Duration,
+}
+
+impl Bounds {
+    pub fn of(policy: &Policy, lever: &WeightsLever, plan: &Plan) -> Self {
+        let probe_every = policy.signals.values().filter_map(|signal| match &signal.source {
+            Source::Probe(probe) => Some(probe.every),
+            Source::TargetHealth { every } | Source::Beacon { every, .. } => Some(*every),
+            Source::Metric(metric) => Some(metric.every),
+            Source::Pushed => None,
+        });
+        let tokens: usize = plan.batches.iter().map(Batch::change_tokens).sum();
+        #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+        let over = |needed: usize, burst: f64, rate: f64| {
+            let missing = (needed as f64 - burst).max(0.0);
+            if missing > 0.0 {
+                Duration::try_from_secs_f64(missing / rate).unwrap_or(Duration::MAX)
+            } else {
+                Duration::ZERO
+            }
+        };
+        let pace = lever.pace;
+        Self {
+            probe_every: probe_every.max().unwrap_or_default(),
+            mean_falls: policy.judge.window.mul_f64(1.0 - policy.judge.success_below.get()),
+            sustain: policy.judge.sustain,
+            round_every: ROUND_EVERY,
+            paced: over(plan.batches.len(), pace.requests_burst, pace.requests_per_second)
+                .max(over(tokens, pace.changes_burst, pace.changes_per_second)),
+            in_sync_typical: IN_SYNC_TYPICAL,
+            in_sync_within: lever.in_sync_within,
+            ttl: lever.ttl,
+        }
+    }
+
+    pub fn detected(&self) -> Duration {
+        self.probe_every + self.mean_falls + self.sustain
+    }
+
+    pub fn typical(&self) -> Duration {
+        self.detected() + self.round_every + self.paced + self.in_sync_typical + self.ttl
+    }
+
+    pub fn worst(&self) -> Duration {
+        self.detected() + self.round_every + self.paced + self.in_sync_within + self.ttl
+    }
+}
+
+/// SHA-256 over the plan as JSON, without the time it was made. The first 16 hexadecimal digits.
+pub fn checksum(plan: &Plan) -> String {
+    let timeless = Plan { made_at: Timestamp::default(), ..plan.clone() };
+    let text = serde_json::to_vec(&timeless).unwrap_or_default();
+    Sha256::digest(text).iter().take(8).fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+/// The regions that share an AWS region with the control plane of the lever: if that one fails, so may
+/// the lever. Route 53 takes changes in us-east-1 only.
+pub fn lever_depends_on(policy: &Policy) -> Vec<RegionName> {
+    let in_control_plane = policy
+        .regions
+        .iter()
+        .filter(|(_, region)| region.aws_region.as_deref() == Some("us-east-1"));
+    in_control_plane.map(|(name, _)| name.clone()).collect()
+}
+
+/// The holds that would stand in the way of a real run, without the mode: a dry run is there to look past it.
+pub fn standing_holds(decision: &Decision) -> impl Iterator<Item = &Hold> {
+    decision.holds.iter().filter(|hold| !matches!(hold, Hold::ModeObserves { .. }))
+}
+
+/// The whole page.
+pub fn page(rehearsal: &Rehearsal<'_>, policy: &Policy) -> String {
+    let mut page = String::new();
+    let _ = writeln!(page, "{}", headline(rehearsal));
+    evidence(&mut page, rehearsal);
+    answers(&mut page, rehearsal, policy);
+    match (rehearsal.plan, policy.weights_lever()) {
+        (Some(plan), Some(lever)) => {
+            steps(&mut page, plan, lever, rehearsal);
+            batches(&mut page, plan);
+            cost(&mut page, plan, lever);
+            if let Some(bounds) = &rehearsal.bounds {
+                times(&mut page, bounds);
+            }
+            undo(&mut page, plan);
+        }
+        (Some(plan), None) => paragraph(&mut page, "step", &wish(&plan.wanted)),
+        (None, _) => {}
+    }
+    if let Some(why) = &rehearsal.unplannable {
+        paragraph(&mut page, "refused", why);
+    }
+    for hold in &rehearsal.decision.holds {
+        paragraph(&mut page, "holds", &format!("{hold}; flips when {}", hold.flips_when()));
+    }
+    paragraph(&mut page, "changed", "nothing was changed: a dry run has no client that could");
+    page
+}
+
+fn headline(rehearsal: &Rehearsal<'_>) -> String {
+    let decision = rehearsal.decision;
+    let held = standing_holds(decision).next().is_some();
+    let (word, style) = match (decision.wanted.as_ref().or(decision.proposed.as_ref()), held) {
+        (Some(_), false) => ("PLAN", STRONG),
+        (Some(_), true) => ("HELD", UNKNOWN),
+        (None, true) => ("HOLDS", UNKNOWN),
+        (None, false) => ("NOTHING TO DO", GOOD),
+    };
+    let mut line = format!("{} {}", paint(style, word), paint(STRONG, rehearsal.service.as_str()));
+    if let Some(Wanted::Move(wanted)) = decision.wanted.as_ref().or(decision.proposed.as_ref()) {
+        let _ = write!(line, ": {} -> {}", wanted.from, wanted.to);
+    }
+    let _ = write!(line, "   mode {}", mode(rehearsal.mode));
+    if let (Some(plan), Some(sum)) = (rehearsal.plan, &rehearsal.checksum) {
+        let _ = write!(line, "   epoch {}   checksum {sum}", plan.epoch);
+    }
+    line
+}
+
+fn evidence(page: &mut String, rehearsal: &Rehearsal<'_>) {
+    if !rehearsal.assumed.is_empty() {
+        let text =
+            format!("{}: its evidence is made up, all else is live", rehearsal.assumed.join(", "));
+        paragraph(page, "assumes", &text);
+    }
+    if rehearsal.watched_seconds > 0 {
+        let text =
+            format!("live signals for {}", span(Duration::from_secs(rehearsal.watched_seconds)));
+        paragraph(page, "watched", &text);
+    }
+    for finding in &rehearsal.decision.findings {
+        let says = finding.evidence.join("; ");
+        let label = if finding.diagnosis == Diagnosis::Well { "sees" } else { "because" };
+        let text =
+            if says.is_empty() { title(finding) } else { format!("{}: {says}", title(finding)) };
+        paragraph(page, label, &text);
+        for other in &finding.ruled_out {
+            paragraph(page, "ruled out", other);
+        }
+    }
+}
+
+fn answers(page: &mut String, rehearsal: &Rehearsal<'_>, policy: &Policy) {
+    let now = match (rehearsal.answers, &rehearsal.unread) {
+        (Answers::Split { split, .. }, _) => {
+            let shares = policy.regions.keys().map(|name| format!("{name} {}", split.share(name)));
+            shares.collect::<Vec<_>>().join(", ")
+        }
+        (Answers::Drift { what }, _) => format!("the records are not as ordered: {what}"),
+        (Answers::Unknown, Some(why)) => format!("unknown: {why}"),
+        (Answers::Unknown, None) => "unknown: this policy has no lever that reads them".to_owned(),
+    };
+    paragraph(page, "answers", &format!("now {now}"));
+    if let Some(plan) = rehearsal.plan {
+        let sum: u32 = plan.result.values().map(|weight| u32::from(weight.0)).sum();
+        let share =
+            |weight: u8| crate::domain::Ratio::new(f64::from(weight) / f64::from(sum.max(1)));
+        let after: Vec<String> = plan
+            .result
+            .iter()
+            .map(|(name, weight)| format!("{name} {}", share(weight.0)))
+            .collect();
+        paragraph(page, "", &format!("after {}", after.join(", ")));
+    }
+}
+
+fn steps(page: &mut String, plan: &Plan, lever: &WeightsLever, rehearsal: &Rehearsal<'_>) {
+    let by = |text: fn(&Bounds) -> Duration| {
+        rehearsal
+            .bounds
+            .as_ref()
+            .map_or(String::new(), |bounds| format!("by +{}", span(text(bounds))))
+    };
+    let zones: BTreeSet<_> = plan.batches.iter().map(|batch| &batch.zone).collect();
+    let _ = writeln!(page);
+    let calls = format!("{} atomic call(s) on {} zone(s)", plan.batches.len(), zones.len());
+    let lines = [
+        (
+            calls,
+            "control plane: Route 53 in us-east-1",
+            by(|b| b.detected() + b.round_every + b.paced),
+        ),
+        (
+            "wait until in sync".to_owned(),
+            "control plane: GetChange",
+            by(|b| b.detected() + b.round_every + b.paced + b.in_sync_within),
+        ),
+        (readback(&lever.readback).to_owned(), "data plane: DNS", by(Bounds::worst)),
+    ];
+    for (place, (step, plane, by)) in lines.into_iter().enumerate() {
+        let _ = writeln!(
+            page,
+            "{}",
+            format!("  {}  {step:<34} {plane:<40} {by}", place + 1).trim_end()
+        );
+    }
+    let needs = "route53:ListResourceRecordSets, ChangeResourceRecordSets and GetChange by the default \
+                 credential chain of this process; the first call that fails is tried again at the \
+                 lever's pace, a batch that finds other records than these is refused whole";
+    paragraph(page, "needs", needs);
+    if !rehearsal.lever_depends_on.is_empty() {
+        let names: Vec<&str> = rehearsal.lever_depends_on.iter().map(RegionName::as_str).collect();
+        let text =
+            format!("this lever's control plane is in us-east-1, as is {}", names.join(", "));
+        paragraph(page, "WARNING", &text);
+    }
+}
+
+fn readback(readback: &Readback) -> &'static str {
+    match readback {
+        Readback::NameServers => "ask the zone's own name servers",
+        Readback::Servers(_) => "ask the configured name servers",
+        Readback::None => "not observed: `readback: none`",
+    }
+}
+
+fn batches(page: &mut String, plan: &Plan) {
+    for (place, batch) in plan.batches.iter().enumerate() {
+        let _ = writeln!(
+            page,
+            "\n batch {} of {}   zone {}   {} change tokens   {}",
+            place + 1,
+            plan.batches.len(),
+            batch.zone,
+            batch.change_tokens(),
+            plain(&batch.comment)
+        );
+        for swap in &batch.swaps {
+            if let Some(before) = &swap.before {
+                let _ = writeln!(page, "   DELETE {}", record(before));
+            }
+            let _ = writeln!(page, "   CREATE {}", record(&swap.after));
+        }
+    }
+    let _ = writeln!(page);
+}
+
+/// `api.example.com A "eu" weight 100 ttl 60 192.0.2.1`
+fn record(record: &RecordSet) -> String {
+    let mut text = format!("{} {}", record.name, record.kind);
+    if let Some(set) = &record.set_identifier {
+        let _ = write!(text, " \"{set}\"");
+    }
+    if let Some(weight) = record.weight {
+        let _ = write!(text, " weight {weight}");
+    }
+    if let Some(ttl) = record.ttl {
+        let _ = write!(text, " ttl {ttl}");
+    }
+    match &record.data {
+        RecordData::Values(values) => {
+            let _ = write!(text, " {}", values.join(" "));
+        }
+        RecordData::Alias { zone, name, evaluate_target_health } => {
+            let evaluates = if *evaluate_target_health { ", evaluates health" } else { "" };
+            let _ = write!(text, " alias {name} in {zone}{evaluates}");
+        }
+    }
+    if let Some(check) = &record.health_check {
+        let _ = write!(text, " health check {check}");
+    }
+    plain(&text)
+}
+
+fn cost(page: &mut String, plan: &Plan, lever: &WeightsLever) {
+    let tokens: usize = plan.batches.iter().map(Batch::change_tokens).sum();
+    let text = format!(
+        "{} call(s) of a burst of {:.0}, {tokens} change tokens of a burst of {:.0}",
+        plan.batches.len(),
+        lever.pace.requests_burst,
+        lever.pace.changes_burst
+    );
+    paragraph(page, "costs", &text);
+}
+
+fn times(page: &mut String, bounds: &Bounds) {
+    let text = format!(
+        "detected {} = probe every {} + mean falls {} + sustain {}; decided + {} (one round); sent + {} (pace); \
+         in sync + {} typical, {} at most; answers expire + {} (time to live)",
+        span(bounds.detected()),
+        span(bounds.probe_every),
+        span(bounds.mean_falls),
+        span(bounds.sustain),
+        span(bounds.round_every),
+        span(bounds.paced),
+        span(bounds.in_sync_typical),
+        span(bounds.in_sync_within),
+        span(bounds.ttl)
+    );
+    paragraph(page, "time", &text);
+    let text = format!(
+        "{} after the first failure, {} at worst; resolvers that stretch the time to live and kept \
+         connections (an AWS ALB keeps them up to 1h by default) come on top",
+        span(bounds.typical()),
+        span(bounds.worst())
+    );
+    paragraph(page, "in force", &text);
+}
+
+fn undo(page: &mut String, plan: &Plan) {
+    let tokens: usize = plan.batches.iter().map(Batch::change_tokens).sum();
+    let text = format!(
+        "the same move backwards as epoch {}: {} call(s), {tokens} change tokens, in force within in-sync \
+         time and time to live again",
+        plan.epoch.next(),
+        plan.batches.len()
+    );
+    paragraph(page, "undo", &text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples;
+
+    fn rehearse(decision: &Decision, plan: Option<&Plan>) -> String {
+        let policy = samples::policy();
+        let answers = samples::answers();
+        let bounds = plan.map(|plan| Bounds::of(&policy, policy.weights_lever().unwrap(), plan));
+        let rehearsal = Rehearsal {
+            service: &policy.service,
+            mode: policy.mode,
+            at: samples::NOW,
+            assumed: vec!["eu-west-1=down".to_owned()],
+            watched_seconds: 60,
+            decision,
+            answers: &answers,
+            unread: None,
+            plan,
+            unplannable: None,
+            checksum: plan.map(checksum),
+            bounds,
+            lever_depends_on: lever_depends_on(&policy),
+            changed: false,
+        };
+        anstream::adapter::strip_str(&page(&rehearsal, &policy)).to_string()
+    }
+
+    #[test]
+    fn a_plan_prints_every_change_and_its_time() {
+        let plan = samples::plan();
+        samples::settings().bind(|| {
+            insta::assert_snapshot!("plan", rehearse(&samples::outage(), Some(&plan)));
+        });
+    }
+
+    #[test]
+    fn a_calm_plan_says_that_nothing_is_to_be_done() {
+        let text = rehearse(&samples::calm(), None);
+        assert!(text.starts_with("NOTHING TO DO shop"), "{text}");
+        assert!(text.contains("nothing was changed"));
+    }
+
+    #[test]
+    fn the_checksum_is_of_the_records_and_not_of_the_time() {
+        let plan = samples::plan();
+        let later = Plan { made_at: samples::NOW.plus(Duration::from_secs(9)), ..plan.clone() };
+        assert_eq!(checksum(&plan), checksum(&later));
+        let mut other = plan.clone();
+        other.batches[0].swaps[0].after.ttl = Some(61);
+        assert_ne!(checksum(&plan), checksum(&other));
+    }
+
+    #[test]
+    fn the_bounds_add_up() {
+        let (policy, plan) = (samples::policy(), samples::plan());
+        let bounds = Bounds::of(&policy, policy.weights_lever().unwrap(), &plan);
+        // 5 s probe + 3 s until the mean falls + 120 s sustain.
+        assert_eq!(bounds.detected(), Duration::from_secs(128));
+        assert_eq!(bounds.typical(), Duration::from_secs(128 + 5 + 60 + 60));
+        assert_eq!(bounds.worst(), Duration::from_secs(128 + 5 + 300 + 60));
+    }
+
+    #[test]
+    fn more_tokens_than_the_bucket_holds_cost_time() {
+        let (policy, mut plan) = (samples::policy(), samples::plan());
+        let batch = plan.batches[0].clone();
+        plan.batches = vec![batch; 400];
+        let bounds = Bounds::of(&policy, policy.weights_lever().unwrap(), &plan);
+        // 400 calls of a burst of 25 at 5 per second.
+        assert_eq!(bounds.paced, Duration::from_secs(75));
+    }
+}
