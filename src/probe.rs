@@ -33,6 +33,11 @@ pub struct Target {
     pub source: Option<IpAddr>,
 }
 
+/// TLS that believes the system's roots, for our own clients (peers, webhooks). The error is why not.
+pub fn verified_tls() -> Result<tokio_rustls::TlsConnector, String> {
+    Trust::of_this_machine().connector(Verify::Certificate).cloned()
+}
+
 /// Probes `target` once. Takes at most the sum of the four timeouts.
 pub async fn probe(
     signal: &SignalName,

@@ -15,7 +15,7 @@ pub mod card;
 pub mod history;
 pub mod plan;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 pub mod view;
 pub mod why;
 

@@ -50,7 +50,7 @@ pub struct ByService {
 pub struct BySignal {
     pub service: String,
     pub signal: String,
-    /// `good`, `bad` or `unknown`, as far as one sample can tell by itself.
+    /// What one sample says by itself: `good`, `bad`, `unknown` or just a `number`.
     pub reading: &'static str,
 }
 

@@ -19,10 +19,10 @@ use crate::ports::{CallFailed, ChangeId, InAnswers};
 use crate::tell::Severity;
 
 /// 2026-11-21T03:00:00Z
-pub(super) const NOW: Timestamp = Timestamp::from_secs(1_795_230_000);
+pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_795_230_000);
 
 /// Snapshots stand with the other files of the tests.
-pub(super) fn settings() -> insta::Settings {
+pub(crate) fn settings() -> insta::Settings {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path("../../tests/snapshots");
     settings.set_prepend_module_to_snapshot(false);
@@ -43,11 +43,11 @@ fn split(west: u8, central: u8) -> Split {
     Split::new(weights.into()).unwrap()
 }
 
-pub(super) fn answers() -> Answers {
+pub(crate) fn answers() -> Answers {
     Answers::Split { split: split(100, 0), read_at: NOW }
 }
 
-pub(super) fn pin() -> Pin {
+pub(crate) fn pin() -> Pin {
     Pin {
         by: "ana".to_owned(),
         reason: "database upgrade".to_owned(),
@@ -56,7 +56,7 @@ pub(super) fn pin() -> Pin {
     }
 }
 
-pub(super) fn policy() -> Policy {
+pub(crate) fn policy() -> Policy {
     let place = |name: &str, role, weight| {
         let balancer = Balancer {
             name: format!("{name}-web").parse().unwrap(),
@@ -192,7 +192,7 @@ fn decision(west: Verdict, findings: Vec<Finding>) -> Decision {
     }
 }
 
-pub(super) fn calm() -> Decision {
+pub(crate) fn calm() -> Decision {
     let well = Finding {
         diagnosis: Diagnosis::Well,
         region: None,
@@ -204,7 +204,7 @@ pub(super) fn calm() -> Decision {
     decision(verdict(Reading::Good, 1.0, Fitness::Fit { room_rps: None }), vec![well])
 }
 
-pub(super) fn evacuation() -> Wanted {
+pub(crate) fn evacuation() -> Wanted {
     Wanted::Move(Move {
         lever: LeverKind::Weights,
         purpose: Purpose::Evacuate,
@@ -214,7 +214,7 @@ pub(super) fn evacuation() -> Wanted {
     })
 }
 
-pub(super) fn outage() -> Decision {
+pub(crate) fn outage() -> Decision {
     let down = Finding {
         diagnosis: Diagnosis::RegionDown,
         region: Some(region("eu-west-1")),
@@ -253,7 +253,7 @@ fn record(set: &str, weight: u8, value: &str) -> RecordSet {
     }
 }
 
-pub(super) fn plan() -> Plan {
+pub(crate) fn plan() -> Plan {
     let swap = |set, before, after, value| Swap {
         before: Some(record(set, before, value)),
         after: record(set, after, value),
@@ -287,11 +287,11 @@ fn view(decision: Decision) -> View {
     }
 }
 
-pub(super) fn calm_view() -> View {
+pub(crate) fn calm_view() -> View {
     view(calm())
 }
 
-pub(super) fn outage_view() -> View {
+pub(crate) fn outage_view() -> View {
     let mut view = view(outage());
     view.did.epoch = Epoch(42);
     view.did.order = Some(OpenOrder {
@@ -309,7 +309,7 @@ pub(super) fn outage_view() -> View {
 }
 
 /// One of each kind.
-pub(super) fn entries() -> Vec<Entry> {
+pub(crate) fn entries() -> Vec<Entry> {
     let epoch = Epoch(42);
     let throttled =
         CallFailed::Throttled { code: "Throttling".to_owned(), why: "Rate exceeded".to_owned() };

@@ -1,0 +1,327 @@
+//! The rhythm, the words and the ends of watchers, with fakes that hold state, in virtual time.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::domain::Timestamp;
+use crate::health::{About, ProbeFailure};
+use crate::policy::{Measures, Metric, MetricQuery, QueryBody, Signal, Source, Vantage};
+use crate::ports::{CallFailed, Point, Target as HostTarget, TargetState};
+use crate::report::samples;
+
+/// Follows the paused clock of the test.
+#[derive(Debug)]
+struct TestClock(Instant);
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        samples::NOW.plus(self.0.elapsed())
+    }
+}
+
+#[derive(Debug, Default)]
+struct FakeProber {
+    clock: Option<Arc<TestClock>>,
+    probes: AtomicUsize,
+    at_once: AtomicUsize,
+    at_once_max: AtomicUsize,
+    takes: Duration,
+    panics: AtomicUsize,
+    peers: Mutex<Option<Readings>>,
+}
+
+#[async_trait]
+impl Prober for FakeProber {
+    async fn probe(
+        &self,
+        signal: &SignalName,
+        class: Class,
+        _spec: &Probe,
+        target: &Target,
+        vantage: &VantageName,
+    ) -> Sample {
+        self.probes.fetch_add(1, Ordering::SeqCst);
+        let at_once = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
+        self.at_once_max.fetch_max(at_once, Ordering::SeqCst);
+        sleep(self.takes).await;
+        self.at_once.fetch_sub(1, Ordering::SeqCst);
+        let dies =
+            self.panics.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+        assert!(dies.is_err(), "the fake was told to panic");
+        let now = self.clock.as_ref().unwrap().now();
+        Sample {
+            signal: signal.clone(),
+            class,
+            about: About {
+                region: Some(target.region.clone()),
+                balancer: target.balancer.clone(),
+                vantage: Some(vantage.clone()),
+            },
+            measure: Measure::Probe {
+                success: 0.0,
+                latency_ms: None,
+                failure: Some(ProbeFailure::ConnectRefused),
+            },
+            taken_at: now,
+            heard_at: now,
+        }
+    }
+
+    async fn beacon(&self, _beacon: &Beacon) -> Sample {
+        unreachable!("no policy of these tests has a beacon")
+    }
+
+    async fn readings(&self, url: &str, _policy: &Policy) -> Result<Readings, String> {
+        self.peers.lock().unwrap().clone().ok_or_else(|| format!("{url} does not answer"))
+    }
+}
+
+/// Target groups by ARN; a group it does not hold is refused as AWS does.
+#[derive(Debug, Default)]
+struct FakeTargets(BTreeMap<String, Vec<HostTarget>>);
+
+#[async_trait]
+impl TargetHealth for FakeTargets {
+    async fn targets(&self, _region: &str, group: &str) -> Result<Vec<HostTarget>, CallFailed> {
+        self.0.get(group).cloned().ok_or_else(|| CallFailed::NotFound {
+            code: "TargetGroupNotFound".to_owned(),
+            why: group.to_owned(),
+        })
+    }
+}
+
+#[derive(Debug)]
+struct FakeMetrics(Vec<Vec<Point>>, AtomicUsize);
+
+#[async_trait]
+impl Metrics for FakeMetrics {
+    async fn query(
+        &self,
+        _aws_region: &str,
+        queries: &[QueryBody],
+        _period: Duration,
+        _from: Timestamp,
+        _to: Timestamp,
+    ) -> Result<Vec<Vec<Point>>, CallFailed> {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        assert_eq!(queries.len(), self.0.len(), "all queries of one place go in one call");
+        Ok(self.0.clone())
+    }
+}
+
+struct Bench {
+    policy: Policy,
+    prober: FakeProber,
+    targets: Option<Arc<dyn TargetHealth>>,
+    metrics: Option<Arc<dyn Metrics>>,
+    in_flight: usize,
+    room: usize,
+}
+
+struct Seen {
+    samples: Vec<Sample>,
+    prober: Arc<FakeProber>,
+    numbers: Arc<Numbers>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            policy: samples::policy(),
+            prober: FakeProber::default(),
+            targets: None,
+            metrics: None,
+            in_flight: IN_FLIGHT_MAX,
+            room: SAMPLES_MAX,
+        }
+    }
+
+    /// Everything that arrives in so much virtual time.
+    async fn watch_for(self, time: Duration) -> Seen {
+        let clock = Arc::new(TestClock(Instant::now()));
+        let prober = Arc::new(FakeProber { clock: Some(Arc::clone(&clock)), ..self.prober });
+        let numbers = Arc::new(Numbers::new());
+        let sources = Sources {
+            prober: Arc::clone(&prober) as Arc<dyn Prober>,
+            targets: self.targets,
+            metrics: self.metrics,
+            clock,
+            numbers: Arc::clone(&numbers),
+            in_flight: Arc::new(Semaphore::new(self.in_flight)),
+        };
+        let (sender, mut receiver) = mpsc::channel(self.room);
+        let stop = CancellationToken::new();
+        let watching = tokio::spawn(watch(Arc::new(self.policy), sources, sender, stop.clone()));
+        sleep(time).await;
+        stop.cancel();
+        timeout(Duration::from_secs(1), watching).await.expect("stops at once").unwrap();
+        let mut seen = Vec::new();
+        while let Ok(sample) = receiver.try_recv() {
+            seen.push(sample);
+        }
+        Seen { samples: seen, prober, numbers }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_balancer_is_probed_at_the_rhythm_of_the_policy() {
+    let seen = Bench::new().watch_for(Duration::from_secs(60)).await;
+    // Two balancers every 5 s for a minute, spread within the first 5 s.
+    assert!((23..=24).contains(&seen.samples.len()), "{}", seen.samples.len());
+    assert!(seen.samples.iter().all(|sample| sample.about.vantage.is_some()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_probes_are_skipped_and_not_stacked() {
+    let mut bench = Bench::new();
+    bench.prober.takes = Duration::from_secs(12);
+    let seen = bench.watch_for(Duration::from_secs(60)).await;
+    // The beat that was missed comes at once, those behind it are left out: one after the other.
+    assert!(seen.prober.probes.load(Ordering::SeqCst) <= 10);
+    assert!(seen.prober.at_once_max.load(Ordering::SeqCst) <= 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_looks_than_the_bound_are_under_way() {
+    let mut bench = Bench::new();
+    bench.in_flight = 1;
+    bench.prober.takes = Duration::from_secs(4);
+    let seen = bench.watch_for(Duration::from_secs(60)).await;
+    assert_eq!(seen.prober.at_once_max.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watcher_that_dies_is_counted_and_started_again() {
+    let mut bench = Bench::new();
+    bench.prober.panics = AtomicUsize::new(1);
+    let seen = bench.watch_for(Duration::from_secs(60)).await;
+    assert!(seen.samples.len() >= 20, "{}", seen.samples.len());
+    let text = seen.numbers.render().unwrap();
+    assert!(text.contains("leeward_watcher_deaths_total{service=\"shop\"} 1"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn samples_that_nobody_takes_are_dropped_and_counted() {
+    let mut bench = Bench::new();
+    bench.room = 3;
+    let seen = bench.watch_for(Duration::from_secs(60)).await;
+    assert_eq!(seen.samples.len(), 3);
+    assert!(seen.numbers.render().unwrap().contains("leeward_samples_dropped_total{"));
+}
+
+fn host(state: TargetState, reason: Option<&str>, shifted_away: bool) -> HostTarget {
+    HostTarget {
+        id: "i-1".to_owned(),
+        port: Some(80),
+        zone: None,
+        state,
+        reason: reason.map(str::to_owned),
+        shifted_away,
+    }
+}
+
+async fn healthy_hosts(groups: Vec<(&str, Vec<HostTarget>)>) -> Measure {
+    let mut bench = Bench::new();
+    let source = Source::TargetHealth { every: Duration::from_secs(15) };
+    let signal = Signal { class: Class::Inside, fresh_for: Duration::from_secs(60), source };
+    bench.policy.signals = [("targets".parse().unwrap(), signal)].into();
+    let region = bench.policy.regions.get_mut(&"eu-west-1".parse().unwrap()).unwrap();
+    region.balancers[0].target_groups = groups.iter().map(|(arn, _)| (*arn).to_owned()).collect();
+    let held = groups.into_iter().filter(|(_, hosts)| !hosts.is_empty());
+    let held = held.map(|(arn, hosts)| (arn.to_owned(), hosts)).collect();
+    bench.targets = Some(Arc::new(FakeTargets(held)));
+    bench.watch_for(Duration::from_secs(15)).await.samples[0].measure.clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn targets_whose_health_is_not_known_do_not_count() {
+    use TargetState::{Draining, Healthy, Initial, Other, Unavailable, Unhealthy, Unused};
+    let mut hosts: Vec<_> = [Healthy, Unhealthy, Unhealthy, Initial, Other, Unavailable, Unused]
+        .map(|state| host(state, None, false))
+        .into();
+    hosts.push(host(Draining, None, false));
+    hosts.push(host(Unhealthy, Some("Elb.InternalError"), false));
+    hosts.push(host(Unhealthy, None, true));
+    let group = ("one", hosts);
+    assert_eq!(healthy_hosts(vec![group]).await, Measure::HealthyHosts(Some(1.0 / 3.0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_unknown_targets_are_no_number() {
+    let hosts = vec![host(TargetState::Initial, None, false)];
+    assert_eq!(healthy_hosts(vec![("one", hosts)]).await, Measure::HealthyHosts(None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_group_that_cannot_be_asked_makes_the_whole_silent() {
+    let hosts = vec![host(TargetState::Healthy, None, false)];
+    let measure = healthy_hosts(vec![("one", hosts), ("gone", Vec::new())]).await;
+    assert!(matches!(&measure, Measure::Silence { why } if why.contains("gone")), "{measure:?}");
+}
+
+fn with_metric(points: Vec<Vec<Point>>) -> (Bench, Arc<FakeMetrics>) {
+    let mut bench = Bench::new();
+    let what = QueryBody::Expression { expression: "m1/m2".to_owned(), inputs: BTreeMap::new() };
+    let query = MetricQuery { balancer: None, aws_region: "eu-west-1".to_owned(), what };
+    let regions = ["eu-west-1", "eu-central-1"].into_iter().take(points.len());
+    let metric = Metric {
+        measures: Measures::BalancerErrors,
+        every: Duration::from_secs(60),
+        period: Duration::from_secs(60),
+        window: Duration::from_secs(300),
+        queries: regions.map(|name| (name.parse().unwrap(), vec![query.clone()])).collect(),
+        bad: None,
+    };
+    let source = Source::Metric(metric);
+    let signal = Signal { class: Class::Traffic, fresh_for: Duration::from_secs(180), source };
+    bench.policy.signals = [("errors".parse().unwrap(), signal)].into();
+    let fake = Arc::new(FakeMetrics(points, AtomicUsize::new(0)));
+    bench.metrics = Some(Arc::clone(&fake) as Arc<dyn Metrics>);
+    (bench, fake)
+}
+
+fn point(seconds_ago: u64, value: f64) -> Point {
+    Point { at: samples::NOW.minus(Duration::from_secs(seconds_ago)), value }
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_regions_asked_in_one_place_are_one_call() {
+    let (bench, fake) = with_metric(vec![vec![point(120, 0.5)], vec![]]);
+    let seen = bench.watch_for(Duration::from_secs(60)).await;
+    assert_eq!(fake.1.load(Ordering::SeqCst), 1);
+    // In the order of the regions' names: central has the point, west has none.
+    assert_eq!(seen.samples[0].measure, Measure::BalancerErrors(Some(0.5)));
+    assert_eq!(seen.samples[0].taken_at, samples::NOW.minus(Duration::from_secs(60)));
+    assert_eq!(seen.samples[1].measure, Measure::BalancerErrors(None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_period_that_still_runs_is_not_the_newest_word() {
+    let points = vec![point(180, 0.1), point(120, 0.2), point(0, 0.9), point(60, f64::NAN)];
+    let (bench, _) = with_metric(vec![points]);
+    let seen = bench.watch_for(Duration::from_secs(60)).await;
+    assert_eq!(seen.samples[0].measure, Measure::BalancerErrors(Some(0.2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_up_without_metrics_says_so() {
+    let (mut bench, _) = with_metric(vec![vec![]]);
+    bench.metrics = None;
+    let seen = bench.watch_for(Duration::from_secs(60)).await;
+    assert!(matches!(seen.samples[0].measure, Measure::Silence { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_peer_is_silence_about_every_region() {
+    let mut bench = Bench::new();
+    let url = "http://127.0.0.1:1".to_owned();
+    bench.policy.vantages = [("us".parse().unwrap(), Vantage::Peer { url })].into();
+    let seen = bench.watch_for(Duration::from_secs(5)).await;
+    assert_eq!(seen.samples.len(), 2);
+    for sample in seen.samples {
+        assert!(matches!(&sample.measure, Measure::Silence { why } if why.contains("127.0.0.1:1")));
+        assert_eq!(sample.about.vantage.unwrap().as_str(), "us");
+    }
+}
