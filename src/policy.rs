@@ -3,6 +3,15 @@
 //! The file as written is `policy::raw`, the way from one to the other `policy::compile`. No IO: the
 //! caller reads the file.
 
+mod compile;
+mod decode;
+mod load;
+mod problem;
+mod raw;
+mod schema;
+mod tree;
+mod units;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -13,6 +22,10 @@ use crate::domain::{
     BalancerName, Ratio, RecordName, RegionName, ServiceName, SignalName, Split, VantageName,
     Weight, ZoneId,
 };
+
+pub use load::{BYTES_MAX, load, load_bytes};
+pub use problem::{Code, Place, Problem, Problems, Severity};
+pub use schema::json_schema;
 
 /// One service, checked.
 #[derive(Debug, Clone, PartialEq)]

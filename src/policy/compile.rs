@@ -1,0 +1,251 @@
+//! From the file as written to the checked policy. Collects every problem instead of stopping at the first.
+
+mod hazards;
+mod levers;
+mod metrics;
+mod regions;
+mod rules;
+mod signals;
+mod window;
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::decode::{At, Entries, Entry, Part, did_you_mean};
+use super::problem::{Bytes, Code, Finding, Findings, quoted};
+use super::units::{Percent, Span, Text};
+use super::{Mode, Policy, Tell, raw};
+use crate::domain::{Malformed, Ratio, span};
+
+/// The version of the language that this program speaks.
+const VERSION: u32 = 1;
+
+/// The names that references may use. `None` if the part that defines them is broken, so that one
+/// mistake does not cause a complaint at each reference.
+#[derive(Debug, Default)]
+struct Names {
+    regions: Option<Vec<String>>,
+    balancers: Option<Vec<String>>,
+    vantages: Option<Vec<String>>,
+}
+
+impl Names {
+    fn of(file: &raw::File) -> Self {
+        let names = |entries: &Entries<_>| entries.names().map(str::to_owned).collect();
+        let balancers = file.regions.0.as_ref().and_then(|regions| {
+            let mut all = Vec::new();
+            for region in &regions.list {
+                all.extend(region.value.as_ref()?.balancers.iter().flat_map(Entries::names));
+            }
+            Some(all.into_iter().map(str::to_owned).collect())
+        });
+        let vantages =
+            file.vantages.0.as_ref().map(|written| {
+                written.iter().flat_map(Entries::names).map(str::to_owned).collect()
+            });
+        Self { regions: file.regions.0.as_ref().map(names), balancers, vantages }
+    }
+}
+
+/// The policy, or nothing after a complaint.
+pub(super) fn compile(file: &raw::File, to: &mut Findings<'_>) -> Option<Policy> {
+    if let Part(Some(version)) = &file.version
+        && version.value.0 != VERSION
+    {
+        let message = format!("version {} of the policy language is unknown", version.value.0);
+        to.add(
+            Finding::new(Code::UnknownVersion, version.at, message)
+                .label("unknown version")
+                .help(format!("this program speaks version {VERSION}: `version: {VERSION}`")),
+        );
+    }
+    let names = Names::of(file);
+    let regions = file.regions.0.as_ref().and_then(|regions| regions::compile(regions, to));
+    let vantages = match &file.vantages.0 {
+        Some(Some(vantages)) => signals::vantages(vantages, to),
+        Some(None) => Some(BTreeMap::new()),
+        None => None,
+    };
+    let levers = file.levers.0.as_ref().and_then(|levers| levers::compile(levers, &names, to));
+    let signals = file
+        .signals
+        .0
+        .as_ref()
+        .and_then(|written| signals::compile(written, &names, regions.as_ref(), to));
+    let judge = file.judge.0.as_ref().and_then(|judge| rules::judge(judge, to));
+    let shift = file.shift.0.as_ref().and_then(|shift| rules::shift(shift, to));
+    let failback = file.failback.0.as_ref().and_then(|failback| rules::failback(failback, to));
+    let refresh = match &file.refresh.0 {
+        Some(Some(refresh)) => rules::refresh(refresh, &names, to).map(Some),
+        Some(None) => Some(None),
+        None => None,
+    };
+    let guards = file.guards.0.as_ref().and_then(|guards| rules::guards(guards, to));
+    let tell = match &file.tell.0 {
+        Some(Some(tell)) => rules::tell(tell, to),
+        Some(None) => Some(Tell::default()),
+        None => None,
+    };
+    hazards::together(file, signals.as_ref(), regions.as_ref(), to);
+
+    let mode = match file.mode.0.as_ref()? {
+        None => Mode::default(),
+        Some(raw::Mode::Observe) => Mode::Observe,
+        Some(raw::Mode::Advise) => Mode::Advise,
+        Some(raw::Mode::Approve) => Mode::Approve,
+        Some(raw::Mode::Auto) => Mode::Auto,
+    };
+    let policy = Policy {
+        service: file.service.0.clone()?,
+        mode,
+        regions: regions?,
+        vantages: vantages?,
+        levers: levers?,
+        signals: signals?,
+        judge: judge?,
+        shift: shift?,
+        failback: failback?,
+        refresh: refresh?,
+        guards: guards?,
+        tell: tell?,
+    };
+    hazards::of(&policy, file, to);
+    (to.errors() == 0).then_some(policy)
+}
+
+/// The entry's key as a name.
+fn name_of<N, T>(entry: &Entry<T>, to: &mut Findings<'_>) -> Option<N>
+where
+    N: FromStr<Err = Malformed>,
+{
+    parsed(&entry.name, entry.at, to)
+}
+
+/// A text as one of our types.
+fn parsed<N: FromStr<Err = Malformed>>(text: &str, at: Bytes, to: &mut Findings<'_>) -> Option<N> {
+    match text.parse() {
+        Ok(name) => Some(name),
+        Err(malformed) => {
+            let message = format!("{} is not a {}", quoted(text), malformed.what);
+            to.add(
+                Finding::new(Code::Malformed, at, message)
+                    .label(format!("not a {}", malformed.what))
+                    .help(format!("expected {}", malformed.expected)),
+            );
+            None
+        }
+    }
+}
+
+/// What a reference can refer to.
+#[derive(Debug, Clone, Copy)]
+enum Referred {
+    Region,
+    Balancer,
+    Vantage,
+}
+
+/// Complains if `text` is none of `known`.
+fn check_reference(
+    text: &str,
+    at: Bytes,
+    referred: Referred,
+    known: Option<&Vec<String>>,
+    to: &mut Findings<'_>,
+) -> Option<()> {
+    let known = known?;
+    if known.iter().any(|name| name == text) {
+        return Some(());
+    }
+    let (code, what) = match referred {
+        Referred::Region => (Code::UnknownRegion, "region"),
+        Referred::Balancer => (Code::UnknownBalancer, "balancer"),
+        Referred::Vantage => (Code::UnknownVantage, "vantage"),
+    };
+    let help = did_you_mean(text, known.iter().map(String::as_str)).unwrap_or_else(|| {
+        let mut names: Vec<&str> = known.iter().map(String::as_str).collect();
+        names.sort_unstable();
+        names.dedup();
+        if names.is_empty() {
+            format!("this policy has no {what}s")
+        } else {
+            format!("its {what}s are `{}`", names.join("`, `"))
+        }
+    });
+    let message = format!("{} is not a {what} of this policy", quoted(text));
+    to.add(Finding::new(code, at, message).label(format!("unknown {what}")).help(help));
+    None
+}
+
+/// A list of references, each checked and none twice.
+fn references<N: FromStr<Err = Malformed> + Ord>(
+    written: &[At<Text>],
+    referred: Referred,
+    known: Option<&Vec<String>>,
+    to: &mut Findings<'_>,
+) -> Option<Vec<N>> {
+    let mut found: Vec<Option<N>> = Vec::with_capacity(written.len());
+    for (place, text) in written.iter().enumerate() {
+        if written.iter().take(place).any(|earlier| earlier.value == text.value) {
+            let message = format!("{} is named twice", quoted(&text.value.0));
+            to.add(Finding::new(Code::Conflict, text.at, message).label("again"));
+        }
+        let known = check_reference(&text.value.0, text.at, referred, known, to);
+        found.push(known.and_then(|()| parsed(&text.value.0, text.at, to)));
+    }
+    found.into_iter().collect()
+}
+
+/// A value within its limits.
+fn limited<T: PartialOrd + Display>(
+    value: T,
+    at: Bytes,
+    limits: &RangeInclusive<T>,
+    what: &str,
+    to: &mut Findings<'_>,
+) -> Option<T> {
+    if limits.contains(&value) {
+        return Some(value);
+    }
+    let (least, most) = (limits.start(), limits.end());
+    to.add(
+        Finding::new(Code::OutOfRange, at, format!("`{what}` is {value}, out of its limits"))
+            .label(format!("expected {least} to {most}")),
+    );
+    None
+}
+
+/// A time within its limits, both given in milliseconds.
+fn limited_span(
+    written: &At<Span>,
+    limits: RangeInclusive<u64>,
+    what: &str,
+    to: &mut Findings<'_>,
+) -> Option<Duration> {
+    let least = Duration::from_millis(*limits.start());
+    let most = Duration::from_millis(*limits.end());
+    let value = written.value.0;
+    if (least..=most).contains(&value) {
+        return Some(value);
+    }
+    let message = format!("`{what}` is {}, out of its limits", span(value));
+    to.add(Finding::new(Code::OutOfRange, written.at, message).label(format!(
+        "expected {} to {}",
+        span(least),
+        span(most)
+    )));
+    None
+}
+
+/// Milliseconds in a second, minute, hour and day, for limits.
+const SECOND: u64 = 1000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+fn ratio(percent: Percent) -> Ratio {
+    Ratio::new(percent.0)
+}

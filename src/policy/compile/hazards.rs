@@ -1,0 +1,236 @@
+//! Settings that are right one by one and wrong together, and those that will hurt on a bad day.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::super::problem::{Bytes, Code, Finding, Findings};
+use super::super::{Class, LastResort, Lever, Policy, Region, Role, Signal, Source, raw};
+use crate::domain::{RegionName, SignalName, span};
+
+/// Route 53's control plane lives there, and nowhere else (aws docs, "Resilience in Route 53").
+const CONTROL_PLANE_REGION: &str = "us-east-1";
+/// Below this a time to live is never the slowest part of a shift.
+const SHORT_TTL: Duration = Duration::from_secs(60);
+
+/// What several parts of the file have to agree on.
+pub(super) fn together(
+    file: &raw::File,
+    signals: Option<&BTreeMap<SignalName, Signal>>,
+    regions: Option<&BTreeMap<RegionName, Region>>,
+    to: &mut Findings<'_>,
+) {
+    let judge = file.judge.0.as_ref();
+    if let (Some(judge), Some(signals)) = (judge, signals) {
+        let judge = &judge.value;
+        check_classes(judge, signals, to);
+        check_sustain(judge, signals, to);
+        if let Some(vantages) = &file.vantages.0 {
+            let count = vantages.as_ref().map_or(0, |vantages| vantages.list.len());
+            check_vantages(judge, count, signals, to);
+        }
+    }
+    if let (Some(shift), Some(regions)) = (&file.shift.0, regions) {
+        let exists = regions.values().any(|region| region.role == Role::LastResort);
+        let at = shift.value.last_resort.at;
+        match (&shift.value.last_resort.value, exists) {
+            (raw::LastResort::After(_), false) => to.add(
+                Finding::new(Code::UnusedLastResort, at, "there is no last resort to go to")
+                    .label("no region has the role `last_resort`")
+                    .help("add such a region, or write `last_resort: never`"),
+            ),
+            (raw::LastResort::Never, true) => to.add(
+                Finding::new(Code::UnusedLastResort, at, "the last resort is never used")
+                    .label("never")
+                    .help("`last_resort: { after: 5m }`, or remove the region of that role"),
+            ),
+            (raw::LastResort::After(_), true) | (raw::LastResort::Never, false) => {}
+        }
+    }
+}
+
+/// The classes that can be evidence.
+fn classes(signals: &BTreeMap<SignalName, Signal>) -> BTreeSet<Class> {
+    signals.values().map(|signal| signal.class).filter(|class| *class != Class::Context).collect()
+}
+
+fn check_classes(
+    judge: &raw::Judge,
+    signals: &BTreeMap<SignalName, Signal>,
+    to: &mut Findings<'_>,
+) {
+    let available = classes(signals);
+    let (needed, at) = (judge.classes.value.0 as usize, judge.classes.at);
+    if needed > available.len() {
+        let message = format!("{needed} classes must agree, but signals have {}", available.len());
+        to.add(
+            Finding::new(Code::ClassesOutOfReach, at, message)
+                .label("can never be reached")
+                .help("add a signal of another class (`outside`, `traffic`, `inside`); `context` is no evidence"),
+        );
+    } else if needed == 1 {
+        to.add(
+            Finding::new(Code::OneClass, at, "one class of evidence is enough to move traffic")
+                .label("no second witness")
+                .help("a broken instrument would look like an outage; add a second class and write `classes: 2`"),
+        );
+    }
+}
+
+fn check_vantages(
+    judge: &raw::Judge,
+    count: usize,
+    signals: &BTreeMap<SignalName, Signal>,
+    to: &mut Findings<'_>,
+) {
+    let needed = judge.vantages.value.0 as usize;
+    let probes = signals.values().any(|signal| matches!(signal.source, Source::Probe(_)));
+    if probes && needed > count {
+        let message = format!("{needed} vantages must agree, but the policy has {count}");
+        to.add(
+            Finding::new(Code::VantagesOutOfReach, judge.vantages.at, message)
+                .label("can never be reached")
+                .help("add to `vantages`, or lower `judge.vantages`"),
+        );
+        return;
+    }
+    for (name, signal) in signals {
+        let Source::Probe(probe) = &signal.source else { continue };
+        if !probe.from.is_empty() && probe.from.len() < needed {
+            let message = format!(
+                "{needed} vantages must agree, but `{name}` is probed from {}",
+                probe.from.len()
+            );
+            to.add(
+                Finding::new(Code::VantagesOutOfReach, judge.vantages.at, message)
+                    .label("can never be reached")
+                    .help(format!("add vantages to `signals.{name}.probe.from`, or leave it out")),
+            );
+        }
+    }
+}
+
+fn check_sustain(
+    judge: &raw::Judge,
+    signals: &BTreeMap<SignalName, Signal>,
+    to: &mut Findings<'_>,
+) {
+    let slowest = signals.iter().filter_map(|(name, signal)| match &signal.source {
+        Source::Probe(probe) => Some((probe.every, name)),
+        Source::TargetHealth { .. }
+        | Source::Metric(_)
+        | Source::Beacon { .. }
+        | Source::Pushed => None,
+    });
+    let Some((every, name)) = slowest.max() else { return };
+    for (what, written) in [("sustain", &judge.sustain), ("window", &judge.window)] {
+        if written.value.0 < every {
+            let message = format!(
+                "`{what}` is {}, but `{name}` probes every {}",
+                span(written.value.0),
+                span(every)
+            );
+            to.add(
+                Finding::new(Code::SustainTooShort, written.at, message)
+                    .label("over before a second look")
+                    .help(format!("several times longer: `{what}: {}`", span(every * 4))),
+            );
+        }
+    }
+}
+
+/// What a right policy can still do badly.
+pub(super) fn of(policy: &Policy, file: &raw::File, to: &mut Findings<'_>) {
+    check_ttl(policy, file, to);
+    check_blind(policy, file, to);
+    check_self_rescue(policy, file, to);
+    if let (LastResort::After(patience), Some(judge)) = (policy.shift.last_resort, &file.judge.0)
+        && patience < policy.judge.sustain
+    {
+        let at = file.shift.0.as_ref().map_or(judge.at, |shift| shift.value.last_resort.at);
+        to.add(
+            Finding::new(
+                Code::NoEffect,
+                at,
+                "the patience for the last resort is over before `sustain` is",
+            )
+            .label("shorter than `judge.sustain`")
+            .help("nothing counts as down before that; make it longer to give a recovery a chance"),
+        );
+    }
+}
+
+fn check_ttl(policy: &Policy, file: &raw::File, to: &mut Findings<'_>) {
+    let Some(at) = weights(file).and_then(|weights| weights.ttl.0.as_ref()).map(|ttl| ttl.at)
+    else {
+        return;
+    };
+    let Some(ttl) = policy.weights_lever().map(|lever| lever.ttl) else { return };
+    let sustain = policy.judge.sustain;
+    if ttl > sustain.max(SHORT_TTL) {
+        let message = format!("clients keep the old answer for {} after a shift", span(ttl));
+        to.add(
+            Finding::new(Code::LongTtl, at, message)
+                .label(format!("longer than it takes to be sure of the outage ({})", span(sustain)))
+                .help("60s or less is usual for records that fail over"),
+        );
+    }
+}
+
+fn weights(file: &raw::File) -> Option<&raw::Weights> {
+    let levers = file.levers.0.as_ref()?;
+    levers.value.iter().find_map(|part| part.0.as_ref()).map(|lever| {
+        let raw::Lever::Weights(weights) = &lever.value;
+        weights
+    })
+}
+
+fn place_of(file: &raw::File, region: &RegionName) -> Option<Bytes> {
+    let regions = file.regions.0.as_ref()?;
+    regions.list.iter().find(|entry| entry.name == region.as_str()).map(|entry| entry.at)
+}
+
+fn check_blind(policy: &Policy, file: &raw::File, to: &mut Findings<'_>) {
+    for (name, region) in policy.serving() {
+        let seen = policy.signals.values().any(|signal| looks_at(signal, name, region));
+        if seen {
+            continue;
+        }
+        let Some(at) = place_of(file, name) else { continue };
+        let (message, help) = match region.role {
+            Role::Standby => (
+                format!("no signal looks at the standby `{name}`"),
+                "it would turn out on the day of the outage whether it works; it is never proven fit",
+            ),
+            Role::Primary | Role::Active | Role::LastResort => {
+                (format!("no signal looks at `{name}`"), "an outage there would never be seen")
+            }
+        };
+        to.add(Finding::new(Code::BlindRegion, at, message).label("unseen").help(help));
+    }
+}
+
+fn looks_at(signal: &Signal, name: &RegionName, region: &Region) -> bool {
+    match &signal.source {
+        Source::Probe(probe) => probe.regions.is_empty() || probe.regions.contains(name),
+        Source::TargetHealth { .. } => {
+            region.balancers.iter().any(|balancer| !balancer.target_groups.is_empty())
+        }
+        Source::Metric(metric) => metric.queries.contains_key(name),
+        Source::Beacon { .. } => false,
+        Source::Pushed => true,
+    }
+}
+
+fn check_self_rescue(policy: &Policy, file: &raw::File, to: &mut Findings<'_>) {
+    let only_weights = policy.levers.iter().all(|lever| matches!(lever, Lever::Weights(_)));
+    let rescued = policy.serving().find(|(_, region)| {
+        region.role != Role::Standby && region.aws_region.as_deref() == Some(CONTROL_PLANE_REGION)
+    });
+    let (true, Some((name, _))) = (only_weights, rescued) else { return };
+    let Some(at) = place_of(file, name) else { return };
+    to.add(
+        Finding::new(Code::SelfRescue, at, format!("the only lever depends on the region it must rescue: `{name}`"))
+            .label(format!("Route 53 changes weights from {CONTROL_PLANE_REGION}"))
+            .help("when that region fails, changing weights may fail with it; keep the primary elsewhere, or be ready to act by hand"),
+    );
+}

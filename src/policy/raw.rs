@@ -1,0 +1,562 @@
+//! The policy file as written: every field, what it means, and an example.
+//!
+//! The docs here are what an operator reads in the editor (`leeward schema`) and in `policies/README.md`.
+//! Later versions add fields and choices; they do not change the meaning of one.
+
+use super::decode::{At, Entries, OneOrMany, Part, choice, record};
+use super::units::{
+    Address, Count, Number, Percent, Port, Rate, RequestRate, Span, StatusRange, Text, Url, Weight,
+};
+use crate::domain::{RecordName, ServiceName, ZoneId};
+
+record! {
+    /// The policy of one service: what an operator wants, in one file.
+    "a policy" File {
+        /// The version of this language.
+        version: Part<At<Count>> = "version: 1",
+        /// The unit that fails over.
+        service: Part<ServiceName> = "service: shop",
+        /// How far the controller may go by itself; `observe` if it is not written.
+        mode: Part<Option<Mode>> = "mode: observe",
+        /// The deployments of the service.
+        regions: Part<Entries<Region>> = "regions: { eu-west-1: { role: primary, weight: 100 } }",
+        /// The places from which probes are sent.
+        vantages: Part<Option<Entries<Vantage>>> = "vantages: { here: {} }",
+        /// The ways to move traffic, in order of preference.
+        levers: Part<At<Vec<Part<At<Lever>>>>> = "levers: [{ weights: { ... } }]",
+        /// The sources of readings.
+        signals: Part<Entries<Signal>> = "signals: { outside: { class: outside, fresh_for: 30s, ... } }",
+        /// When a region counts as bad.
+        judge: Part<At<Judge>> = "judge: { success_below: 95%, window: 1m, sustain: 2m, vantages: 2, classes: 2, ... }",
+        /// How traffic moves away from a bad region.
+        shift: Part<At<Shift>> = "shift: { ramp: [100%], hold: 2m, spare: 10%, ... }",
+        /// How traffic comes home.
+        failback: Part<Failback> = "failback: manual",
+        /// Refreshing the configuration of a balancer that fails while its targets are well. Not done if it is not written.
+        refresh: Part<Option<Refresh>> = "refresh: { order: [web, api], wait: 5m, tries: 2 }",
+        /// What may not happen now.
+        guards: Part<At<Guards>> = "guards: { cooldown: 10m, shifts: { max: 2, within: 1h }, ... }",
+        /// Who hears of it. Nobody if it is not written.
+        tell: Part<Option<Tell>> = "tell: { channels: [{ webhook: \"https://example.com/hook\" }] }",
+    }
+}
+
+choice! {
+    /// How far the controller may go by itself.
+    "a mode" Mode {
+        /// Says what it sees.
+        Observe = "observe" "mode: observe",
+        /// Says what it would do.
+        Advise = "advise" "mode: advise",
+        /// Does it after a human's yes.
+        Approve = "approve" "mode: approve",
+        /// Does it within its budget.
+        Auto = "auto" "mode: auto",
+    }
+}
+
+record! {
+    /// One deployment of the service, named by its key.
+    "a region" Region {
+        /// What the region is for.
+        role: At<Role> = "role: primary",
+        /// The weight of its records on a calm day, 0 to 255. A share is a weight over the sum of weights.
+        weight: At<Weight> = "weight: 100",
+        /// Requests per second it can carry. Without it only signals tell.
+        capacity: Option<At<RequestRate>> = "capacity: 3000 rps",
+        /// The AWS region code; the name of the region if that looks like one.
+        aws_region: Option<At<Text>> = "aws_region: eu-west-1",
+        /// Its load balancers.
+        balancers: Option<Entries<Balancer>> = "balancers: { web: { connect: web-eu.example.com } }",
+    }
+}
+
+choice! {
+    /// What a region is for.
+    "a role" Role {
+        /// Where traffic belongs.
+        Primary = "primary" "role: primary",
+        /// Carries a part of the traffic on a calm day.
+        Active = "active" "role: active",
+        /// Waits.
+        Standby = "standby" "role: standby",
+        /// A cached copy with a friendly page, for when nothing else is left.
+        LastResort = "last_resort" "role: last_resort",
+    }
+}
+
+record! {
+    /// One load balancer of a region, named by its key.
+    "a balancer" Balancer {
+        /// Its part of the region's traffic. The parts of a region add up to 100%; equal parts if none is written.
+        carries: Option<At<Percent>> = "carries: 70%",
+        /// Where a probe connects: the balancer's own name or address, without port.
+        connect: Option<At<Text>> = "connect: web-eu.example.com",
+        /// Its ARN, for refreshing it and for deriving its metrics.
+        arn: Option<At<Text>> = "arn: \"arn:aws:elasticloadbalancing:eu-west-1:111122223333:loadbalancer/app/web/50dc6c495c0c9188\"",
+        /// The ARNs of the target groups behind it, for target health.
+        target_groups: Option<Vec<At<Text>>> = "target_groups: [\"arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/web/73e2d6bc24d8a067\"]",
+    }
+}
+
+record! {
+    /// A place from which probes are sent, named by its key: this process, or another Leeward.
+    "a vantage" Vantage {
+        /// The address that this process sends its probes from.
+        source: Option<At<Address>> = "source: 192.0.2.10",
+        /// The HTTP address of another Leeward, whose readings are fetched.
+        peer: Option<At<Url>> = "peer: \"http://leeward-us.internal:9464\"",
+    }
+}
+
+choice! {
+    /// A way to move traffic.
+    "a lever" Lever {
+        /// Route 53 weighted records, through the control plane in us-east-1.
+        Weights(Weights) = "weights" "weights: { records: [...], ... }",
+    }
+    later "gates" "arc"
+}
+
+record! {
+    /// Route 53 weighted records.
+    "a weights lever" Weights {
+        /// The weighted records that move together, busiest first.
+        records: Part<At<Vec<Part<Records>>>> = "records: [{ zone: Z0123456789ABCDEFGHIJ, name: api.example.com, types: [A], members: { eu-west-1: eu } }]",
+        /// A TXT record in which the controller says who moved traffic, when and whereto.
+        epoch_record: Part<EpochRecord> = "epoch_record: { zone: Z0123456789ABCDEFGHIJ, name: _leeward.api.example.com }",
+        /// The time to live of the records: how long clients keep an old answer.
+        ttl: Part<At<Span>> = "ttl: 60s",
+        /// An accepted change that is not in sync at all name servers after this long is stuck.
+        in_sync_within: Part<At<Span>> = "in_sync_within: 5m",
+        /// How the answers are looked at after a change.
+        readback: Part<Readback> = "readback: name_servers",
+        /// The controller's own limits, well under the account's.
+        pace: Part<Option<Pace>> = "pace: { requests: 5/s, requests_burst: 25, changes: 80/s, changes_burst: 1200 }",
+    }
+}
+
+record! {
+    /// Weighted record sets of one zone that move together.
+    "an entry of records" Records {
+        /// The hosted zone.
+        zone: At<ZoneId> = "zone: Z0123456789ABCDEFGHIJ",
+        /// The record's name; not together with `all`.
+        name: Option<At<RecordName>> = "name: api.example.com",
+        /// The record's types; not together with `all`.
+        types: Option<At<Vec<At<Text>>>> = "types: [A, AAAA]",
+        /// Every weighted name of the zone that has one set for each of `members`.
+        all: Option<At<bool>> = "all: true",
+        /// The set identifier of each region's record.
+        members: Entries<At<Text>> = "members: { eu-west-1: eu, eu-central-1: central }",
+    }
+}
+
+record! {
+    /// Where the controller writes down what it did.
+    "an epoch record" EpochRecord {
+        /// The hosted zone.
+        zone: At<ZoneId> = "zone: Z0123456789ABCDEFGHIJ",
+        /// The record's name.
+        name: At<RecordName> = "name: _leeward.api.example.com",
+    }
+}
+
+choice! {
+    /// How the answers are looked at after a change.
+    "a readback" Readback {
+        /// Looks up the zone's name servers and asks each of them.
+        NameServers = "name_servers" "readback: name_servers",
+        /// Asks these servers, each as host and port; for private zones and laboratories.
+        Servers(At<Vec<At<Text>>>) = "servers" "readback: { servers: [\"127.0.0.1:5353\"] }",
+        /// Does not ask. A change is done when it is in sync.
+        Nothing = "none" "readback: none",
+    }
+}
+
+record! {
+    /// The controller's own limits for Route 53 calls.
+    "a pace" Pace {
+        /// Requests per second.
+        requests: At<Rate> = "requests: 5/s",
+        /// Requests at once after a pause.
+        requests_burst: At<Count> = "requests_burst: 25",
+        /// Record changes per second; creating or deleting a record counts one.
+        changes: At<Rate> = "changes: 80/s",
+        /// Record changes at once after a pause.
+        changes_burst: At<Count> = "changes_burst: 1200",
+    }
+}
+
+record! {
+    /// One source of readings, named by its key. Exactly one of `probe`, `target_health`, `metric`, `beacon` and `pushed` says what it is.
+    "a signal" Signal {
+        /// The kind of evidence. Kinds are independent of each other.
+        class: At<Class> = "class: outside",
+        /// A reading older than this is unknown.
+        fresh_for: At<Span> = "fresh_for: 30s",
+        /// Sends requests to every balancer.
+        probe: Option<Part<At<Probe>>> = "probe: { protocol: https, host: api.example.com, every: 5s, ... }",
+        /// Asks for the health of the targets behind every balancer.
+        target_health: Option<Part<At<TargetHealth>>> = "target_health: { every: 15s }",
+        /// Asks CloudWatch.
+        metric: Option<Part<At<Metric>>> = "metric: { measures: balancer_errors, every: 60s, period: 60s, window: 5m, from: alb }",
+        /// A neutral place that tells whether our own network is well.
+        beacon: Option<Part<At<Beacon>>> = "beacon: { url: \"https://example.com/\", every: 10s, timeout: 2s }",
+        /// Readings that arrive by themselves.
+        pushed: Option<Part<At<Pushed>>> = "pushed: {}",
+    }
+}
+
+choice! {
+    /// An independent kind of evidence.
+    "a class" Class {
+        /// Probes from vantages.
+        Outside = "outside" "class: outside",
+        /// What users got, counted at the balancer.
+        Traffic = "traffic" "class: traffic",
+        /// Targets, capacity, replication.
+        Inside = "inside" "class: inside",
+        /// Deploys, notices, beacons. Never evidence by itself.
+        Context = "context" "class: context",
+    }
+}
+
+record! {
+    /// Requests to every balancer of the probed regions, from every vantage.
+    "a probe" Probe {
+        /// What is spoken.
+        protocol: At<Protocol> = "protocol: https",
+        /// What is sent as host and server name, whatever address is connected to; the balancer's `connect` if it is not written.
+        host: Option<At<Text>> = "host: api.example.com",
+        /// The port; 443 for `https` and `https_unverified`, 80 for `http`.
+        port: Option<At<Port>> = "port: 443",
+        /// The path and query; not for `tcp`.
+        path: Option<At<Text>> = "path: /health",
+        /// The time between two probes of one balancer from one vantage.
+        every: At<Span> = "every: 5s",
+        /// The limit of each phase. All four together bound the whole.
+        timeout: ProbeTimeout = "timeout: { connect: 2s, tls: 2s, first_byte: 3s, body: 2s }",
+        /// What a good answer looks like; a status of 200 to 299 if it is not written. Not for `tcp`.
+        expect: Option<At<ProbeExpect>> = "expect: { status: [200-299], body_contains: ok }",
+        /// The regions that are probed; all but the last resort if it is not written.
+        regions: Option<Vec<At<Text>>> = "regions: [eu-west-1]",
+        /// The vantages that probe; all if it is not written.
+        from: Option<Vec<At<Text>>> = "from: [here]",
+    }
+}
+
+choice! {
+    /// What a probe speaks.
+    "a protocol" Protocol {
+        /// HTTP without encryption.
+        Http = "http" "protocol: http",
+        /// HTTP over TLS; certificate chain and host name are verified.
+        Https = "https" "protocol: https",
+        /// HTTP over TLS; any certificate will do, as for Route 53's own checkers.
+        HttpsUnverified = "https_unverified" "protocol: https_unverified",
+        /// A TCP connection that opens is good.
+        Tcp = "tcp" "protocol: tcp",
+    }
+}
+
+record! {
+    /// Time limits of a probe, each for one phase.
+    "a probe timeout" ProbeTimeout {
+        /// Until the TCP connection stands, name lookup included.
+        connect: At<Span> = "connect: 2s",
+        /// For the TLS handshake.
+        tls: At<Span> = "tls: 2s",
+        /// From request to the first byte of the answer.
+        first_byte: At<Span> = "first_byte: 3s",
+        /// For the body.
+        body: At<Span> = "body: 2s",
+    }
+}
+
+record! {
+    /// What a good answer looks like.
+    "an expectation" ProbeExpect {
+        /// Status codes and ranges of them; 200 to 299 if it is not written.
+        status: Option<At<Vec<StatusRange>>> = "status: [200-299]",
+        /// A text that must occur in the first 16 KiB of the body.
+        body_contains: Option<At<Text>> = "body_contains: ok",
+    }
+}
+
+record! {
+    /// ELBv2 target health of the target groups of every balancer.
+    "target health" TargetHealth {
+        /// The time between two looks.
+        every: At<Span> = "every: 15s",
+    }
+}
+
+record! {
+    /// A CloudWatch metric for each region.
+    "a metric" Metric {
+        /// What the number is taken for.
+        measures: At<Measures> = "measures: balancer_errors",
+        /// For `measures: verdict`: bad above this.
+        above: Option<At<Number>> = "above: 5",
+        /// For `measures: verdict`: bad below this.
+        below: Option<At<Number>> = "below: 100",
+        /// The time between two looks.
+        every: At<Span> = "every: 60s",
+        /// The length of one data point.
+        period: At<Span> = "period: 60s",
+        /// How far back data points are asked for.
+        window: At<Span> = "window: 5m",
+        /// Derives the query from the ARNs of the balancers; not together with `queries`.
+        from: Option<At<Derived>> = "from: alb",
+        /// What to ask for, by region; a list asks for several. Not together with `from`.
+        queries: Option<Entries<OneOrMany<Query>>> = "queries: { eu-west-1: { namespace: AWS/ApplicationELB, name: RequestCount, statistic: Sum, dimensions: { LoadBalancer: app/web/50dc6c495c0c9188 } } }",
+    }
+}
+
+choice! {
+    /// What a number is taken for.
+    "a measure" Measures {
+        /// Errors made by the balancer, per request, 0 to 1.
+        BalancerErrors = "balancer_errors" "measures: balancer_errors",
+        /// Errors made by targets, per request, 0 to 1.
+        TargetErrors = "target_errors" "measures: target_errors",
+        /// Requests per second that arrive.
+        Requests = "requests" "measures: requests",
+        /// Requests per second that could be served now.
+        Capacity = "capacity" "measures: capacity",
+        /// Seconds that this region's data is behind.
+        ReplicationLag = "replication_lag" "measures: replication_lag",
+        /// Healthy part of the registered targets, 0 to 1.
+        HealthyHosts = "healthy_hosts" "measures: healthy_hosts",
+        /// Milliseconds.
+        Latency = "latency" "measures: latency",
+        /// Bad when it crosses `above` or `below`.
+        Verdict = "verdict" "measures: verdict",
+    }
+}
+
+choice! {
+    /// Where a derived metric comes from.
+    "a source of metrics" Derived {
+        /// Application Load Balancers: `balancer_errors`, `target_errors`, `requests` and `latency`.
+        Alb = "alb" "from: alb",
+    }
+}
+
+record! {
+    /// One metric, or metric math over several `inputs`.
+    "a query" Query {
+        /// The balancer it speaks of; the region as a whole if it is not written.
+        balancer: Option<At<Text>> = "balancer: web",
+        /// Where CloudWatch is asked; the region's own `aws_region` if it is not written.
+        aws_region: Option<At<Text>> = "aws_region: eu-west-1",
+        /// The namespace of the metric.
+        namespace: Option<At<Text>> = "namespace: AWS/ApplicationELB",
+        /// The name of the metric.
+        name: Option<At<Text>> = "name: RequestCount",
+        /// The statistic.
+        statistic: Option<At<Text>> = "statistic: Sum",
+        /// The dimensions of the metric.
+        dimensions: Option<Entries<Text>> = "dimensions: { LoadBalancer: app/web/50dc6c495c0c9188 }",
+        /// Metric math over `inputs`, instead of a single metric.
+        expression: Option<At<Text>> = "expression: errors / requests",
+        /// The metrics of the expression, by id.
+        inputs: Option<Entries<Input>> = "inputs: { errors: { namespace: Shop, name: Errors, statistic: Sum } }",
+    }
+}
+
+record! {
+    /// A metric that an expression works on.
+    "an input" Input {
+        /// The namespace of the metric.
+        namespace: Text = "namespace: AWS/ApplicationELB",
+        /// The name of the metric.
+        name: Text = "name: RequestCount",
+        /// The statistic.
+        statistic: At<Text> = "statistic: Sum",
+        /// The dimensions of the metric.
+        dimensions: Option<Entries<Text>> = "dimensions: { LoadBalancer: app/web/50dc6c495c0c9188 }",
+    }
+}
+
+record! {
+    /// A neutral place that tells whether our own network is well.
+    "a beacon" Beacon {
+        /// What is fetched.
+        url: Url = "url: \"https://example.com/\"",
+        /// The time between two looks.
+        every: At<Span> = "every: 10s",
+        /// The limit of one look.
+        timeout: At<Span> = "timeout: 2s",
+    }
+}
+
+record! {
+    /// Readings that arrive by themselves.
+    "a pushed signal" Pushed {}
+}
+
+record! {
+    /// When a region counts as bad.
+    "judge" Judge {
+        /// Fewer successes than this are bad, for a region and for each of its balancers.
+        success_below: At<Percent> = "success_below: 95%",
+        /// Slower than this is bad. Latency is not judged if it is not written.
+        latency_above: Option<At<Span>> = "latency_above: 2s",
+        /// The mean is taken over this long.
+        window: At<Span> = "window: 1m",
+        /// So long it must be bad, without a break, before anything is moved.
+        sustain: At<Span> = "sustain: 2m",
+        /// So many vantages must agree.
+        vantages: At<Count> = "vantages: 2",
+        /// So many independent classes of evidence must agree.
+        classes: At<Count> = "classes: 2",
+        /// A smaller healthy part of the targets is bad.
+        healthy_hosts_below: At<Percent> = "healthy_hosts_below: 50%",
+        /// A deploy this recent is the first suspect. Deploys are not looked at if it is not written.
+        deploy_guard: Option<At<Span>> = "deploy_guard: 30m",
+    }
+}
+
+record! {
+    /// How traffic moves away from a bad region.
+    "shift" Shift {
+        /// The destination's part of the moved traffic, step by step; `[100%]` is all at once.
+        ramp: At<Vec<At<Percent>>> = "ramp: [25%, 50%, 100%]",
+        /// The time between two steps, with a look that decides about the next one.
+        hold: At<Span> = "hold: 2m",
+        /// The part of a destination's capacity that stays free.
+        spare: At<Percent> = "spare: 10%",
+        /// What happens if the destination cannot take all.
+        overflow: Overflow = "overflow: spill",
+        /// What happens when no acceptable region is left.
+        last_resort: At<LastResort> = "last_resort: never",
+        /// What happens when nothing proves the destination fit.
+        unready: Unready = "unready: hold",
+    }
+}
+
+choice! {
+    /// What happens if the destination cannot take all.
+    "an overflow" Overflow {
+        /// Moves what fits, and more as it grows.
+        Spill = "spill" "overflow: spill",
+        /// Moves nothing and calls a human.
+        Hold = "hold" "overflow: hold",
+    }
+}
+
+choice! {
+    /// What happens when no acceptable region is left.
+    "a last resort" LastResort {
+        /// Nothing is moved.
+        Never = "never" "last_resort: never",
+        /// The region of that role gets the traffic after this much patience.
+        After(At<Span>) = "after" "last_resort: { after: 5m }",
+    }
+}
+
+choice! {
+    /// What happens when nothing proves the destination fit.
+    "a choice of unready" Unready {
+        /// Nothing is moved.
+        Hold = "hold" "unready: hold",
+        /// Traffic moves anyway: anything is better than a region that is down.
+        ShiftAnyway = "shift_anyway" "unready: shift_anyway",
+    }
+}
+
+choice! {
+    /// How traffic comes home.
+    "a failback" Failback {
+        /// A human says when.
+        Manual = "manual" "failback: manual",
+        /// The controller goes home in small steps.
+        Auto(FailbackAuto) = "auto" "failback: { auto: { hold: 30m, step: 25%, every: 10m } }",
+    }
+}
+
+record! {
+    /// Going home by itself.
+    "an automatic failback" FailbackAuto {
+        /// Unbroken health that is needed first.
+        hold: At<Span> = "hold: 30m",
+        /// The largest step of share.
+        step: At<Percent> = "step: 25%",
+        /// The time between two steps.
+        every: At<Span> = "every: 10m",
+    }
+}
+
+record! {
+    /// Refreshing the configuration of a balancer.
+    "refresh" Refresh {
+        /// Which balancer first; busiest first if it is not written.
+        order: Option<At<Vec<At<Text>>>> = "order: [web, api]",
+        /// So long the effect is looked at before the next one.
+        wait: At<Span> = "wait: 5m",
+        /// At most so often for each balancer.
+        tries: At<Count> = "tries: 2",
+    }
+}
+
+record! {
+    /// What may not happen now.
+    "guards" Guards {
+        /// So long nothing moves after the end of an execution.
+        cooldown: At<Span> = "cooldown: 10m",
+        /// A limit on shifts.
+        shifts: At<Shifts> = "shifts: { max: 2, within: 1h }",
+        /// After too many shifts only a human moves again.
+        latch: At<Latch> = "latch: { after: 4, within: 24h }",
+        /// No shift to a region whose data is further behind than this. Not looked at if it is not written.
+        replication_lag: Option<At<Span>> = "replication_lag: 30s",
+        /// A reason why a human must approve each shift.
+        needs_approval: Option<Text> = "needs_approval: the accounts database is written in one region only",
+        /// A destination with a smaller healthy part of its targets is not ready.
+        standby_healthy_hosts: At<Percent> = "standby_healthy_hosts: 70%",
+        /// Weekly local times in which nothing moves by itself.
+        blocked: Option<Vec<At<Text>>> = "blocked: [\"Fri 18:00-Mon 06:00 Europe/Berlin\"]",
+    }
+}
+
+record! {
+    /// A limit on shifts.
+    "shifts" Shifts {
+        /// So many at most.
+        max: At<Count> = "max: 2",
+        /// In any span of this length.
+        within: At<Span> = "within: 1h",
+    }
+}
+
+record! {
+    /// After too many shifts only a human moves again.
+    "latch" Latch {
+        /// So many shifts are too many.
+        after: At<Count> = "after: 4",
+        /// In any span of this length.
+        within: At<Span> = "within: 24h",
+    }
+}
+
+record! {
+    /// Who hears of it.
+    "tell" Tell {
+        /// Where notes go.
+        channels: At<Vec<Channel>> = "channels: [{ webhook: \"https://example.com/hook\" }]",
+        /// While an incident is open the public status is renewed at least this often.
+        status_every: Option<At<Span>> = "status_every: 15m",
+    }
+}
+
+choice! {
+    /// Where a note goes.
+    "a channel" Channel {
+        /// JSON to an HTTP address.
+        Webhook(Url) = "webhook" "webhook: \"https://example.com/hook\"",
+        /// A local program, with the note as JSON on its standard input.
+        Command(At<Vec<Text>>) = "command" "command: [\"/usr/bin/logger\", \"-t\", \"leeward\"]",
+    }
+}
