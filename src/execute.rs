@@ -4,7 +4,8 @@
 //! → the epoch TXT seen at every name server → ended. It is journaled before each call, so that after a
 //! crash at any point the records can be read and the order finished, abandoned or put back:
 //!
-//! - nothing written: abandoned at the next start, or after `in_sync_within`; the decision is made anew;
+//! - nothing written: abandoned at the next start, or after `in_sync_within`, and the decision is made
+//!   anew; unless a call may still be on its way, for then it is sent again and so finished;
 //! - a part written: finished while the order is younger than `in_sync_within`, put back when it is
 //!   older, withdrawn, or refused in another zone;
 //! - everything written: cannot be recalled; waits until it is in sync, however long that takes, and no
@@ -99,7 +100,9 @@ impl Executor<'_> {
     /// Takes the open order one stage further without waiting: sends what is waiting, reads after calls
     /// of unknown outcome, asks for `INSYNC`, asks the name servers, ends it.
     pub async fn advance(&mut self) -> Result<Progress, JournalError> {
-        if self.retry_at().is_some_and(|at| self.clock.now() < at) {
+        let Some(order) = &self.acts.order else { return Ok(Progress::Nothing) };
+        let lever = if is_gates(order) { LeverKind::Gates } else { LeverKind::Weights };
+        if self.retry_at(lever).is_some_and(|at| self.clock.now() < at) {
             return Ok(Progress::Working);
         }
         self.take_on().await
@@ -129,6 +132,10 @@ impl Executor<'_> {
             return Ok(Progress::Ended(outcome));
         }
         let Some(order) = &self.acts.order else { return Ok(Progress::Nothing) };
+        if is_gates(order) {
+            // Each gate is whole by itself and `acts.gates` knows it: the next order starts from there.
+            return self.end(Outcome::Abandoned { why: why.to_owned() }).map(Progress::Ended);
+        }
         if !is_shift(order) {
             return Ok(Progress::Working);
         }
@@ -147,8 +154,8 @@ impl Executor<'_> {
 
     /// When the lever may be tried again after failures in a row. The wait doubles from two seconds to a
     /// minute; it is derived from the journal, so a restart does not forget it.
-    pub fn retry_at(&self) -> Option<Timestamp> {
-        let lever = self.acts.levers.get(&LeverKind::Weights)?;
+    pub fn retry_at(&self, lever: LeverKind) -> Option<Timestamp> {
+        let lever = self.acts.levers.get(&lever)?;
         let (failed_at, _) = lever.last_failure.as_ref()?;
         let doublings = lever.failures_in_a_row.checked_sub(1)?.min(16);
         Some(failed_at.plus((RETRY_FIRST * 2_u32.pow(doublings)).min(RETRY_MAX)))
@@ -226,6 +233,15 @@ impl Executor<'_> {
         let now = self.clock.now();
         self.log.append(now, entry)?;
         self.acts.apply(now, entry);
+        Ok(())
+    }
+
+    /// The lever answers again after failures: so that nobody goes on waiting or warning.
+    fn lever_well(&mut self) -> Result<(), JournalError> {
+        let lever = LeverKind::Weights;
+        if self.acts.levers.get(&lever).is_some_and(|state| state.failures_in_a_row > 0) {
+            self.note(&Entry::LeverHeard { lever, failure: None })?;
+        }
         Ok(())
     }
 

@@ -1,14 +1,23 @@
 //! Proof: in sync by the service's own word, then seen in the answers of the zone's name servers.
 
-use crate::domain::{RecordName, ServiceName};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tracing::warn;
+
+use crate::domain::{RecordName, ServiceName, ZoneId};
 use crate::execute::read::Found;
 use crate::execute::weights::look;
 use crate::execute::{Executor, Stage, no_client};
 use crate::journal::JournalError;
 use crate::memory::{BatchState, Entry, Outcome};
-use crate::plan::{Epoch, EpochTxt};
-use crate::policy::Readback;
+use crate::plan::{Batch, Epoch, EpochTxt};
+use crate::policy::{EpochRecord, Readback};
 use crate::ports::{CallFailed, ChangeId, ChangeStatus, Resolver};
+
+/// Route 53 gives a zone four; laboratories have one.
+const SERVERS_MAX: usize = 16;
 
 impl Executor<'_> {
     /// Asks for the status of each accepted change, the newest first, and stops at the first that is
@@ -39,8 +48,11 @@ impl Executor<'_> {
                 None => Err(no_client()),
             };
             match status {
-                Ok(ChangeStatus::InSync) => {}
-                Ok(ChangeStatus::Pending) => return Ok(Stage::Later),
+                Ok(ChangeStatus::InSync) => self.lever_well()?,
+                Ok(ChangeStatus::Pending) => {
+                    self.lever_well()?;
+                    return Ok(Stage::Later);
+                }
                 Err(failure @ CallFailed::NotFound { .. }) => {
                     match self.forgotten(epoch, number, failure).await? {
                         Stage::Next => {}
@@ -70,10 +82,7 @@ impl Executor<'_> {
                 self.note(&Entry::Failed { epoch, batch: number, failure })?;
                 Ok(Stage::Later)
             }
-            Ok(Found::Other(what)) => {
-                self.note(&Entry::Drifted { what: what.clone() })?;
-                self.end(Outcome::Refused { why: what }).map(Stage::Over)
-            }
+            Ok(Found::Other(what)) => self.drifted(&what),
             Err(failure) => self.lever_failed(failure),
         }
     }
@@ -82,56 +91,127 @@ impl Executor<'_> {
     /// weighted name proves nothing, as any region may be drawn; the TXT changed in the same batch.
     ///
     /// Zones without the epoch record have only the word of the service. Where nothing can be asked,
-    /// that word is the end too.
+    /// that word is the end too. A server that stays silent is excused when the change has been in sync
+    /// for `in_sync_within`; one that answers something else never is.
     pub(super) async fn see_answered(&mut self) -> Result<Stage, JournalError> {
         let (Some(order), Some(lever)) = (&self.acts.order, self.lever()) else {
             return Ok(Stage::Next);
         };
         let record = lever.epoch_record.clone();
-        let published = order.plan.batches.iter().flat_map(|batch| &batch.swaps).any(|swap| {
-            swap.after.zone == record.zone
-                && swap.after.name == record.name
-                && swap.after.kind == "TXT"
-        });
+        let publishing = order.plan.batches.iter().find(|batch| publishes(batch, &record)).cloned();
         let epoch = order.plan.epoch;
-        let readback = lever.readback.clone();
-        let resolver = self.levers.resolver.clone().filter(|_| published);
-        let Some(resolver) = resolver else { return Ok(Stage::Next) };
-        let servers = match readback {
+        let overdue =
+            order.in_sync_at.is_some_and(|at| self.clock.now().since(at) > lever.in_sync_within);
+        let (Some(batch), Some(resolver)) = (publishing, self.levers.resolver.clone()) else {
+            return Ok(Stage::Next);
+        };
+        let servers = match lever.readback.clone() {
             Readback::None => return Ok(Stage::Next),
             Readback::Servers(servers) => servers,
-            Readback::NameServers => {
-                if self.pace.try_take(1, 0).is_err() {
-                    return Ok(Stage::Later);
-                }
-                let known = match &self.levers.weights {
-                    Some(weights) => weights.name_servers(&record.zone).await,
-                    None => Err(no_client()),
-                };
-                match known {
-                    Ok(servers) => servers,
-                    Err(failure) => return self.lever_failed(failure),
-                }
-            }
+            Readback::NameServers => match self.name_servers(&record.zone).await? {
+                Some(servers) => servers,
+                None => return Ok(Stage::Later),
+            },
         };
-        for server in &servers {
-            let wanted = (&self.policy.service, epoch);
-            if !shows(resolver.as_ref(), server, &record.name, wanted).await {
-                return Ok(Stage::Later);
-            }
+        let shown = ask_all(&resolver, servers, &record.name, &self.policy.service).await;
+        let is = |wanted: &dyn Fn(&Shown) -> bool| shown.values().any(wanted);
+        let overtaken = is(&|shown| matches!(shown, Shown::Epoch(other) if *other > epoch));
+        let behind = is(&|shown| *shown != Shown::Epoch(epoch) && *shown != Shown::Silence);
+        let silent = shown.is_empty() || is(&|shown| *shown == Shown::Silence);
+        if overtaken || (behind && overdue) {
+            return self.overtaken(&batch).await;
         }
-        Ok(if servers.is_empty() { Stage::Later } else { Stage::Next })
+        if behind || (silent && !overdue) {
+            return Ok(Stage::Later);
+        }
+        if silent {
+            let service = self.policy.service.as_str();
+            warn!(
+                service,
+                epoch = epoch.0,
+                ?shown,
+                "In sync, but not every name server could be asked."
+            );
+        }
+        Ok(Stage::Next)
+    }
+
+    async fn name_servers(&mut self, zone: &ZoneId) -> Result<Option<Vec<String>>, JournalError> {
+        if self.pace.try_take(1, 0).is_err() {
+            return Ok(None);
+        }
+        let known = match &self.levers.weights {
+            Some(weights) => weights.name_servers(zone).await,
+            None => Err(no_client()),
+        };
+        match known {
+            Ok(mut servers) => {
+                self.lever_well()?;
+                servers.truncate(SERVERS_MAX);
+                Ok(Some(servers))
+            }
+            Err(failure) => self.lever_failed(failure).map(|_| None),
+        }
+    }
+
+    /// Servers answer something else than ours. Only the records tell whether it was overwritten or is
+    /// still on its way.
+    async fn overtaken(&mut self, batch: &Batch) -> Result<Stage, JournalError> {
+        match look(self.levers, batch).await {
+            Ok(Found::After) => Ok(Stage::Later),
+            Ok(Found::Before) => self.drifted("the records are as they were before our change"),
+            Ok(Found::Other(what)) => self.drifted(&what),
+            Err(failure) => self.lever_failed(failure),
+        }
+    }
+
+    /// Somebody else changed what we had written, before it was proven.
+    fn drifted(&mut self, what: &str) -> Result<Stage, JournalError> {
+        self.note(&Entry::Drifted { what: what.to_owned() })?;
+        self.end(Outcome::Refused { why: what.to_owned() }).map(Stage::Over)
     }
 }
 
-/// True if the server answers with this epoch of this service. Silence is no proof.
-async fn shows(
-    resolver: &dyn Resolver,
-    server: &str,
+/// What one server says of the epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Shown {
+    Epoch(Epoch),
+    /// It answered, but with nothing of this service.
+    Nothing,
+    /// It could not be asked.
+    Silence,
+}
+
+fn publishes(batch: &Batch, record: &EpochRecord) -> bool {
+    batch.zone == record.zone
+        && batch.swaps.iter().any(|swap| swap.after.name == record.name && swap.after.kind == "TXT")
+}
+
+/// Asks all servers at the same time, so that silent ones cost one time-out together.
+async fn ask_all(
+    resolver: &Arc<dyn Resolver>,
+    servers: Vec<String>,
     name: &RecordName,
-    wanted: (&ServiceName, Epoch),
-) -> bool {
-    let values = resolver.ask(server, name, "TXT").await.unwrap_or_default();
-    let mut read = values.iter().filter_map(|value| EpochTxt::parse(value).ok());
-    read.any(|txt| (&txt.service, txt.epoch) == wanted)
+    service: &ServiceName,
+) -> BTreeMap<String, Shown> {
+    let mut shown: BTreeMap<String, Shown> =
+        servers.iter().map(|server| (server.clone(), Shown::Silence)).collect();
+    let mut asking = JoinSet::new();
+    for server in servers {
+        let (resolver, name) = (Arc::clone(resolver), name.clone());
+        asking.spawn(async move {
+            let values = resolver.ask(&server, &name, "TXT").await;
+            (server, values)
+        });
+    }
+    while let Some(answered) = asking.join_next().await {
+        // A task that died has not answered.
+        let Ok((server, Ok(values))) = answered else { continue };
+        let ours = values
+            .iter()
+            .filter_map(|value| EpochTxt::parse(value).ok())
+            .find(|txt| txt.service == *service);
+        shown.insert(server, ours.map_or(Shown::Nothing, |txt| Shown::Epoch(txt.epoch)));
+    }
+    shown
 }

@@ -88,6 +88,7 @@ impl Executor<'_> {
         match look(self.levers, batch).await {
             Ok(Found::After) => {
                 self.note(&Entry::FoundDone { epoch, batch: number })?;
+                self.lever_well()?;
                 Ok(Stage::Next)
             }
             Ok(Found::Before) => {
@@ -120,7 +121,10 @@ impl Executor<'_> {
                 return Ok(Stage::Later);
             }
             match look(self.levers, &batch).await {
-                Ok(Found::After) => self.note(&Entry::FoundDone { epoch, batch: number })?,
+                Ok(Found::After) => {
+                    self.note(&Entry::FoundDone { epoch, batch: number })?;
+                    self.lever_well()?;
+                }
                 Ok(Found::Before) => {
                     // Sent again even if the lost call may still land: then the second is refused as a
                     // whole, and reading shows why.

@@ -333,9 +333,18 @@ fn pack(
         open.push((Batch { zone, comment: comment.to_owned(), swaps }, sum));
     }
     if let Some(epoch) = epoch {
+        let cost = Cost::of(std::slice::from_ref(&epoch));
         let zone = epoch.after.zone.clone();
-        let batch = Batch { zone, comment: comment.to_owned(), swaps: vec![epoch] };
-        open.push((batch, Cost::default()));
+        let fits = |(batch, sum): &&mut (Batch, Cost)| {
+            batch.zone == zone && sum.plus(cost).fits(changes_max)
+        };
+        match open.iter_mut().find(fits) {
+            Some((batch, _)) => batch.swaps.insert(0, epoch),
+            None => {
+                let comment = comment.to_owned();
+                open.push((Batch { zone, comment, swaps: vec![epoch] }, cost));
+            }
+        }
     }
     Ok(open.into_iter().map(|(batch, _)| batch).collect())
 }
