@@ -13,8 +13,12 @@ mod aws_wire;
 mod bad_policies;
 mod cli;
 mod crash;
+#[cfg(feature = "aws")]
+mod infra;
 mod lab;
 mod policies;
 mod service;
 mod tidy;
 mod traces;
+#[cfg(feature = "aws")]
+mod wire;

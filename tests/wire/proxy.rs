@@ -1,0 +1,202 @@
+//! A proxy before a wire server: records every request, and breaks the answers it is told to break.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::http::{self, Message};
+
+/// One request as it came.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) action: String,
+    pub(crate) request: Message,
+    /// Whether the server behind got it.
+    pub(crate) forwarded: bool,
+    /// What was done to it.
+    pub(crate) fault: Option<String>,
+}
+
+/// What happens to a request in place of being passed on and answered.
+#[derive(Clone)]
+pub(crate) enum Fault {
+    /// Not passed on; this is the answer.
+    Answer(Message),
+    /// Passed on; the answer is changed on its way back.
+    Rewrite(Arc<dyn Fn(Message) -> Message + Send + Sync>),
+    /// Neither passed on nor answered, with the connection held open: a time-out before the effect.
+    SilenceBefore,
+    /// Passed on, but the answer is kept back: a time-out after the effect.
+    SilenceAfter,
+    /// Passed on, and the connection closed in place of an answer.
+    CloseAfter,
+    /// Passed on, and the answer breaks off in the middle of its body.
+    CutBody,
+}
+
+impl Fault {
+    pub(crate) fn rewrite(change: impl Fn(Message) -> Message + Send + Sync + 'static) -> Self {
+        Self::Rewrite(Arc::new(change))
+    }
+
+    /// The text of the answer with `from` replaced by `to`, which must occur.
+    pub(crate) fn replace(from: &str, to: &str) -> Self {
+        let (from, to) = (from.to_owned(), to.to_owned());
+        Self::rewrite(move |mut answer| {
+            let text = answer.text();
+            assert!(text.contains(&from), "{from} is not in {text}");
+            answer.body = text.replace(&from, &to).into_bytes();
+            answer
+        })
+    }
+
+    /// A refusal in the XML of Route 53 and Elastic Load Balancing.
+    pub(crate) fn error(status: u16, code: &str, message: &str) -> Self {
+        let body = format!(
+            "<?xml version=\"1.0\"?>\n<ErrorResponse xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\"><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error><RequestId>r</RequestId></ErrorResponse>"
+        );
+        Self::Answer(Message::answer(status, "text/xml", body))
+    }
+}
+
+/// A rule that was given to the proxy. A test of a fault must see that it fired.
+#[derive(Clone)]
+pub(crate) struct Rule {
+    action: String,
+    name: String,
+    fault: Fault,
+    times: usize,
+    fired: Arc<AtomicUsize>,
+}
+
+impl Rule {
+    pub(crate) fn fired(&self) -> usize {
+        self.fired.load(Ordering::SeqCst)
+    }
+}
+
+#[derive(Default)]
+struct Inner {
+    seen: Mutex<Vec<Seen>>,
+    rules: Mutex<Vec<Rule>>,
+}
+
+/// Ends when dropped.
+pub(crate) struct Proxy {
+    pub(crate) port: u16,
+    inner: Arc<Inner>,
+    task: AbortHandle,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Proxy {
+    pub(crate) async fn start(upstream: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let inner = Arc::<Inner>::default();
+        let shared = Arc::clone(&inner);
+        let task = tokio::spawn(async move {
+            let mut open = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                open.spawn(serve(stream, upstream, Arc::clone(&shared)));
+                while open.try_join_next().is_some() {}
+            }
+        });
+        Self { port, inner, task: task.abort_handle() }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Breaks the next `times` answers to `action`. The rule given last comes first.
+    pub(crate) fn inject(&self, action: &str, name: &str, fault: Fault, times: usize) -> Rule {
+        let fired = Arc::default();
+        let rule = Rule { action: action.to_owned(), name: name.to_owned(), fault, times, fired };
+        self.inner.rules.lock().unwrap().insert(0, rule.clone());
+        rule
+    }
+
+    pub(crate) fn calm(&self) {
+        self.inner.rules.lock().unwrap().clear();
+    }
+
+    /// Everything that came since the last [`Proxy::forget`].
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.inner.seen.lock().unwrap().clone()
+    }
+
+    pub(crate) fn count(&self, action: &str) -> usize {
+        self.seen().iter().filter(|seen| seen.action == action).count()
+    }
+
+    pub(crate) fn forget(&self) {
+        self.inner.seen.lock().unwrap().clear();
+    }
+}
+
+async fn serve(mut client: TcpStream, upstream: u16, inner: Arc<Inner>) {
+    let Ok(Some(request)) = http::read(&mut client).await else { return };
+    let action = action(&request);
+    let fault = {
+        let rules = inner.rules.lock().unwrap();
+        let due = rules.iter().find(|rule| rule.action == action && rule.fired() < rule.times);
+        due.map(|rule| {
+            rule.fired.fetch_add(1, Ordering::SeqCst);
+            (rule.name.clone(), rule.fault.clone())
+        })
+    };
+    let forwarded = !matches!(&fault, Some((_, Fault::Answer(_) | Fault::SilenceBefore)));
+    // Answered before it is noted, so that what a test sees as forwarded has had its effect.
+    let answer = if forwarded { http::exchange(upstream, &request).await.ok() } else { None };
+    let (name, fault) = fault.unzip();
+    inner.seen.lock().unwrap().push(Seen { action, request, forwarded, fault: name });
+    let bytes = match (fault, answer) {
+        (None, Some(answer)) | (Some(Fault::Answer(answer)), _) => answer.last(),
+        (Some(Fault::Rewrite(change)), Some(answer)) => change(answer).last(),
+        (Some(Fault::CutBody), Some(answer)) => {
+            let whole = answer.last();
+            let kept = whole.len() - answer.body.len() / 2;
+            whole[..kept].to_vec()
+        }
+        (Some(Fault::SilenceBefore | Fault::SilenceAfter), _) => {
+            // Until the client gives up; the task ends with the proxy at the latest.
+            let _ = http::read(&mut client).await;
+            return;
+        }
+        (Some(Fault::CloseAfter), _) | (_, None) => return,
+    };
+    let _ = client.write_all(&bytes).await;
+}
+
+/// The name of the operation, whatever the protocol.
+fn action(request: &Message) -> String {
+    let mut words = request.first.split(' ');
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let path = target.split('?').next().unwrap_or_default().trim_end_matches('/');
+    if let Some((_, operation)) = path.split_once("/operation/") {
+        return operation.to_owned();
+    }
+    let parts: Vec<&str> = path.split('/').skip(1).collect();
+    match (method, parts.as_slice()) {
+        ("POST", ["2013-04-01", "hostedzone", _, "rrset"]) => "ChangeResourceRecordSets",
+        ("GET", ["2013-04-01", "hostedzone", _, "rrset"]) => "ListResourceRecordSets",
+        ("POST", ["2013-04-01", "hostedzone"]) => "CreateHostedZone",
+        ("GET", ["2013-04-01", "hostedzone", _]) => "GetHostedZone",
+        ("GET", ["2013-04-01", "change", _]) => "GetChange",
+        _ => {
+            let text = request.text();
+            let named = text.split('&').find_map(|pair| pair.strip_prefix("Action="));
+            return named.map_or_else(|| format!("{method} {path}"), str::to_owned);
+        }
+    }
+    .to_owned()
+}
