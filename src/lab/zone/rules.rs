@@ -24,7 +24,7 @@ pub(super) fn apply(apex: &RecordName, sets: &Sets, batch: &Batch) -> Result<Set
                 described(before)
             )),
             None => {
-                stale.push(format!("tried to delete {} but it was not found", described(before)))
+                stale.push(format!("tried to delete {} but it was not found", described(before)));
             }
         }
     }
@@ -53,7 +53,7 @@ fn described(set: &RecordSet) -> String {
 fn within_limits(batch: &Batch) -> Result<(), CallFailed> {
     let sets = || batch.swaps.iter().flat_map(|swap| swap.before.iter().chain([&swap.after]));
     let elements: usize = sets().map(|set| values(set).len().max(1)).sum();
-    let characters: usize = sets().flat_map(|set| values(set)).map(|value| value.len()).sum();
+    let characters: usize = sets().flat_map(values).map(String::len).sum();
     if batch.swaps.is_empty() {
         return Err(refused("a batch needs a change".to_owned()));
     }
