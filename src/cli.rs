@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 pub mod check;
 pub mod lab;
+pub mod play;
 pub mod schema;
 
 /// Exit statuses: the whole list.
@@ -39,6 +40,7 @@ enum Command {
     Check(check::Args),
     Schema(schema::Args),
     Lab(lab::Args),
+    Play(play::Args),
 }
 
 /// What a command that could not do its work tells the person: what, and what to do next.
@@ -83,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args, &mut out),
         Command::Schema(args) => schema::run(args, &mut out),
         Command::Lab(args) => lab::run(args, &mut out),
+        Command::Play(args) => play::run(args, &mut out),
     };
     match result {
         Ok(exit) => ExitCode::from(exit as u8),

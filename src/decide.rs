@@ -1,15 +1,27 @@
 //! From readings to a decision: one pure function, one result. No IO, no clock, no chance.
 
-use std::collections::BTreeMap;
+mod convict;
+mod diagnose;
+mod guard;
+mod notes;
+mod refresh;
+mod respond;
+mod shares;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use self::convict::Charge;
+use self::refresh::Treatment;
+use self::respond::Response;
+use self::shares::Shares;
 use crate::domain::{BalancerName, Ratio, RegionName, Split, Timestamp, VantageName, span};
-use crate::health::Reading;
-use crate::memory::Memory;
-use crate::plan::Wanted;
+use crate::health::{Answers, Deploy, Evidence, Picture, Reading};
+use crate::memory::{Acts, Memory, Order};
+use crate::plan::{Purpose, Wanted};
 use crate::policy::{Class, LeverKind, Mode, Policy};
 use crate::tell::Note;
 
@@ -441,12 +453,159 @@ impl Decision {
     }
 }
 
+/// Everything one decision looks at.
+struct Case<'a> {
+    policy: &'a Policy,
+    acts: &'a Acts,
+    evidence: &'a Evidence,
+    picture: &'a Picture,
+    now: Timestamp,
+    /// Where traffic belongs: the region with the most weight on a calm day.
+    home: RegionName,
+    home_split: Split,
+    /// The records as last read, or as last ordered.
+    split: Split,
+    /// What records and gates together answer.
+    shares: Shares,
+    /// When the incident began; now, if there is none yet.
+    incident: Timestamp,
+    charges: BTreeMap<RegionName, Charge>,
+}
+
+impl Case<'_> {
+    fn convicted_since(&self, name: &RegionName) -> Option<Timestamp> {
+        match self.charges.get(name)? {
+            Charge::Convicted { since } => Some(*since),
+            Charge::None | Charge::Accused(_) => None,
+        }
+    }
+
+    fn share(&self, name: &RegionName) -> f64 {
+        self.shares.get(name).copied().unwrap_or(0.0)
+    }
+
+    /// The change that is the first suspect for what ails `sick`: young enough, made before the trouble,
+    /// and made there.
+    fn deploy_behind(&self, sick: &BTreeSet<RegionName>) -> Option<&Deploy> {
+        let guard = self.policy.judge.deploy_guard?;
+        let began =
+            sick.iter().filter_map(|name| self.picture.regions.get(name)?.bad_since).min()?;
+        self.evidence.deploys().iter().rev().find(|deploy| {
+            began.since(deploy.at) <= guard
+                && deploy.at <= began.plus(self.policy.judge.window)
+                && sick.iter().any(|name| deploy.regions.contains(name))
+        })
+    }
+
+    /// The same change, if it reached `other` as well and is still young.
+    fn suspected_deploy(&self, sick: &BTreeSet<RegionName>, other: &RegionName) -> Option<&Deploy> {
+        let guard = self.policy.judge.deploy_guard?;
+        self.deploy_behind(sick).filter(|suspect| {
+            self.evidence.deploys().iter().any(|deploy| {
+                deploy.version == suspect.version
+                    && deploy.regions.contains(other)
+                    && self.now.since(deploy.at) <= guard
+            })
+        })
+    }
+}
+
+/// What one round wants, before the guards.
+struct Proposal {
+    wanted: Option<Wanted>,
+    purpose: Option<Purpose>,
+    gaining: BTreeSet<RegionName>,
+    holds: Vec<Hold>,
+}
+
 /// Decides one round for one service.
 ///
 /// `memory.evidence` has taken in this round's observations already ([`crate::health::Evidence::take_in`]).
 /// The same arguments always give the same decision.
 pub fn decide(policy: &Policy, memory: &Memory, now: Timestamp) -> Decision {
-    let _ = memory;
+    let Some(case) = build(policy, memory, now) else {
+        return nothing(policy, now);
+    };
+    let sick: BTreeSet<RegionName> = case
+        .charges
+        .iter()
+        .filter(|(name, charge)| {
+            respond::convicted(charge) && case.share(name) >= shares::SAME / 2.0
+        })
+        .map(|(name, _)| name.clone())
+        .collect();
+    let mut treated = BTreeMap::new();
+    for name in &sick {
+        if let Some(view) = case.picture.regions.get(name) {
+            treated.insert(name.clone(), refresh::treatment(&case, name, view));
+        }
+    }
+    let (treatable, leaving): (BTreeSet<RegionName>, BTreeSet<RegionName>) =
+        sick.iter().cloned().partition(|name| {
+            matches!(treated.get(name), Some(Treatment::Refresh(..) | Treatment::Wait(..)))
+        });
+    let response = if leaving.is_empty() {
+        Response::default()
+    } else {
+        respond::leave(&case, &all_bad(&case, &leaving))
+    };
+    let homeward = if sick.is_empty() { respond::go_home(&case) } else { Response::default() };
+    let proposal = propose(&case, &response, &homeward, &treatable, &treated);
+    let away = shares::distance(&respond::plain(&case.home_split), &case.shares) >= shares::SAME;
+    let mut findings = diagnose::findings(&case, &sick, &treated, &response);
+    let (wanted, proposed, holds, withdraw) = settle(&case, proposal);
+    if findings.is_empty() {
+        findings.push(diagnose::well(&case));
+    }
+    let incident = is_incident(&case, &sick, away);
+    let mut decision = Decision {
+        at: now,
+        mode: policy.mode,
+        regions: case
+            .picture
+            .regions
+            .iter()
+            .map(|(name, view)| (name.clone(), diagnose::verdict(&case, name, view)))
+            .collect(),
+        findings,
+        wanted,
+        proposed,
+        holds,
+        withdraw,
+        notes: Vec::new(),
+        incident,
+        split: Some(case.split.clone()),
+    };
+    decision.notes = notes::notes(
+        &case,
+        &decision,
+        &notes::Facts { sick: &sick, treated: &treated, response: &response, away },
+    );
+    decision
+}
+
+/// Users are hurt, or traffic is away from home because they were. Once open, it stays open until every
+/// region that carries traffic has been well for as long as it takes to call one bad.
+fn is_incident(case: &Case<'_>, sick: &BTreeSet<RegionName>, away: bool) -> bool {
+    let open = case.acts.incident_since.is_some();
+    let calm =
+        case.picture.regions.iter().filter(|(name, _)| case.share(name) > 0.0).all(|(_, view)| {
+            view.good_since.is_some_and(|since| case.now.since(since) >= case.policy.judge.sustain)
+        });
+    !sick.is_empty() || (open && !calm) || (away && (open || case.acts.ordered.is_some()))
+}
+
+/// Regions that must not be chosen: those that are left, and everything else that is bad and carries.
+fn all_bad(case: &Case<'_>, leaving: &BTreeSet<RegionName>) -> BTreeSet<RegionName> {
+    let convicted = case
+        .charges
+        .iter()
+        .filter(|(_, charge)| respond::convicted(charge))
+        .map(|(name, _)| name.clone());
+    leaving.iter().cloned().chain(convicted).collect()
+}
+
+fn nothing(policy: &Policy, now: Timestamp) -> Decision {
     Decision {
         at: now,
         mode: policy.mode,
@@ -454,10 +613,204 @@ pub fn decide(policy: &Policy, memory: &Memory, now: Timestamp) -> Decision {
         findings: Vec::new(),
         wanted: None,
         proposed: None,
-        holds: Vec::new(),
+        holds: vec![Hold::AnswersUnknown],
         withdraw: None,
         notes: Vec::new(),
         incident: false,
         split: None,
+    }
+}
+
+fn build<'a>(policy: &'a Policy, memory: &'a Memory, now: Timestamp) -> Option<Case<'a>> {
+    let (acts, evidence) = (&memory.acts, &memory.evidence);
+    let picture = evidence.picture();
+    let home_split = policy.home_split()?;
+    let home = home_split
+        .weights()
+        .iter()
+        .max_by_key(|(_, weight)| **weight)
+        .map(|(name, _)| name.clone())?;
+    let split = evidence.split().or(acts.ordered.as_ref()).unwrap_or(&home_split).clone();
+    let shares = shares::effective(&split, &acts.gates);
+    let charges = picture
+        .regions
+        .iter()
+        .map(|(name, view)| (name.clone(), convict::charge(policy, evidence, name, view, now)))
+        .collect();
+    let incident = acts.incident_since.unwrap_or(now);
+    Some(Case {
+        policy,
+        acts,
+        evidence,
+        picture,
+        now,
+        home,
+        home_split,
+        split,
+        shares,
+        incident,
+        charges,
+    })
+}
+
+/// Picks the one thing to do: leave a sick region, cure a balancer, go home; in that order.
+fn propose(
+    case: &Case<'_>,
+    response: &Response,
+    homeward: &Response,
+    treatable: &BTreeSet<RegionName>,
+    treated: &BTreeMap<RegionName, Treatment>,
+) -> Proposal {
+    let mut proposal =
+        Proposal { wanted: None, purpose: None, gaining: BTreeSet::new(), holds: Vec::new() };
+    proposal.holds.extend(response.holds.iter().cloned());
+    for (name, charge) in &case.charges {
+        if let Charge::Accused(hold) = charge
+            && case.share(name) > 0.0
+        {
+            proposal.holds.push(hold.clone());
+        }
+    }
+    let chosen = response.target.as_ref().or(homeward.target.as_ref());
+    if let Some((target, purpose, because)) = chosen {
+        let (lever, impaired) = pick_lever(case, target, *purpose);
+        proposal.holds.extend(impaired);
+        proposal.purpose = Some(*purpose);
+        proposal.gaining = target
+            .iter()
+            .filter(|(n, s)| **s - case.share(n) >= shares::SAME)
+            .map(|(n, _)| n.clone())
+            .collect();
+        let because = because.clone();
+        // Without a working lever the move is still shown, by the lever that is preferred.
+        let shown = lever.or_else(|| case.policy.levers.first().map(crate::policy::Lever::kind));
+        proposal.wanted =
+            shown.and_then(|kind| respond::order(case, kind, target, *purpose, because));
+        return proposal;
+    }
+    for name in treatable {
+        match treated.get(name) {
+            Some(Treatment::Refresh(wanted, _)) => {
+                proposal.wanted = Some(wanted.clone());
+                return proposal;
+            }
+            Some(Treatment::Wait(hold, _)) => proposal.holds.push(hold.clone()),
+            Some(Treatment::None | Treatment::GiveUp(..)) | None => {}
+        }
+    }
+    proposal.holds.extend(homeward.holds.iter().cloned());
+    proposal
+}
+
+/// The lever for a move. Going home past closed gates first sets the weights behind them, so that
+/// opening a gate gives the region no more than the step it may have.
+fn pick_lever(
+    case: &Case<'_>,
+    target: &Shares,
+    purpose: Purpose,
+) -> (Option<LeverKind>, Vec<Hold>) {
+    let read_at = case.evidence.read_at();
+    let unknown = case.evidence.answers_unknown_since();
+    let (lever, holds) = guard::lever(case.policy, case.acts, unknown, read_at, case.now);
+    let closed = case.acts.gates.values().any(|gate| *gate == crate::ports::InAnswers::Out);
+    if closed && lever.is_some() {
+        let behind = shares::distance(&respond::plain(&case.split), target) < shares::SAME;
+        if purpose != Purpose::Failback || behind {
+            return (Some(LeverKind::Gates), holds);
+        }
+        return (lever.filter(|kind| *kind == LeverKind::Weights), holds);
+    }
+    (lever, holds)
+}
+
+type Settled = (Option<Wanted>, Option<Wanted>, Vec<Hold>, Option<String>);
+
+/// Lets the guards take away. What is left is wanted; what was taken away is still shown.
+fn settle(case: &Case<'_>, proposal: Proposal) -> Settled {
+    let mut holds = proposal.holds;
+    let proposed = proposal.wanted;
+    let open = case.acts.order.as_ref();
+    let Some(wanted) = proposed.clone() else {
+        let withdraw =
+            open.filter(|order| order.is_unsent()).map(|_| "it is no longer right".to_owned());
+        return (None, None, holds, withdraw);
+    };
+    let mut objections = Vec::new();
+    let purpose = proposal.purpose.unwrap_or(Purpose::Operator);
+    let intent = guard::Intent { purpose, gaining: &proposal.gaining };
+    objections.extend(guard::objections(case.policy, case.acts, case.picture, &intent, case.now));
+    if let Wanted::Refresh { .. } = wanted {
+        // Approval, lag and budgets are about moving traffic; a refresh moves none.
+        objections.retain(|hold| {
+            matches!(hold, Hold::Pinned { .. } | Hold::ModeObserves { .. } | Hold::Blocked { .. })
+        });
+    }
+    let warm = case.evidence.started().map(|at| at.plus(case.policy.judge.window));
+    if let Some(until) = warm.filter(|until| case.now < *until) {
+        objections.push(Hold::WarmingUp { until });
+    }
+    if let Wanted::Move(wanted) = &wanted {
+        objections.extend(lever_objections(case, wanted.lever, &holds));
+        objections.extend(order_objections(case, wanted));
+    }
+    let withdraw = open
+        .filter(|order| order.is_unsent() && !same_move(order, &wanted))
+        .map(|_| "another move is right now".to_owned());
+    if objections.is_empty() {
+        return (Some(wanted), proposed, holds, withdraw);
+    }
+    let withdraw = withdraw.or_else(|| {
+        let stop = objections
+            .iter()
+            .find(|hold| matches!(hold, Hold::Pinned { .. } | Hold::Denied { .. }));
+        stop.filter(|_| open.is_some_and(Order::is_unsent)).map(ToString::to_string)
+    });
+    objections.append(&mut holds);
+    (None, proposed, objections, withdraw)
+}
+
+fn lever_objections(case: &Case<'_>, lever: LeverKind, holds: &[Hold]) -> Vec<Hold> {
+    let mut objections = Vec::new();
+    let impaired =
+        |hold: &Hold| matches!(hold, Hold::LeverImpaired { lever: kind, .. } if *kind == lever);
+    objections.extend(holds.iter().find(|hold| impaired(hold)).cloned());
+    if lever == LeverKind::Weights {
+        match case.evidence.answers() {
+            Answers::Drift { what } => objections.push(Hold::Drift { what: what.clone() }),
+            // Never read since the start, and no order of ours to go by.
+            Answers::Unknown if case.acts.ordered.is_none() => {
+                objections.push(Hold::AnswersUnknown);
+            }
+            Answers::Unknown | Answers::Split { .. } => {}
+        }
+    }
+    objections
+}
+
+/// No order is stacked on one that is under way. Another lever may be taken when it is stuck.
+fn order_objections(case: &Case<'_>, wanted: &crate::plan::Move) -> Option<Hold> {
+    let order = case.acts.order.as_ref().filter(|order| !order.is_unsent())?;
+    let since = order.accepted_at().unwrap_or(order.intended_at);
+    let stuck = is_stuck(case, order);
+    if wanted.lever == LeverKind::Gates && (stuck || order.accepted_at().is_none()) {
+        return None;
+    }
+    let to = match &order.plan.wanted {
+        Wanted::Move(wanted) => wanted.to.clone(),
+        Wanted::Refresh { .. } => return None,
+    };
+    Some(if stuck { Hold::ChangeStuck { since } } else { Hold::OrderOpen { since, to } })
+}
+
+fn is_stuck(case: &Case<'_>, order: &Order) -> bool {
+    let within =
+        case.policy.weights_lever().map_or(Duration::from_secs(300), |lever| lever.in_sync_within);
+    order.in_sync_at.is_none() && order.accepted_at().is_some_and(|at| case.now.since(at) >= within)
+}
+
+fn same_move(order: &Order, wanted: &Wanted) -> bool {
+    match (&order.plan.wanted, wanted) {
+        (Wanted::Move(a), Wanted::Move(b)) => a.lever == b.lever && a.to == b.to,
+        (Wanted::Refresh { .. }, _) | (_, Wanted::Refresh { .. }) => false,
     }
 }

@@ -1,5 +1,14 @@
 //! Readings: what was seen, from where, how old it is, and what it means. No IO, no clock.
 
+mod assess;
+mod evidence;
+mod window;
+
+pub use assess::{
+    BalancerView, ClassView, Failing, Instruments, Lag, Picture, RegionView, VantageView,
+};
+pub use evidence::{Deploy, Evidence};
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -149,16 +158,5 @@ impl Sample {
     /// Age by the source's stamp, zero if that lies ahead of us.
     pub fn age(&self, now: Timestamp) -> Duration {
         now.since(self.taken_at)
-    }
-}
-
-/// What was seen lately, ready to be judged. Bounded: nothing older than the longest window is kept.
-#[derive(Debug, Clone, Default)]
-pub struct Evidence {}
-
-impl Evidence {
-    /// Takes in what arrived since the last round.
-    pub fn take_in(&mut self, policy: &crate::policy::Policy, seen: &Observations, now: Timestamp) {
-        let _ = (policy, seen, now);
     }
 }

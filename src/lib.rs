@@ -14,6 +14,7 @@ pub mod lab;
 pub mod memory;
 pub mod pace;
 pub mod plan;
+pub mod play;
 pub mod policy;
 pub mod ports;
 pub mod probe;

@@ -73,6 +73,8 @@ pub enum Entry {
         to: InAnswers,
         failure: Option<CallFailed>,
     },
+    /// All gates of a move stand, which was made beside an order that hangs.
+    MovedByGates(Box<crate::plan::Move>),
     Refreshing {
         balancer: BalancerName,
     },
@@ -159,6 +161,12 @@ pub enum BatchState {
 }
 
 impl Order {
+    /// True if nothing of it has reached the service, as far as we know. Moves by gates have no batches:
+    /// they count as sent, since a gate may be set twice and is never half set.
+    pub fn is_unsent(&self) -> bool {
+        !self.batches.is_empty() && self.batches.iter().all(|batch| *batch == BatchState::Waiting)
+    }
+
     /// When the last batch was accepted, if all were.
     pub fn accepted_at(&self) -> Option<Timestamp> {
         self.batches
@@ -284,10 +292,10 @@ impl Acts {
                     order.in_sync_at = Some(at);
                 }
             }
-            Entry::Ended { epoch, .. } => {
-                if self.order.as_ref().is_some_and(|order| order.plan.epoch == *epoch) {
-                    self.order = None;
+            Entry::Ended { epoch, outcome } => {
+                if let Some(order) = self.order.take_if(|order| order.plan.epoch == *epoch) {
                     self.last_end = Some(at);
+                    self.note_gate_shift(at, &order, outcome);
                 }
             }
             Entry::LeverHeard { lever, failure } => match failure {
@@ -302,9 +310,14 @@ impl Acts {
                 None => {
                     self.gates.insert(region.clone(), *to);
                     self.last_end = Some(at);
+                    self.lever(LeverKind::Gates).failures_in_a_row = 0;
                 }
                 Some(failure) => self.fail_lever(LeverKind::Gates, at, failure),
             },
+            Entry::MovedByGates(moved) => {
+                self.last_end = Some(at);
+                self.push_shift(at, moved);
+            }
             Entry::Refreshing { balancer } => {
                 let list = self.refreshes.entry(balancer.clone()).or_default();
                 list.push(Refresh { at, accepted: false });
@@ -363,6 +376,13 @@ impl Acts {
         self.shifts.iter().filter(|shift| now.since(shift.at) < window).count()
     }
 
+    /// The split from which the evacuation that is going on set out.
+    pub fn evacuation_began(&self) -> Option<&Split> {
+        use crate::plan::Purpose;
+        let last_turn = self.shifts.iter().rposition(|shift| shift.purpose != Purpose::Ramp)?;
+        self.shifts.get(last_turn).map(|shift| &shift.from)
+    }
+
     fn lever(&mut self, kind: LeverKind) -> &mut LeverState {
         self.levers.entry(kind).or_default()
     }
@@ -402,6 +422,23 @@ impl Acts {
             });
             trim(&mut self.shifts);
         }
+    }
+}
+
+impl Acts {
+    /// A move by gates has no batches: it counts as a shift once it is done.
+    fn note_gate_shift(&mut self, at: Timestamp, order: &Order, outcome: &Outcome) {
+        if let (crate::plan::Wanted::Move(moved), Outcome::Done) = (&order.plan.wanted, outcome)
+            && moved.lever == LeverKind::Gates
+        {
+            self.push_shift(at, moved);
+        }
+    }
+
+    fn push_shift(&mut self, at: Timestamp, moved: &crate::plan::Move) {
+        let (from, to, purpose) = (moved.from.clone(), moved.to.clone(), moved.purpose);
+        self.shifts.push(Shift { at, from, to, purpose });
+        trim(&mut self.shifts);
     }
 }
 

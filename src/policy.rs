@@ -427,6 +427,8 @@ pub struct Judge {
 /// How traffic moves away from a bad region.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShiftRules {
+    /// Requests per second of the whole service, for when no signal tells.
+    pub demand_rps: Option<f64>,
     /// Parts of the traffic that the destination gets, step by step; `[1.0]` is all at once.
     pub ramp: Vec<Ratio>,
     /// Time between steps, and the look that decides about the next one.

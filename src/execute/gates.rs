@@ -1,11 +1,18 @@
 //! Gates and balancers: switches that can be set again without harm, so no compare-and-swap.
 
-use crate::domain::{BalancerName, RegionName};
+use std::time::Duration;
+
+use crate::domain::{BalancerName, RegionName, Weight};
 use crate::execute::{Executor, Progress};
 use crate::journal::JournalError;
 use crate::memory::{Entry, Outcome};
-use crate::plan::Wanted;
+use crate::plan::{Move, Wanted};
 use crate::ports::{CallFailed, InAnswers};
+
+/// A gate is a health check: it is in the answers after its interval times its threshold (10 s times 3
+/// for a fast check, Developer Guide, "How Amazon Route 53 determines whether a health check is
+/// healthy"), and as much again for the checkers, which are not coordinated.
+const IN_FORCE_AFTER: Duration = Duration::from_secs(60);
 
 impl Executor<'_> {
     /// Sets one gate, written down before and after.
@@ -43,29 +50,55 @@ impl Executor<'_> {
         else {
             return Ok(Progress::Nothing);
         };
-        let mut wanted: Vec<(InAnswers, RegionName)> = moved
-            .to
-            .weights()
-            .iter()
-            .map(|(region, weight)| {
-                let to = if weight.0 > 0 { InAnswers::In } else { InAnswers::Out };
-                (to, region.clone())
-            })
-            .collect();
+        let moved = moved.clone();
+        if !self.set_gates(&moved).await? {
+            return Ok(Progress::Working);
+        }
+        let Some(order) = &self.acts.order else { return Ok(Progress::Nothing) };
+        let epoch = order.plan.epoch;
+        let Some(stood_at) = order.in_sync_at else {
+            self.note(&Entry::InSync { epoch })?;
+            return Ok(Progress::Working);
+        };
+        if self.clock.now().since(stood_at) < IN_FORCE_AFTER {
+            return Ok(Progress::Working);
+        }
+        self.end(Outcome::Done).map(Progress::Ended)
+    }
+
+    /// Moves by gates while an order by another lever hangs. That order keeps its place; the gates need
+    /// none, because setting them again does no harm: after a crash the next decision finishes them.
+    pub async fn move_by_gates(&mut self, moved: &Move) -> Result<Progress, JournalError> {
+        if !self.set_gates(moved).await? {
+            return Ok(Progress::Working);
+        }
+        self.note(&Entry::MovedByGates(Box::new(moved.clone())))?;
+        Ok(Progress::Ended(Outcome::Done))
+    }
+
+    /// True if all gates stand as the move wants them.
+    async fn set_gates(&mut self, moved: &Move) -> Result<bool, JournalError> {
+        // A region that had nothing and gets nothing keeps its gate: closing it would only keep it from
+        // taking over later.
+        let turned = |(region, weight): (&RegionName, &Weight)| match weight.0 {
+            0 if moved.from.weight(region).0 == 0 => None,
+            0 => Some((InAnswers::Out, region.clone())),
+            _ => Some((InAnswers::In, region.clone())),
+        };
+        let mut wanted: Vec<(InAnswers, RegionName)> =
+            moved.to.weights().iter().filter_map(turned).collect();
         // `In` sorts before `Out`.
         wanted.sort();
         for (to, region) in wanted {
-            if self.acts.gates.get(&region) == Some(&to) {
+            if self.acts.gates.get(&region).copied().unwrap_or(InAnswers::In) == to {
                 continue;
             }
             match self.gate(&region, to).await? {
                 Progress::Ended(Outcome::Done) => {}
-                Progress::Ended(_) | Progress::Working | Progress::Nothing => {
-                    return Ok(Progress::Working);
-                }
+                Progress::Ended(_) | Progress::Working | Progress::Nothing => return Ok(false),
             }
         }
-        self.end(Outcome::Done).map(Progress::Ended)
+        Ok(true)
     }
 }
 

@@ -422,6 +422,8 @@ record! {
 record! {
     /// How traffic moves away from a bad region.
     "shift" Shift {
+        /// What the whole service gets on a busy day, for when no signal tells.
+        demand: Option<At<RequestRate>> = "demand: 2000 rps",
         /// The destination's part of the moved traffic, step by step; `[100%]` is all at once.
         ramp: At<Vec<At<Percent>>> = "ramp: [25%, 50%, 100%]",
         /// The time between two steps, with a look that decides about the next one.

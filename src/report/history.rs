@@ -89,6 +89,7 @@ fn sentence(entry: &Entry) -> (&'static str, String) {
         Entry::Gated { region, to, failure } => {
             ("gated", outcome(&format!("`{region}` {}", answers(*to)), "done", failure.as_ref()))
         }
+        Entry::MovedByGates(moved) => ("moved", format!("by gates to {}", moved.to)),
         Entry::Refreshing { balancer } => ("refreshing", format!("balancer `{balancer}`")),
         Entry::Refreshed { balancer, failure } => {
             ("refreshed", outcome(&format!("balancer `{balancer}`"), "accepted", failure.as_ref()))

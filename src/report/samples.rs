@@ -120,6 +120,7 @@ pub(crate) fn policy() -> Policy {
             deploy_guard: None,
         },
         shift: ShiftRules {
+            demand_rps: None,
             ramp: vec![Ratio::ONE],
             hold: Duration::from_secs(120),
             spare: Ratio::new(0.1),

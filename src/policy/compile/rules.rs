@@ -69,6 +69,10 @@ fn within(
 pub(super) fn shift(written: &At<raw::Shift>, to: &mut Findings<'_>) -> Option<ShiftRules> {
     let shift = &written.value;
     let ramp = ramp(&shift.ramp, to);
+    let demand_rps = match &shift.demand {
+        Some(written) => Some(limited(written.value.0, written.at, &(1.0..=1e9), "demand", to)?),
+        None => None,
+    };
     let hold = limited_span(&shift.hold, 0..=DAY, "hold", to);
     let spare = within(&shift.spare, 0.0..=0.95, "spare", to);
     let overflow = match shift.overflow {
@@ -86,6 +90,7 @@ pub(super) fn shift(written: &At<raw::Shift>, to: &mut Findings<'_>) -> Option<S
         raw::Unready::ShiftAnyway => Unready::ShiftAnyway,
     };
     Some(ShiftRules {
+        demand_rps,
         ramp: ramp?,
         hold: hold?,
         spare: spare?,

@@ -1,0 +1,311 @@
+//! Names for what is seen: findings with evidence, and the verdict on each region.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::convict::Charge;
+use super::refresh::Treatment;
+use super::respond::Response;
+use super::{Case, ClassReading, Diagnosis, Finding, Fitness, Hold, Verdict, is_stuck, shares};
+use crate::domain::{RegionName, Timestamp, span};
+use crate::health::{ClassView, Failing, Instruments, Reading, RegionView};
+use crate::policy::{Class, LeverKind};
+
+/// Below this success a region is down rather than degraded: nine of ten users are lost.
+const DOWN_BELOW: f64 = 0.1;
+
+/// So many bad spells within memory are flapping: once is an outage, twice a relapse.
+const FLAPPING_SPELLS: usize = 3;
+
+/// Instruments that are out for this long are worth a word. Shorter gaps are usual for CloudWatch.
+pub(super) const INSTRUMENTS_OUT: Duration = Duration::from_secs(300);
+
+pub(super) fn findings(
+    case: &Case<'_>,
+    sick: &BTreeSet<RegionName>,
+    treated: &BTreeMap<RegionName, Treatment>,
+    response: &Response,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for name in sick {
+        findings.extend(sick_region(case, name, treated.get(name), response));
+    }
+    if response.nowhere && response.common.is_none() {
+        findings.push(about(Diagnosis::NowhereToGo, None, case.incident, words(&response.holds)));
+    }
+    findings.extend(control_plane(case));
+    for (name, view) in &case.picture.regions {
+        findings.extend(flapping(case, name, view));
+        findings.extend(standby(case, name, view));
+        findings.extend(zone(case, name, view));
+        findings.extend(stale(case, name, view));
+    }
+    findings.extend(vantages(case));
+    findings
+        .sort_by_key(|finding| (gravity(finding.diagnosis), finding.since, finding.region.clone()));
+    findings
+}
+
+fn gravity(diagnosis: Diagnosis) -> u8 {
+    match diagnosis {
+        Diagnosis::NowhereToGo => 0,
+        Diagnosis::CommonCause => 1,
+        Diagnosis::RegionDown => 2,
+        Diagnosis::RegionDegraded => 3,
+        Diagnosis::BalancerFault => 4,
+        Diagnosis::ControlPlaneImpaired => 5,
+        Diagnosis::Flapping => 6,
+        Diagnosis::StandbyUnready => 7,
+        Diagnosis::ZoneFault => 8,
+        Diagnosis::ObserverIsolated => 9,
+        Diagnosis::PathBroken => 10,
+        Diagnosis::SignalsStale => 11,
+        Diagnosis::Well => 12,
+    }
+}
+
+fn about(
+    diagnosis: Diagnosis,
+    region: Option<&RegionName>,
+    since: Timestamp,
+    evidence: Vec<String>,
+) -> Finding {
+    Finding {
+        diagnosis,
+        region: region.cloned(),
+        balancer: None,
+        since,
+        evidence,
+        ruled_out: Vec::new(),
+    }
+}
+
+pub(super) fn well(case: &Case<'_>) -> Finding {
+    let evidence = case
+        .picture
+        .regions
+        .iter()
+        .map(|(name, view)| format!("`{name}`: {}", view.outside.says))
+        .collect();
+    about(Diagnosis::Well, None, case.now, evidence)
+}
+
+fn sick_region(
+    case: &Case<'_>,
+    name: &RegionName,
+    treatment: Option<&Treatment>,
+    response: &Response,
+) -> Option<Finding> {
+    let view = case.picture.regions.get(name)?;
+    let since = case.convicted_since(name)?;
+    let diagnosis = match treatment {
+        Some(Treatment::Refresh(..) | Treatment::Wait(..)) => Diagnosis::BalancerFault,
+        Some(Treatment::None | Treatment::GiveUp(..)) | None if response.common.is_some() => {
+            Diagnosis::CommonCause
+        }
+        Some(Treatment::None | Treatment::GiveUp(..)) | None => match view.success {
+            Some(success) if success.get() < DOWN_BELOW => Diagnosis::RegionDown,
+            Some(_) | None => Diagnosis::RegionDegraded,
+        },
+    };
+    let mut evidence = evidence(view);
+    if let Some(change) = response.common.as_ref().and_then(|common| common.change.as_ref()) {
+        evidence.push(format!("{change} came just before"));
+    }
+    let mut finding = about(diagnosis, Some(name), since, evidence);
+    if let Some(Treatment::Refresh(_, balancer) | Treatment::Wait(_, balancer)) = treatment {
+        finding.balancer = Some(balancer.clone());
+    }
+    finding.ruled_out = ruled_out(case, name, view, diagnosis);
+    Some(finding)
+}
+
+fn evidence(view: &RegionView) -> Vec<String> {
+    let classes =
+        [("outside", &view.outside), ("traffic", &view.traffic), ("inside", &view.inside)];
+    let mut lines: Vec<String> = classes
+        .iter()
+        .filter(|(_, class)| class.reading != Reading::Unknown)
+        .map(|(name, class)| format!("{name}: {}", class.says))
+        .collect();
+    for (name, balancer) in view.balancers.iter().filter(|(_, b)| b.outside == Reading::Bad) {
+        let percent = |value: Option<f64>| {
+            value.map_or("unknown".to_owned(), |v| format!("{:.1}%", v * 100.0))
+        };
+        lines.push(format!(
+            "balancer `{name}`: {} succeed from outside, {} errors of its own, {} of its targets",
+            percent(balancer.success),
+            percent(balancer.own_errors),
+            percent(balancer.target_errors)
+        ));
+    }
+    lines
+}
+
+fn ruled_out(
+    case: &Case<'_>,
+    name: &RegionName,
+    view: &RegionView,
+    diagnosis: Diagnosis,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    let isolated = case.picture.vantages.values().filter(|v| v.isolated_since.is_some()).count();
+    lines.push(format!(
+        "ObserverIsolated: {isolated} of {} vantages have lost their own network",
+        case.picture.vantages.len()
+    ));
+    let others: Vec<String> = case
+        .picture
+        .regions
+        .iter()
+        .filter(|(other, view)| *other != name && view.outside.reading == Reading::Good)
+        .map(|(other, _)| format!("`{other}`"))
+        .collect();
+    if diagnosis != Diagnosis::CommonCause && !others.is_empty() {
+        lines.push(format!("CommonCause: {} is well", others.join(", ")));
+    }
+    if diagnosis != Diagnosis::BalancerFault && case.policy.refresh.is_some() {
+        let why = match view.metrics {
+            Instruments::Usable => {
+                "the targets fail as well, or the balancers count no errors of their own"
+            }
+            Instruments::None
+            | Instruments::Silent { .. }
+            | Instruments::Old { .. }
+            | Instruments::Odd { .. } => "nothing proves the targets well",
+        };
+        lines.push(format!("BalancerFault: {why}"));
+    }
+    lines
+}
+
+fn control_plane(case: &Case<'_>) -> Option<Finding> {
+    if let Some(order) = case.acts.order.as_ref().filter(|order| is_stuck(case, order)) {
+        let since = order.accepted_at().unwrap_or(order.intended_at);
+        let says =
+            format!("a change accepted {} ago is still pending", span(case.now.since(since)));
+        return Some(about(Diagnosis::ControlPlaneImpaired, None, since, vec![says]));
+    }
+    let lever = case.acts.levers.get(&LeverKind::Weights);
+    if let Some((at, failure)) =
+        lever.filter(|l| l.failures_in_a_row > 0).and_then(|l| l.last_failure.as_ref())
+    {
+        let since = lever.and_then(|l| l.first_failure).unwrap_or(*at);
+        return Some(about(
+            Diagnosis::ControlPlaneImpaired,
+            None,
+            since,
+            vec![failure.to_string()],
+        ));
+    }
+    let since = case.evidence.answers_unknown_since()?;
+    let says = format!("the records could not be read for {}", span(case.now.since(since)));
+    Some(about(Diagnosis::ControlPlaneImpaired, None, since, vec![says]))
+}
+
+fn flapping(case: &Case<'_>, name: &RegionName, view: &RegionView) -> Option<Finding> {
+    let says = format!("bad {} times within two hours", view.spells);
+    (view.spells >= FLAPPING_SPELLS).then(|| {
+        about(Diagnosis::Flapping, Some(name), view.bad_since.unwrap_or(case.now), vec![says])
+    })
+}
+
+/// A region that carries nothing now but would have to: down, too small, too far behind.
+pub(super) fn standby(case: &Case<'_>, name: &RegionName, view: &RegionView) -> Option<Finding> {
+    if case.share(name) >= shares::SAME / 2.0 {
+        return None;
+    }
+    let mut evidence: Vec<String> = view.unfit.iter().cloned().collect();
+    let since = view.bad_since.unwrap_or(case.now);
+    let long =
+        view.bad_since.is_some_and(|since| case.now.since(since) >= case.policy.judge.sustain);
+    if !long {
+        evidence.clear();
+    }
+    (!evidence.is_empty()).then(|| about(Diagnosis::StandbyUnready, Some(name), since, evidence))
+}
+
+pub(super) fn zone(case: &Case<'_>, name: &RegionName, view: &RegionView) -> Option<Finding> {
+    let since =
+        view.part_gone_since.filter(|since| case.now.since(*since) >= case.policy.judge.sustain)?;
+    let hosts = view
+        .hosts
+        .map_or(String::new(), |hosts| format!("{:.0}% of the targets are healthy", hosts * 100.0));
+    let says = vec![hosts, format!("users are served: {}", view.outside.says)];
+    Some(about(Diagnosis::ZoneFault, Some(name), since, says))
+}
+
+pub(super) fn stale(case: &Case<'_>, name: &RegionName, view: &RegionView) -> Option<Finding> {
+    let since =
+        view.metrics.trouble_since().filter(|since| case.now.since(*since) >= INSTRUMENTS_OUT)?;
+    let says = match view.metrics {
+        Instruments::Silent { .. } => "its metrics are silent",
+        Instruments::Odd { .. } => {
+            "the stamps of its metrics contradict our clock, or old values come as new"
+        }
+        Instruments::Old { .. } => "its metrics are too old to act on",
+        Instruments::None | Instruments::Usable => return None,
+    };
+    Some(about(Diagnosis::SignalsStale, Some(name), since, vec![says.to_owned()]))
+}
+
+fn vantages(case: &Case<'_>) -> Vec<Finding> {
+    let sustain = case.policy.judge.sustain;
+    let mut findings = Vec::new();
+    for (vantage, view) in &case.picture.vantages {
+        if let Some(since) = view.isolated_since.filter(|since| case.now.since(*since) >= sustain) {
+            let says =
+                format!("`{vantage}` has lost its own network; its readings are not counted");
+            findings.push(about(Diagnosis::ObserverIsolated, None, since, vec![says]));
+        }
+        for (region, since) in &view.broken_paths {
+            if case.now.since(*since) >= sustain {
+                let says = format!("only `{vantage}` sees `{region}` bad");
+                findings.push(about(Diagnosis::PathBroken, Some(region), *since, vec![says]));
+            }
+        }
+    }
+    findings
+}
+
+fn words(holds: &[Hold]) -> Vec<String> {
+    holds.iter().map(ToString::to_string).collect()
+}
+
+pub(super) fn verdict(case: &Case<'_>, name: &RegionName, view: &RegionView) -> Verdict {
+    let class =
+        |c: &ClassView| ClassReading { reading: c.reading, age: c.age, says: c.says.clone() };
+    let reading = match case.charges.get(name) {
+        Some(Charge::Convicted { .. }) => Reading::Bad,
+        Some(Charge::Accused(_)) => Reading::Unknown,
+        Some(Charge::None) | None => view.outside.reading,
+    };
+    let fit = match (&view.unfit, view.outside.reading) {
+        (Some(why), _) => Fitness::Unfit { why: why.clone() },
+        (None, Reading::Good) => {
+            Fitness::Fit { room_rps: shares::room(case.policy, case.picture, name) }
+        }
+        (None, Reading::Bad) => Fitness::Unfit { why: view.outside.says.clone() },
+        (None, Reading::Unknown) => Fitness::Unproven { why: "no fresh good evidence".to_owned() },
+    };
+    Verdict {
+        reading,
+        classes: BTreeMap::from([
+            (Class::Outside, class(&view.outside)),
+            (Class::Traffic, class(&view.traffic)),
+            (Class::Inside, class(&view.inside)),
+        ]),
+        vantages: view.by_vantage.clone(),
+        balancers: view.balancers.iter().map(|(name, b)| (name.clone(), b.outside)).collect(),
+        success: view.success,
+        latency_ms: view.latency_ms,
+        bad_since: view.bad_since,
+        good_since: view.good_since,
+        fit,
+    }
+}
+
+/// What kind of bad, in the words of notes.
+pub(super) fn is_slow(view: &RegionView) -> bool {
+    view.failing == Some(Failing::Slow)
+}

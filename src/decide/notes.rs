@@ -1,0 +1,394 @@
+//! Who must hear what, this round. A key stands for one message of one incident: the same key is not
+//! delivered twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::refresh::Treatment;
+use super::respond::Response;
+use super::{Case, Decision, Diagnosis, Finding, Hold, Keyed, diagnose, is_stuck};
+use crate::domain::{RegionName, Timestamp, span};
+use crate::health::{Instruments, Reading};
+use crate::memory::Told;
+use crate::plan::Wanted;
+use crate::policy::{LeverKind, Mode};
+use crate::ports::CallFailed;
+use crate::tell::{Note, Severity, Topic, Word};
+
+/// A message that was not delivered is tried again after this long, doubling with each minute lost, so
+/// that a throttled channel is not hammered.
+const RESEND: Duration = Duration::from_secs(60);
+
+/// The public status is renewed when this part of its rhythm has passed: a failed delivery can still
+/// be made good in time.
+const STATUS_EARLY: f64 = 0.7;
+
+/// Users are served while something is wrong: worth a word after this long.
+const LEVER_OUT: Duration = Duration::from_secs(180);
+
+pub(super) struct Facts<'a> {
+    pub(super) sick: &'a BTreeSet<RegionName>,
+    pub(super) treated: &'a BTreeMap<RegionName, Treatment>,
+    pub(super) response: &'a Response,
+    pub(super) away: bool,
+}
+
+struct Desk<'a> {
+    case: &'a Case<'a>,
+    decision: &'a Decision,
+    out: Vec<Keyed>,
+}
+
+pub(super) fn notes(case: &Case<'_>, decision: &Decision, facts: &Facts<'_>) -> Vec<Keyed> {
+    let mut desk = Desk { case, decision, out: Vec::new() };
+    for name in facts.sick {
+        desk.sick(name, facts);
+    }
+    desk.levers(facts);
+    for (name, view) in &case.picture.regions {
+        if let Some(finding) = diagnose::standby(case, name, view) {
+            desk.standby(name, &finding);
+        }
+        if let Some(finding) = diagnose::zone(case, name, view) {
+            let topics = [region(name), word(Word::Zone), word(Word::Capacity)];
+            desk.say(
+                Severity::Warn,
+                format!("zone:{name}:{}", finding.since),
+                &topics,
+                &finding.evidence.join("; "),
+            );
+        }
+        if let Some(finding) = diagnose::stale(case, name, view) {
+            let what = match view.metrics {
+                Instruments::Silent { .. } => vec![word(Word::MissingData)],
+                Instruments::Odd { .. } => vec![word(Word::StaleData), word(Word::Clock)],
+                Instruments::Old { .. } | Instruments::None | Instruments::Usable => {
+                    vec![word(Word::StaleData), word(Word::MissingData), word(Word::Clock)]
+                }
+            };
+            let topics: Vec<Topic> = what.into_iter().chain([region(name)]).collect();
+            desk.say(
+                Severity::Warn,
+                format!("stale:{name}:{}", finding.since),
+                &topics,
+                &finding.evidence.join("; "),
+            );
+        }
+    }
+    desk.one_sided(facts);
+    desk.vantages();
+    desk.too_small();
+    desk.home_again(facts);
+    desk.status();
+    desk.out
+}
+
+impl Desk<'_> {
+    fn say(&mut self, severity: Severity, key: String, about: &[Topic], text: &str) {
+        let told = self.case.acts.told.get(&key);
+        if told.is_some_and(|told| told.delivered || !is_due(told, self.case.now)) {
+            return;
+        }
+        let mode = match self.case.policy.mode {
+            Mode::Observe | Mode::Advise => " (automation is off: nothing is moved)",
+            Mode::Approve | Mode::Auto => "",
+        };
+        let note = Note {
+            service: self.case.policy.service.clone(),
+            at: self.case.now,
+            severity,
+            about: about.iter().cloned().collect(),
+            text: format!("{}: {text}{mode}", self.case.policy.service),
+        };
+        self.out.push(Keyed { key, note });
+    }
+
+    /// The first page of an incident: what is seen, what is done, what is not and why.
+    fn sick(&mut self, name: &RegionName, facts: &Facts<'_>) {
+        let Some(view) = self.case.picture.regions.get(name) else { return };
+        let incident = self.case.incident;
+        let seen = format!("`{name}` is bad since {}: {}", when(view.bad_since), view.outside.says);
+        match facts.treated.get(name) {
+            Some(Treatment::Refresh(_, balancer) | Treatment::Wait(_, balancer)) => {
+                let topics = [region(name), Topic::Balancer(balancer.clone()), word(Word::Lb)];
+                let text = format!(
+                    "{seen}. Its targets are well, so balancer `{balancer}` is refreshed first"
+                );
+                self.say(Severity::Page, format!("balancer:{name}:{incident}"), &topics, &text);
+                return;
+            }
+            Some(Treatment::None | Treatment::GiveUp(..)) | None => {}
+        }
+        let mut topics = vec![region(name), word(Word::RegionDown)];
+        if diagnose::is_slow(view) {
+            topics.push(word(Word::Latency));
+        }
+        if view.spells > 1 {
+            topics.push(word(Word::Flapping));
+        }
+        let (does, mut more) = self.what_is_done(facts);
+        topics.append(&mut more);
+        let key = if facts.response.nowhere { "nowhere" } else { "evacuate" };
+        let key = match blocking(&self.decision.holds) {
+            Some(kind) => format!("{key}:{kind}:{incident}"),
+            None => format!("{key}:{incident}"),
+        };
+        self.say(Severity::Page, key, &topics, &format!("{seen}. {does}"));
+    }
+
+    fn what_is_done(&self, facts: &Facts<'_>) -> (String, Vec<Topic>) {
+        let mut topics = Vec::new();
+        if let Some(common) = &facts.response.common {
+            topics.extend([word(Word::Correlated), word(Word::Deploy)]);
+            let change = common.change.as_deref().unwrap_or("a shared dependency or a change");
+            let text = format!(
+                "The same fault is in every region, {change} is the suspect: nothing is moved, undo the change"
+            );
+            if facts.response.nowhere {
+                topics.push(word(Word::NoSafeTarget));
+            }
+            return (text, topics);
+        }
+        if facts.response.nowhere {
+            topics.push(word(Word::NoSafeTarget));
+        }
+        if facts.response.partial
+            || self.decision.holds.iter().any(|h| matches!(h, Hold::NoRoom { .. }))
+        {
+            topics.extend([word(Word::Capacity), word(Word::Overload)]);
+        }
+        if let Some(Wanted::Move(wanted)) = &self.decision.wanted {
+            topics.push(word(Word::Shifted));
+            return (format!("Moving from {} to {}", wanted.from, wanted.to), topics);
+        }
+        for hold in &self.decision.holds {
+            topics.extend(match blocking_kind(hold) {
+                Some("lag") => Some(word(Word::Replication)),
+                Some("approval" | "pinned") => Some(word(Word::OperatorHold)),
+                Some("lever") => Some(word(Word::ControlPlane)),
+                Some(_) | None => None,
+            });
+        }
+        let why: Vec<String> = self.decision.holds.iter().map(ToString::to_string).collect();
+        let text = if why.is_empty() {
+            "Nothing more is to be moved now".to_owned()
+        } else {
+            format!("Nothing is moved: {}", why.join("; "))
+        };
+        (text, topics)
+    }
+
+    /// A lever that does not do what it should.
+    fn levers(&mut self, facts: &Facts<'_>) {
+        let incident = self.case.incident;
+        if let Some(order) =
+            self.case.acts.order.as_ref().filter(|order| is_stuck(self.case, order))
+        {
+            let since = order.accepted_at().unwrap_or(order.intended_at);
+            let text =
+                format!("the change accepted at {since} is still pending; it is not given again");
+            let topics = [word(Word::StuckChange), word(Word::ControlPlane)];
+            self.say(Severity::Page, format!("stuck:{since}"), &topics, &text);
+        }
+        let state = self
+            .case
+            .acts
+            .levers
+            .get(&LeverKind::Weights)
+            .filter(|state| state.failures_in_a_row > 0);
+        let failure = state.and_then(|state| state.last_failure.as_ref());
+        let mut topics = vec![word(Word::ControlPlane)];
+        if failure.is_some_and(|(_, failure)| matches!(failure, CallFailed::Throttled { .. })) {
+            topics.push(word(Word::Throttle));
+        }
+        topics.extend(facts.sick.iter().map(region));
+        if let Some((_, failure)) = failure.filter(|_| !facts.sick.is_empty()) {
+            let text = format!(
+                "the DNS control plane does not take our change: {failure}; trying again at a civil pace"
+            );
+            self.say(Severity::Page, format!("control_plane:{incident}"), &topics, &text);
+            return;
+        }
+        let unread = self.case.evidence.answers_unknown_since();
+        if let Some(since) = unread.filter(|since| self.case.now.since(*since) >= LEVER_OUT) {
+            let text = format!("the DNS records cannot be read since {since}");
+            let severity = if facts.sick.is_empty() { Severity::Warn } else { Severity::Page };
+            self.say(severity, format!("control_plane:{incident}:{severity:?}"), &topics, &text);
+        }
+    }
+
+    fn standby(&mut self, name: &RegionName, finding: &Finding) {
+        let others = self.case.policy.serving().filter(|(other, _)| *other != name);
+        let safe = others.filter(|(other, _)| self.case.share(other) < 0.5).any(|(other, _)| {
+            self.case
+                .picture
+                .regions
+                .get(other)
+                .is_some_and(|v| v.outside.reading == Reading::Good && v.unfit.is_none())
+        });
+        let mut topics = vec![region(name)];
+        if !safe {
+            topics.push(word(Word::NoSafeTarget));
+        }
+        let text = format!("`{name}` could not take over: {}", finding.evidence.join("; "));
+        self.say(Severity::Warn, format!("standby:{name}:{}", finding.since), &topics, &text);
+    }
+
+    /// Probes and users disagree for longer than a region may be bad: somebody should look.
+    fn one_sided(&mut self, facts: &Facts<'_>) {
+        let patience = self.case.policy.judge.sustain * 2;
+        for (name, view) in &self.case.picture.regions {
+            let carrying = self.case.share(name) > 0.0;
+            if facts.sick.contains(name) || !carrying {
+                continue;
+            }
+            let now = self.case.now;
+            if let Some(since) =
+                view.bad_since.filter(|since| now.since(*since) >= patience && view.still_bad)
+            {
+                let text = format!(
+                    "probes of `{name}` fail since {since} ({}), but its users are served ({}): probably the probe",
+                    view.outside.says, view.traffic.says
+                );
+                self.say(
+                    Severity::Warn,
+                    format!("one_sided:{name}:{since}"),
+                    &[region(name), word(Word::ProbeNetwork)],
+                    &text,
+                );
+            }
+        }
+    }
+
+    fn vantages(&mut self) {
+        let found: Vec<Finding> = self
+            .decision
+            .findings
+            .iter()
+            .filter(|f| matches!(f.diagnosis, Diagnosis::ObserverIsolated | Diagnosis::PathBroken))
+            .cloned()
+            .collect();
+        for finding in found {
+            let text = finding.evidence.join("; ");
+            let key = format!("vantage:{}:{text}", finding.since);
+            self.say(Severity::Warn, key, &[word(Word::ProbeNetwork)], &text);
+        }
+    }
+
+    /// A standby that could not carry everybody is an incident before it is needed.
+    fn too_small(&mut self) {
+        let case = self.case;
+        let Some(needs) = super::shares::demand(case.policy, case.picture) else { return };
+        for (name, _) in case.policy.serving().filter(|(name, _)| case.share(name) < 0.5) {
+            let Some(room) = super::shares::room(case.policy, case.picture, name) else { continue };
+            let others: f64 = case
+                .policy
+                .serving()
+                .filter(|(other, _)| *other != name && case.share(other) < 0.5)
+                .filter_map(|(other, _)| super::shares::room(case.policy, case.picture, other))
+                .sum();
+            if room + others < needs && room > 0.0 {
+                let text =
+                    format!("`{name}` has room for {room:.0} of {needs:.0} requests per second");
+                self.say(
+                    Severity::Warn,
+                    format!("too_small:{name}"),
+                    &[region(name), word(Word::Capacity)],
+                    &text,
+                );
+            }
+        }
+    }
+
+    fn home_again(&mut self, facts: &Facts<'_>) {
+        let case = self.case;
+        if let Some(since) =
+            case.acts.incident_since.filter(|_| !self.decision.incident && !facts.away)
+        {
+            let text = format!(
+                "over after {}: every region is well and traffic is where it belongs",
+                span(case.now.since(since))
+            );
+            self.say(
+                Severity::Info,
+                format!("recovered:{since}"),
+                &[word(Word::Recovered), region(&case.home)],
+                &text,
+            );
+        }
+    }
+
+    /// The public page is renewed on a clock while an incident is open, also when there is nothing new.
+    fn status(&mut self) {
+        let case = self.case;
+        let Some(every) = case.policy.tell.status_every.filter(|_| self.decision.incident) else {
+            return;
+        };
+        let due =
+            case.acts.status_at.is_none_or(|at| case.now.since(at) >= every.mul_f64(STATUS_EARLY));
+        let fresh = case.acts.status_at.is_some_and(|at| at >= case.incident);
+        if fresh && !due {
+            return;
+        }
+        let topics: Vec<Topic> =
+            self.decision.findings.iter().filter_map(|f| f.region.as_ref()).map(region).collect();
+        let text = format!(
+            "we are working on it ({}); {}",
+            self.decision.diagnosis(),
+            split_words(self.decision)
+        );
+        // One key a renewal: the next one is due from the last delivery on.
+        let key = format!("status:{}", case.acts.status_at.map_or(case.incident, |at| at));
+        let told = case.acts.told.get(&key);
+        if told.is_some_and(|told| !told.delivered && !is_due(told, case.now)) {
+            return;
+        }
+        let about: BTreeSet<Topic> = topics.into_iter().chain([region(&case.home)]).collect();
+        let text = format!("{}: {text}", case.policy.service);
+        let note = Note {
+            service: case.policy.service.clone(),
+            at: case.now,
+            severity: Severity::Status,
+            about,
+            text,
+        };
+        self.out.push(Keyed { key, note });
+    }
+}
+
+fn split_words(decision: &Decision) -> String {
+    decision.split.as_ref().map_or(String::new(), |split| format!("answers: {split}"))
+}
+
+/// What keeps a move from being made, in a word: a change of it is news.
+fn blocking(holds: &[Hold]) -> Option<&'static str> {
+    holds.iter().filter_map(blocking_kind).find(|kind| *kind != "lever")
+}
+
+fn blocking_kind(hold: &Hold) -> Option<&'static str> {
+    let kinds = [
+        ("approval", matches!(hold, Hold::ApprovalNeeded { .. } | Hold::Denied { .. })),
+        ("pinned", matches!(hold, Hold::Pinned { .. } | Hold::Blocked { .. })),
+        ("lag", matches!(hold, Hold::LagTooHigh { .. } | Hold::LagUnknown { .. })),
+        ("room", matches!(hold, Hold::NoRoom { .. })),
+        ("budget", matches!(hold, Hold::ShiftsExhausted { .. } | Hold::Latched { .. })),
+        ("lever", matches!(hold, Hold::LeverImpaired { .. } | Hold::AnswersUnknown)),
+    ];
+    kinds.into_iter().find(|(_, is)| *is).map(|(kind, _)| kind)
+}
+
+fn is_due(told: &Told, now: Timestamp) -> bool {
+    now.since(told.at) >= RESEND
+}
+
+fn region(name: &RegionName) -> Topic {
+    Topic::Region(name.clone())
+}
+
+fn word(word: Word) -> Topic {
+    Topic::Word(word)
+}
+
+fn when(at: Option<Timestamp>) -> String {
+    at.map_or("now".to_owned(), |at| at.to_string())
+}

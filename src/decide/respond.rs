@@ -1,0 +1,377 @@
+//! From what is wrong to what is wanted: leave a region, grow the move, go home, use the last resort.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::convict::Charge;
+use super::shares::{self, Shares};
+use super::{Case, Hold};
+use crate::domain::{RegionName, Split, Timestamp};
+use crate::health::{Lag, Reading};
+use crate::plan::{Move, Purpose, Wanted};
+use crate::policy::{Failback, LastResort, LeverKind, Role, Unready};
+use crate::ports::InAnswers;
+
+/// A partial move grows by at least a tenth of the traffic at a time. Smaller steps would use up calls
+/// and warm caches for little; larger ones may never come, because a region that scales at 70 % load
+/// and is filled to 90 % makes room for a quarter more of what it has.
+const GROWTH_MIN: f64 = 0.1;
+
+/// What to do about sick regions.
+#[derive(Debug, Default)]
+pub(super) struct Response {
+    pub(super) target: Option<(Shares, Purpose, String)>,
+    pub(super) holds: Vec<Hold>,
+    pub(super) nowhere: bool,
+    pub(super) partial: bool,
+    pub(super) common: Option<Common>,
+}
+
+/// The same fault in several regions.
+#[derive(Debug)]
+pub(super) struct Common {
+    /// The change that came just before, in words.
+    pub(super) change: Option<String>,
+}
+
+/// Leaves convicted regions that carry traffic.
+pub(super) fn leave(case: &Case<'_>, sick: &BTreeSet<RegionName>) -> Response {
+    let mut response = Response::default();
+    let (mut fit, suspects) = candidates(case, sick);
+    if fit.is_empty() {
+        return nowhere(case, sick, suspects);
+    }
+    // A region that only has more than it can take keeps what it can.
+    let overloaded: BTreeSet<RegionName> =
+        sick.iter().filter(|name| is_overloaded(case, name)).cloned().collect();
+    if shares::may_spill(case.policy) {
+        fit.extend(overloaded.iter().cloned());
+    }
+    let Some(allocation) = shares::allocate(case.policy, case.picture, &fit, &case.shares) else {
+        return response;
+    };
+    let mut target = allocation.shares;
+    if allocation.unplaced_rps > 0.0 {
+        response.partial = true;
+        if !shares::may_spill(case.policy) {
+            let needs = shares::demand(case.policy, case.picture).unwrap_or(0.0);
+            let region = fit.iter().next().cloned().unwrap_or_else(|| case.home.clone());
+            let room = needs - allocation.unplaced_rps;
+            response.holds.push(Hold::NoRoom { region, room_rps: room, needs_rps: needs });
+            return response;
+        }
+    }
+    let goes_on = is_going_on(case, sick);
+    ramp(case, sick, &mut target, goes_on);
+    let step = shares::distance(&target, &case.shares);
+    if step < shares::SAME {
+        return response;
+    }
+    if goes_on {
+        let last = case.acts.shifts.last().map_or(case.now, |shift| shift.at);
+        let settled = case.now.since(last) >= case.policy.shift.hold.max(settling(case));
+        let finishes = !response.partial;
+        if !settled || (step < GROWTH_MIN && !finishes) {
+            return response;
+        }
+    }
+    let purpose = if goes_on { Purpose::Ramp } else { Purpose::Evacuate };
+    response.target = Some((target, purpose, because(case, sick)));
+    response
+}
+
+/// Regions that may take traffic: proven fit now. With them, those left out because the change that is
+/// suspected reached them too.
+fn candidates(
+    case: &Case<'_>,
+    sick: &BTreeSet<RegionName>,
+) -> (BTreeSet<RegionName>, Option<Hold>) {
+    let mut fit = BTreeSet::new();
+    let mut suspect = None;
+    for (name, _) in case.policy.serving() {
+        if sick.contains(name) || !is_fit(case, name) {
+            continue;
+        }
+        match case.suspected_deploy(sick, name) {
+            Some(deploy) => {
+                let (version, age) = (deploy.version.clone(), case.now.since(deploy.at));
+                suspect = Some(Hold::DeploySuspected { version, age });
+            }
+            None => {
+                fit.insert(name.clone());
+            }
+        }
+    }
+    (fit, suspect)
+}
+
+/// Fit to take traffic at this moment: probes good, nothing against it. Counters and hosts that are
+/// unknown do not speak for it; the policy says whether that is enough.
+fn is_fit(case: &Case<'_>, name: &RegionName) -> bool {
+    let Some(view) = case.picture.regions.get(name) else { return false };
+    match (view.outside.reading, &view.unfit) {
+        (Reading::Good, None) => view.bad_since.is_none(),
+        (Reading::Unknown, None) => case.policy.shift.unready == Unready::ShiftAnyway,
+        (_, Some(_)) | (Reading::Bad, None) => false,
+    }
+}
+
+fn is_overloaded(case: &Case<'_>, name: &RegionName) -> bool {
+    let Some(view) = case.picture.regions.get(name) else { return false };
+    let well = view.hosts.is_none_or(|hosts| hosts >= case.policy.judge.healthy_hosts_below.get());
+    view.requests_rps.zip(view.capacity_rps).is_some_and(|(rps, capacity)| rps > capacity) && well
+}
+
+/// Nothing acceptable is left: the last resort if there is one, else a page.
+fn nowhere(case: &Case<'_>, sick: &BTreeSet<RegionName>, suspect: Option<Hold>) -> Response {
+    let mut response = Response { nowhere: true, ..Response::default() };
+    let deploy = case.deploy_behind(sick);
+    let change = deploy.map(|deploy| format!("deploy `{}` ({})", deploy.version, deploy.scope));
+    if is_common(case, sick) || suspect.is_some() {
+        response.common = Some(Common { change: change.clone() });
+        response.holds.push(suspect.unwrap_or(Hold::CommonCause { change }));
+    }
+    for (name, _) in case.policy.serving().filter(|(name, _)| !sick.contains(*name)) {
+        let why = case.picture.regions.get(name).and_then(|view| view.unfit.clone());
+        let why = why.unwrap_or_else(|| "nothing proves it fit".to_owned());
+        response.holds.push(Hold::DestinationUnready { region: name.clone(), why });
+    }
+    let patience = match case.policy.shift.last_resort {
+        LastResort::After(patience) => patience,
+        LastResort::Never => {
+            response.holds.push(Hold::NowhereToGo);
+            return response;
+        }
+    };
+    let resort = case.policy.last_resort().filter(|name| {
+        case.picture.regions.get(*name).is_some_and(|view| view.outside.reading == Reading::Good)
+    });
+    let Some(resort) = resort.filter(|name| !sick.contains(*name)) else {
+        response.holds.push(Hold::NowhereToGo);
+        return response;
+    };
+    let since = sick.iter().filter_map(|name| case.convicted_since(name)).min().unwrap_or(case.now);
+    let until = since.plus(case.policy.judge.sustain).plus(patience);
+    if case.now < until {
+        let region = resort.clone();
+        response.holds.push(Hold::NotSustained {
+            region,
+            since,
+            needs: case.policy.judge.sustain + patience,
+        });
+        return response;
+    }
+    let target: Shares = case
+        .policy
+        .regions
+        .keys()
+        .map(|name| (name.clone(), if name == resort { 1.0 } else { 0.0 }))
+        .collect();
+    if shares::distance(&target, &case.shares) >= shares::SAME {
+        response.target = Some((target, Purpose::LastResort, because(case, sick)));
+    }
+    response
+}
+
+/// Several regions fell within this time of each other: one cause.
+const TOGETHER: Duration = Duration::from_secs(15 * 60);
+
+fn is_common(case: &Case<'_>, sick: &BTreeSet<RegionName>) -> bool {
+    let bad: Vec<Timestamp> = case
+        .policy
+        .serving()
+        .filter_map(|(name, _)| case.picture.regions.get(name)?.bad_since)
+        .collect();
+    let (Some(first), Some(last)) = (bad.iter().min(), bad.iter().max()) else { return false };
+    bad.len() >= 2 && (last.since(*first) <= TOGETHER || case.deploy_behind(sick).is_some())
+}
+
+/// The move that is wanted is more of the one that was made.
+fn is_going_on(case: &Case<'_>, sick: &BTreeSet<RegionName>) -> bool {
+    let Some(last) = case.acts.shifts.last() else { return false };
+    let away =
+        |name: &RegionName| last.from.share(name).get() - last.to.share(name).get() >= shares::SAME;
+    let purpose = matches!(last.purpose, Purpose::Evacuate | Purpose::Ramp);
+    purpose && sick.iter().any(away) && last.at >= case.incident
+}
+
+/// How long the world needs to show the effect of the last step: in force, cached answers gone, and a
+/// window of counters on top.
+fn settling(case: &Case<'_>) -> Duration {
+    let ttl = case.policy.weights_lever().map_or(Duration::from_secs(60), |lever| lever.ttl);
+    ttl * 3 + case.policy.judge.window
+}
+
+/// Limits the target to the next step of the policy's ramp.
+fn ramp(case: &Case<'_>, sick: &BTreeSet<RegionName>, target: &mut Shares, goes_on: bool) {
+    let on_sick = |shares: &Shares| sick.iter().filter_map(|name| shares.get(name)).sum::<f64>();
+    let began = if goes_on {
+        case.acts.evacuation_began().map(|split| on_sick(&plain(split)))
+    } else {
+        None
+    };
+    let began = began.unwrap_or_else(|| on_sick(&case.shares));
+    if began < shares::SAME {
+        return;
+    }
+    let moved = 1.0 - on_sick(&case.shares) / began;
+    let wanted = 1.0 - on_sick(target) / began;
+    let next = case
+        .policy
+        .shift
+        .ramp
+        .iter()
+        .map(|step| step.get())
+        .find(|step| *step > moved + shares::SAME);
+    let limit = next.unwrap_or(1.0);
+    if wanted <= limit {
+        return;
+    }
+    let part = if wanted > moved { (limit - moved) / (wanted - moved) } else { 1.0 };
+    for (name, share) in target.iter_mut() {
+        let now = case.shares.get(name).copied().unwrap_or(0.0);
+        *share = now + (*share - now) * part;
+    }
+}
+
+pub(super) fn plain(split: &Split) -> Shares {
+    split.weights().keys().map(|name| (name.clone(), split.share(name).get())).collect()
+}
+
+fn because(case: &Case<'_>, sick: &BTreeSet<RegionName>) -> String {
+    let parts = sick.iter().filter_map(|name| {
+        let view = case.picture.regions.get(name)?;
+        Some(format!("`{name}`: {}", view.outside.says))
+    });
+    parts.collect::<Vec<_>>().join("; ")
+}
+
+/// Home again: a plan of its own, slower, with its own proofs.
+pub(super) fn go_home(case: &Case<'_>) -> Response {
+    let mut response = Response::default();
+    let home = plain(&case.home_split);
+    let at_home = shares::distance(&home, &case.shares) < shares::SAME;
+    let raw_at_home = shares::distance(&home, &plain(&case.split)) < shares::SAME;
+    if at_home && raw_at_home && case.acts.gates.values().all(|gate| *gate == InAnswers::In) {
+        return response;
+    }
+    // Only what we moved goes home by itself. A split that somebody else made is theirs.
+    let ours = case.acts.ordered.as_ref() == Some(&case.split) || !case.acts.gates.is_empty();
+    if !ours {
+        return response;
+    }
+    let (hold, step_max, every) = match case.policy.failback {
+        Failback::Manual => {
+            response.holds.push(Hold::FailbackManual { home: case.home.clone() });
+            return response;
+        }
+        Failback::Auto { hold, step_max, every } => (hold, step_max.get(), every),
+    };
+    let dwell = hold * dwell_factor(case);
+    for (name, region) in case.policy.serving().filter(|(_, region)| region.weight.0 > 0) {
+        let gains =
+            home.get(name).copied().unwrap_or(0.0) - case.shares.get(name).copied().unwrap_or(0.0);
+        if gains < shares::SAME {
+            continue;
+        }
+        let Some(view) = case.picture.regions.get(name) else { continue };
+        let needs = shares::demand(case.policy, case.picture).unwrap_or(0.0)
+            * home.get(name).copied().unwrap_or(0.0);
+        let room = shares::room(case.policy, case.picture, name).unwrap_or(f64::INFINITY);
+        let hold = match (view.fit_since, view.lag) {
+            _ if region.role == Role::LastResort => None,
+            _ if room < needs => {
+                Some(Hold::NoRoom { region: name.clone(), room_rps: room, needs_rps: needs })
+            }
+            (None, _) => {
+                let why = view.unfit.clone().unwrap_or_else(|| "nothing proves it fit".to_owned());
+                Some(Hold::DestinationUnready { region: name.clone(), why })
+            }
+            (Some(since), _) if case.now < since.plus(dwell) => {
+                Some(Hold::FailbackSoaking { home: name.clone(), until: since.plus(dwell) })
+            }
+            (Some(_), Lag::ReportedUnknown) if case.policy.guards.replication_lag_max.is_some() => {
+                Some(Hold::LagUnknown { region: name.clone() })
+            }
+            (Some(_), Lag::Known(_) | Lag::ReportedUnknown | Lag::Absent) => None,
+        };
+        response.holds.extend(hold);
+    }
+    if !response.holds.is_empty() {
+        return response;
+    }
+    let last = case.acts.shifts.last().filter(|shift| shift.purpose == Purpose::Failback);
+    if let Some(until) = last.map(|shift| shift.at.plus(every)).filter(|until| case.now < *until) {
+        response.holds.push(Hold::FailbackSoaking { home: case.home.clone(), until });
+        return response;
+    }
+    let gain =
+        |name: &RegionName, share: f64| share - case.shares.get(name).copied().unwrap_or(0.0);
+    let largest = home.iter().map(|(name, share)| gain(name, *share)).fold(0.0, f64::max);
+    let part = if largest > step_max { step_max / largest } else { 1.0 };
+    let target: Shares = home
+        .iter()
+        .map(|(name, share)| {
+            (
+                name.clone(),
+                case.shares.get(name).copied().unwrap_or(0.0) + gain(name, *share) * part,
+            )
+        })
+        .collect();
+    let because = format!("`{}` has been well for {}", case.home, crate::domain::span(dwell));
+    response.target = Some((target, Purpose::Failback, because));
+    response
+}
+
+/// Each departure within a day doubles the calm that is needed before the next return.
+fn dwell_factor(case: &Case<'_>) -> u32 {
+    let day = Duration::from_secs(24 * 3600);
+    let evacuations = case.acts.shifts.iter().filter(|shift| {
+        matches!(shift.purpose, Purpose::Evacuate | Purpose::LastResort)
+            && case.now.since(shift.at) < day
+    });
+    2_u32.pow(u32::try_from(evacuations.count().saturating_sub(1)).unwrap_or(0).min(4))
+}
+
+/// A move as an order for one lever. Gates can only take a region out or let it in again.
+pub(super) fn order(
+    case: &Case<'_>,
+    lever: LeverKind,
+    target: &Shares,
+    purpose: Purpose,
+    because: String,
+) -> Option<Wanted> {
+    let to = match lever {
+        LeverKind::Weights => weights_for(case, target)?,
+        LeverKind::Gates => {
+            // What the answers become when the regions that are to have nothing are taken out.
+            let mut gates = case.acts.gates.clone();
+            for (name, share) in target {
+                gates.insert(
+                    name.clone(),
+                    if *share < shares::SAME { InAnswers::Out } else { InAnswers::In },
+                );
+            }
+            let reached = shares::effective(&case.split, &gates);
+            Split::from_shares(&reached).ok()?
+        }
+    };
+    let from = match lever {
+        LeverKind::Weights => case.split.clone(),
+        LeverKind::Gates => Split::from_shares(&case.shares).ok()?,
+    };
+    Some(Wanted::Move(Move { lever, purpose, from, to, because }))
+}
+
+/// Home is written as the policy writes it; anything else on a scale of 100.
+fn weights_for(case: &Case<'_>, target: &Shares) -> Option<Split> {
+    if shares::distance(target, &plain(&case.home_split)) < 1e-6 {
+        return Some(case.home_split.clone());
+    }
+    Split::from_shares(target).ok()
+}
+
+/// Whether a charge convicts.
+pub(super) fn convicted(charge: &Charge) -> bool {
+    matches!(charge, Charge::Convicted { .. })
+}

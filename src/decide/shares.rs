@@ -1,0 +1,170 @@
+//! Shares of the answers: what records and gates together make of the weights, and where traffic fits.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::domain::{RegionName, Split};
+use crate::health::Picture;
+use crate::policy::{Overflow, Policy, Role};
+use crate::ports::InAnswers;
+
+/// Part of the answers by region; the parts add up to 1.
+pub(super) type Shares = BTreeMap<RegionName, f64>;
+
+/// Shares closer than this are the same. Route 53 hands out weights as integers.
+pub(super) const SAME: f64 = 0.02;
+
+/// Shares as Route 53 hands them out: records in the answers with positive weight, by weight; if there
+/// are none, zero-weight records in the answers, evenly; if there are none, health is ignored
+/// (Developer Guide, "How Route 53 chooses records when health checking is configured").
+pub(super) fn effective(split: &Split, gates: &BTreeMap<RegionName, InAnswers>) -> Shares {
+    let is_out = |region: &RegionName| gates.get(region) == Some(&InAnswers::Out);
+    let weights = split.weights();
+    let pick = |want: &dyn Fn(&RegionName, u8) -> bool, even: bool| -> Shares {
+        let chosen = weights.iter().filter(|(region, weight)| want(region, weight.0));
+        let parts: Shares = chosen
+            .map(|(region, w)| (region.clone(), if even { 1.0 } else { f64::from(w.0) }))
+            .collect();
+        let sum: f64 = parts.values().sum();
+        parts.into_iter().map(|(region, part)| (region, part / sum)).collect()
+    };
+    let positive = pick(&|region, weight| weight > 0 && !is_out(region), false);
+    let zero = pick(&|region, weight| weight == 0 && !is_out(region), true);
+    let chosen = if !positive.is_empty() {
+        positive
+    } else if !zero.is_empty() {
+        zero
+    } else {
+        pick(&|_, weight| weight > 0, false)
+    };
+    weights
+        .keys()
+        .map(|region| (region.clone(), chosen.get(region).copied().unwrap_or(0.0)))
+        .collect()
+}
+
+/// The largest difference that any region sees.
+pub(super) fn distance(a: &Shares, b: &Shares) -> f64 {
+    let of = |shares: &Shares, region: &RegionName| shares.get(region).copied().unwrap_or(0.0);
+    a.keys().chain(b.keys()).map(|region| (of(a, region) - of(b, region)).abs()).fold(0.0, f64::max)
+}
+
+/// Where traffic goes when `sick` regions are to be left.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Allocation {
+    pub(super) shares: Shares,
+    /// Requests per second that fit nowhere and stay where they are.
+    pub(super) unplaced_rps: f64,
+}
+
+/// Requests per second that a region may be given: what it can take less what stays free.
+pub(super) fn room(policy: &Policy, picture: &Picture, region: &RegionName) -> Option<f64> {
+    let capacity = picture.regions.get(region)?.capacity_rps?;
+    Some(capacity * (1.0 - policy.shift.spare.get()))
+}
+
+/// What must fit somewhere, if anything tells.
+pub(super) fn demand(policy: &Policy, picture: &Picture) -> Option<f64> {
+    picture.demand_rps.or(policy.shift.demand_rps)
+}
+
+/// Spreads all traffic over `fit` regions: first over those that carry some on a calm day, in that
+/// proportion, then over standbys, the roomiest first. What fits nowhere stays where it is now.
+pub(super) fn allocate(
+    policy: &Policy,
+    picture: &Picture,
+    fit: &BTreeSet<RegionName>,
+    now: &Shares,
+) -> Option<Allocation> {
+    if fit.is_empty() {
+        return None;
+    }
+    let all = demand(policy, picture);
+    let room_share = |region: &RegionName| match (all, room(policy, picture, region)) {
+        (Some(all), Some(room)) if all > 0.0 => room / all,
+        _ => f64::INFINITY,
+    };
+    let mut shares: Shares = policy.regions.keys().map(|region| (region.clone(), 0.0)).collect();
+    let mut left = 1.0;
+    let carrying = fit.iter().filter_map(|region| {
+        let weight = policy.regions.get(region)?.weight.0;
+        (weight > 0).then(|| (region.clone(), f64::from(weight)))
+    });
+    left = pour(&mut shares, left, carrying.collect(), &room_share);
+    let mut standbys: Vec<&RegionName> = fit
+        .iter()
+        .filter(|region| {
+            policy
+                .regions
+                .get(*region)
+                .is_some_and(|r| r.weight.0 == 0 && r.role != Role::LastResort)
+        })
+        .collect();
+    standbys.sort_by(|a, b| room_share(b).total_cmp(&room_share(a)).then(a.cmp(b)));
+    for standby in standbys {
+        left = pour(&mut shares, left, vec![(standby.clone(), 1.0)], &room_share);
+    }
+    let unplaced = if left > 1e-9 { left } else { 0.0 };
+    if unplaced > 0.0 {
+        stay(&mut shares, unplaced, fit, now);
+    }
+    Some(Allocation { shares, unplaced_rps: unplaced * all.unwrap_or(0.0) })
+}
+
+/// Pours `left` into regions in proportion to their parts, none above its room. Returns what is left.
+fn pour(
+    shares: &mut Shares,
+    mut left: f64,
+    mut open: Vec<(RegionName, f64)>,
+    room: &dyn Fn(&RegionName) -> f64,
+) -> f64 {
+    // Every pass fills at least one region, so there are no more passes than regions.
+    while left > 1e-9 && !open.is_empty() {
+        let sum: f64 = open.iter().map(|(_, part)| part).sum();
+        let before = left;
+        let mut still = Vec::new();
+        for (region, part) in &open {
+            let want = before * part / sum;
+            let have = shares.get(region).copied().unwrap_or(0.0);
+            let give = want.min((room(region) - have).max(0.0));
+            *shares.entry(region.clone()).or_default() += give;
+            left -= give;
+            if give >= want - 1e-12 {
+                still.push((region.clone(), *part));
+            }
+        }
+        if still.len() == open.len() {
+            break;
+        }
+        open = still;
+    }
+    left.max(0.0)
+}
+
+/// What fits nowhere stays with those that carry it now, in proportion; with the fit ones if nobody else
+/// carries anything.
+fn stay(shares: &mut Shares, unplaced: f64, fit: &BTreeSet<RegionName>, now: &Shares) {
+    let others: Vec<(&RegionName, f64)> = now
+        .iter()
+        .filter(|(region, share)| !fit.contains(*region) && **share > 0.0)
+        .map(|(r, s)| (r, *s))
+        .collect();
+    let sum: f64 = others.iter().map(|(_, share)| share).sum();
+    if sum > 0.0 {
+        for (region, share) in others {
+            *shares.entry(region.clone()).or_default() += unplaced * share / sum;
+        }
+        return;
+    }
+    let placed: f64 = shares.values().sum();
+    for share in shares.values_mut() {
+        *share *= (placed + unplaced) / placed.max(1e-9);
+    }
+}
+
+/// Whether a part may move where not all fits.
+pub(super) fn may_spill(policy: &Policy) -> bool {
+    match policy.shift.overflow {
+        Overflow::Spill => true,
+        Overflow::Hold => false,
+    }
+}

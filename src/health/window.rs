@@ -1,0 +1,131 @@
+//! One series of numbers over a bounded stretch of time.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::domain::Timestamp;
+
+/// The longest stretch that any judgement looks back.
+const KEPT: Duration = Duration::from_secs(900);
+
+/// More than this many points within [`KEPT`] are thinned out by dropping the oldest: a probe a second
+/// for a quarter of an hour.
+const POINTS_MAX: usize = 1024;
+
+/// Numbers by the time at which we heard them. `None` is a source that was asked and could not tell.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Series {
+    points: VecDeque<(Timestamp, Option<f64>)>,
+}
+
+impl Series {
+    pub(super) fn push(&mut self, at: Timestamp, value: Option<f64>) {
+        let value = value.filter(|v| v.is_finite());
+        // A clock that steps back must not leave points from the future in the way of the present.
+        while self.points.back().is_some_and(|(last, _)| *last > at) {
+            self.points.pop_back();
+        }
+        self.points.push_back((at, value));
+        while self.points.len() > POINTS_MAX
+            || self.points.front().is_some_and(|(t, _)| at.since(*t) > KEPT)
+        {
+            self.points.pop_front();
+        }
+    }
+
+    /// Mean of what was told within `window` before `now`; the newest alone if nothing newer than
+    /// `window` but at least fresher than `fresh`. `None` is "unknown".
+    pub(super) fn mean(&self, window: Duration, fresh: Duration, now: Timestamp) -> Option<f64> {
+        let (mut sum, mut count) = (0.0, 0_u32);
+        for (at, value) in self.points.iter().rev() {
+            if now.since(*at) >= window {
+                break;
+            }
+            if let Some(value) = value {
+                sum += value;
+                count += 1;
+            }
+        }
+        if count > 0 { Some(sum / f64::from(count)) } else { self.newest(fresh, now) }
+    }
+
+    /// The same as [`Series::mean`], as it would have been at `then`, which may lie in the past.
+    pub(super) fn mean_until(
+        &self,
+        window: Duration,
+        fresh: Duration,
+        then: Timestamp,
+    ) -> Option<f64> {
+        let past =
+            Self { points: self.points.iter().filter(|(at, _)| *at <= then).copied().collect() };
+        past.mean(window, fresh, then)
+    }
+
+    /// The newest number, if it is not older than `fresh`.
+    pub(super) fn newest(&self, fresh: Duration, now: Timestamp) -> Option<f64> {
+        let (at, value) = self.points.back()?;
+        if now.since(*at) <= fresh { *value } else { None }
+    }
+
+    /// The newest point however old, as it was told.
+    pub(super) fn points_newest(&self) -> Option<Option<f64>> {
+        self.points.back().map(|(_, value)| *value)
+    }
+
+    /// The newest number however old, looking past silence.
+    pub(super) fn last_known(&self) -> Option<(Timestamp, f64)> {
+        self.points.iter().rev().find_map(|(at, value)| value.map(|v| (*at, v)))
+    }
+
+    /// The largest number that is still kept.
+    pub(super) fn largest(&self) -> Option<f64> {
+        self.points
+            .iter()
+            .filter_map(|(_, value)| *value)
+            .fold(None, |most, v| Some(most.map_or(v, |m: f64| m.max(v))))
+    }
+
+    pub(super) fn heard_at(&self) -> Option<Timestamp> {
+        self.points.back().map(|(at, _)| *at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    #[test]
+    fn the_mean_covers_the_window_and_no_more() {
+        let mut series = Series::default();
+        for t in 0..10 {
+            series.push(at(t * 10), Some(if t < 5 { 1.0 } else { 0.0 }));
+        }
+        // Points at 40, 50, .., 90 lie less than a minute before 90.
+        assert!((series.mean(MINUTE, MINUTE, at(90)).unwrap() - 1.0 / 6.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn silence_is_unknown_and_not_zero() {
+        let mut series = Series::default();
+        series.push(at(0), Some(1.0));
+        series.push(at(10), None);
+        assert_eq!(series.newest(MINUTE, at(10)), None);
+        assert_eq!(series.mean(MINUTE, MINUTE, at(20)), Some(1.0));
+        assert_eq!(series.mean(MINUTE, MINUTE, at(200)), None);
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_leaves_nothing_from_the_future() {
+        let mut series = Series::default();
+        series.push(at(1000), Some(0.0));
+        series.push(at(500), Some(1.0));
+        assert_eq!(series.newest(MINUTE, at(505)), Some(1.0));
+        assert_eq!(series.mean(MINUTE, MINUTE, at(505)), Some(1.0));
+    }
+}

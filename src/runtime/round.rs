@@ -1,0 +1,333 @@
+//! One pass: observe, judge, diagnose, decide, plan, act, verify, tell. Timer, alarm and operator all
+//! come through here; so do the laboratory, the simulator and the player of traces.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tracing::{info, warn};
+
+use crate::decide::{Decision, Diagnosis, Digest, Hold, Keyed, decide};
+use crate::domain::{RegionName, Timestamp};
+use crate::execute::{Executor, Progress, read_inventory};
+use crate::health::{Answers, Event, Happening, Observations, Sample};
+use crate::journal::{JournalError, Log};
+use crate::memory::{Entry, Memory, Order, Outcome, Pin};
+use crate::pace::Pacer;
+use crate::plan::batch::{Unplannable, plan};
+use crate::plan::{Inventory, Plan, Wanted};
+use crate::policy::{LeverKind, Policy};
+use crate::ports::{CallFailed, Clock, Levers, Messenger};
+
+/// On a calm day the records are read this often: often enough to show a stranger's edit within a
+/// minute, and two calls of Route 53's ten a second for a hundred services.
+const REREAD_CALM: Duration = Duration::from_secs(60);
+
+/// In an incident, and while they cannot be read: soon after the service is back it is used.
+const REREAD_BUSY: Duration = Duration::from_secs(10);
+
+/// What one service needs to run, and what it knows.
+pub struct Service {
+    pub policy: Policy,
+    pub memory: Memory,
+    pub levers: Levers,
+    pub messenger: Option<Arc<dyn Messenger>>,
+    pub log: Box<dyn Log>,
+    pub clock: Arc<dyn Clock>,
+    pub pace: Arc<Pacer>,
+    /// Who we are, for the epoch record.
+    pub holder: String,
+    pub inventory: Option<Inventory>,
+    /// Why the records could not be read, if they could not.
+    pub unread: Option<CallFailed>,
+    pub last: Option<Decision>,
+    read_at: Option<Timestamp>,
+    journaled: Option<Shape>,
+}
+
+/// What a round came to, for whoever called it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Done {
+    pub decision: Decision,
+    /// How an order ended in this round, if one did.
+    pub ended: Option<Outcome>,
+    /// Why the wanted move could not be worked out, if it could not.
+    pub unplannable: Option<Unplannable>,
+}
+
+type Shape = (Vec<(Diagnosis, Option<RegionName>)>, Vec<String>, bool);
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").field("service", &self.policy.service).finish_non_exhaustive()
+    }
+}
+
+impl Service {
+    pub fn new(
+        policy: Policy,
+        levers: Levers,
+        log: Box<dyn Log>,
+        clock: Arc<dyn Clock>,
+        pace: Arc<Pacer>,
+        holder: String,
+    ) -> Self {
+        Self {
+            policy,
+            memory: Memory::default(),
+            levers,
+            messenger: None,
+            log,
+            clock,
+            pace,
+            holder,
+            inventory: None,
+            unread: None,
+            last: None,
+            read_at: None,
+            journaled: None,
+        }
+    }
+
+    /// Says that the controller came up, and settles what the last run left open.
+    pub async fn start(&mut self) -> Result<Option<Outcome>, JournalError> {
+        self.note(&Entry::Started { version: env!("CARGO_PKG_VERSION").to_owned() })?;
+        if self.memory.acts.order.is_none() {
+            return Ok(None);
+        }
+        let progress = self.executor().recover().await?;
+        Ok(ended(progress))
+    }
+
+    /// One round with what arrived since the last.
+    pub async fn round(
+        &mut self,
+        samples: Vec<Sample>,
+        events: Vec<Event>,
+    ) -> Result<Done, JournalError> {
+        let now = self.clock.now();
+        for event in &events {
+            self.hear(event, now)?;
+        }
+        let answers = self.read_answers(now).await;
+        let seen = Observations { samples, events, answers };
+        self.memory.evidence.take_in(&self.policy, &seen, now);
+        let decision = decide(&self.policy, &self.memory, now);
+        self.write_down(&decision)?;
+        // Telling must not delay acting, nor the other way round: both at once, and what was told is
+        // written down afterwards.
+        let messenger = self.messenger.clone();
+        let telling = tell(messenger, &decision.notes);
+        let (acted, told) = tokio::join!(self.act(&decision, now), telling);
+        let (ended, unplannable) = acted?;
+        for (keyed, delivered) in told {
+            let about = keyed.note.about.iter().cloned().collect();
+            let (key, text) = (keyed.key.clone(), keyed.note.text.clone());
+            self.note(&Entry::Told { severity: keyed.note.severity, about, key, text, delivered })?;
+        }
+        self.last = Some(decision.clone());
+        Ok(Done { decision, ended, unplannable })
+    }
+
+    fn executor(&mut self) -> Executor<'_> {
+        Executor {
+            policy: &self.policy,
+            levers: &self.levers,
+            log: self.log.as_mut(),
+            acts: &mut self.memory.acts,
+            clock: self.clock.as_ref(),
+            pace: &self.pace,
+        }
+    }
+
+    fn note(&mut self, entry: &Entry) -> Result<(), JournalError> {
+        let now = self.clock.now();
+        self.log.append(now, entry)?;
+        self.memory.acts.apply(now, entry);
+        Ok(())
+    }
+
+    /// What humans say is kept in the journal before anything else happens.
+    fn hear(&mut self, event: &Event, now: Timestamp) -> Result<(), JournalError> {
+        let entry = match &event.what {
+            Happening::Freeze { by, reason, until } => {
+                let (by, reason) = (by.clone(), reason.clone());
+                Entry::Pinned(Pin { by, reason, since: now, until: *until })
+            }
+            Happening::Unfreeze { by } => Entry::Unpinned { by: by.clone() },
+            Happening::Approve { by, until } => Entry::Approved { by: by.clone(), until: *until },
+            Happening::Deny { by } => Entry::Denied { by: by.clone() },
+            Happening::Deploy { .. } | Happening::Alarm { .. } | Happening::Notice { .. } => {
+                return Ok(());
+            }
+        };
+        self.note(&entry)
+    }
+
+    /// What the records say: as read now, or as read lately.
+    async fn read_answers(&mut self, now: Timestamp) -> Answers {
+        let (Some(lever), Some(weights)) =
+            (self.policy.weights_lever(), self.levers.weights.clone())
+        else {
+            return Answers::Unknown;
+        };
+        let busy = self.unread.is_some()
+            || self.memory.acts.order.is_some()
+            || self.memory.acts.incident_since.is_some()
+            || self.inventory.is_none();
+        let every = if busy { REREAD_BUSY } else { REREAD_CALM };
+        let due = self.read_at.is_none_or(|at| now.since(at) >= every || at > now);
+        if due {
+            self.read_at = Some(now);
+            match read_inventory(lever, weights.as_ref(), now).await {
+                Ok(inventory) => {
+                    self.inventory = Some(inventory);
+                    self.unread = None;
+                }
+                Err(failure) => self.unread = Some(failure),
+            }
+        }
+        match (&self.unread, &self.inventory) {
+            (None, Some(inventory)) => inventory.answers(lever, &self.policy.regions),
+            (Some(_), _) | (None, None) => Answers::Unknown,
+        }
+    }
+
+    /// Incidents and changed decisions go into the journal, with the readings that led to them.
+    fn write_down(&mut self, decision: &Decision) -> Result<(), JournalError> {
+        if decision.incident != self.memory.acts.incident_since.is_some() {
+            self.note(&Entry::Incident { open: decision.incident })?;
+        }
+        let digest = decision.digest();
+        let shape = shape(&digest);
+        if self.journaled.as_ref() != Some(&shape) {
+            self.note(&Entry::Decided(Box::new(digest)))?;
+            self.journaled = Some(shape);
+        }
+        Ok(())
+    }
+
+    async fn act(
+        &mut self,
+        decision: &Decision,
+        now: Timestamp,
+    ) -> Result<(Option<Outcome>, Option<Unplannable>), JournalError> {
+        let mut outcome = None;
+        if let Some(order) = &self.memory.acts.order {
+            // What has been sent is followed up whatever the decision; what has not is only sent while
+            // it is still wanted.
+            if !order.is_unsent() || goes_on(order, decision) {
+                outcome = ended(self.executor().advance().await?);
+            } else if let Some(why) = &decision.withdraw {
+                outcome = ended(self.executor().withdraw(why).await?);
+            }
+            // After somebody else's edit the records are read anew before anything is planned.
+            if matches!(outcome, Some(Outcome::Refused { .. })) {
+                self.read_at = None;
+                return Ok((outcome, None));
+            }
+        }
+        if self.memory.acts.order.is_some()
+            && !takes_other_lever(self.memory.acts.order.as_ref(), decision)
+        {
+            return Ok((outcome, None));
+        }
+        let (done, unplannable) = self.begin(decision, now).await?;
+        Ok((done.or(outcome), unplannable))
+    }
+
+    async fn begin(
+        &mut self,
+        decision: &Decision,
+        now: Timestamp,
+    ) -> Result<(Option<Outcome>, Option<Unplannable>), JournalError> {
+        let service = self.policy.service.clone();
+        match &decision.wanted {
+            None => Ok((None, None)),
+            Some(Wanted::Refresh { balancer, .. }) => {
+                info!(%service, %balancer, "Refreshing.");
+                let outcome = ended(self.executor().refresh(balancer).await?);
+                Ok((outcome.filter(|outcome| *outcome != Outcome::Done), None))
+            }
+            Some(Wanted::Move(moved)) if self.memory.acts.order.is_some() => {
+                warn!(%service, to = %moved.to, "Moving by gates while an order hangs.");
+                let progress = self.executor().move_by_gates(moved).await?;
+                Ok((ended(progress), None))
+            }
+            Some(wanted @ Wanted::Move(_)) => match self.plan(wanted, now) {
+                Ok(plan) => {
+                    info!(%service, epoch = %plan.epoch, batches = plan.batches.len(), "Moving.");
+                    let outcome = ended(self.executor().carry_out(plan).await?);
+                    if matches!(outcome, Some(Outcome::Refused { .. })) {
+                        self.read_at = None;
+                    }
+                    Ok((outcome, None))
+                }
+                Err(why) => {
+                    warn!(%service, %why, "The move cannot be worked out.");
+                    self.read_at = None;
+                    Ok((None, Some(why)))
+                }
+            },
+        }
+    }
+
+    /// The plan of a move from the records as they were last read: the write itself checks that they
+    /// are still so.
+    pub fn plan(&self, wanted: &Wanted, now: Timestamp) -> Result<Plan, Unplannable> {
+        let empty = Inventory::default();
+        let inventory = self.inventory.as_ref().unwrap_or(&empty);
+        plan(&self.policy, inventory, wanted, self.memory.acts.epoch.next(), &self.holder, now)
+    }
+}
+
+fn goes_on(order: &Order, decision: &Decision) -> bool {
+    match (&order.plan.wanted, &decision.wanted) {
+        (Wanted::Move(open), Some(Wanted::Move(wanted))) => {
+            open.lever == wanted.lever && open.to == wanted.to
+        }
+        (Wanted::Move(_) | Wanted::Refresh { .. }, _) => false,
+    }
+}
+
+/// An order that hangs does not keep another lever from being pulled.
+fn takes_other_lever(order: Option<&Order>, decision: &Decision) -> bool {
+    match (order.map(|order| &order.plan.wanted), &decision.wanted) {
+        (Some(Wanted::Move(open)), Some(Wanted::Move(wanted))) => {
+            open.lever != wanted.lever && wanted.lever == LeverKind::Gates
+        }
+        (_, Some(Wanted::Refresh { .. })) => true,
+        (_, Some(Wanted::Move(_)) | None) => false,
+    }
+}
+
+fn ended(progress: Progress) -> Option<Outcome> {
+    match progress {
+        Progress::Ended(outcome) => Some(outcome),
+        Progress::Working | Progress::Nothing => None,
+    }
+}
+
+async fn tell(messenger: Option<Arc<dyn Messenger>>, notes: &[Keyed]) -> Vec<(Keyed, bool)> {
+    let sent = notes.iter().map(|keyed| async {
+        let delivered = match &messenger {
+            Some(messenger) => messenger.send(&keyed.note).await.is_ok(),
+            None => false,
+        };
+        (keyed.clone(), delivered)
+    });
+    join_all(sent).await
+}
+
+/// What makes two decisions the same for the journal: kinds, not the numbers that change each round.
+fn shape(digest: &Digest) -> Shape {
+    let kind = |hold: &Hold| {
+        let text = format!("{hold:?}");
+        text.split([' ', '{', '(']).next().unwrap_or_default().to_owned()
+    };
+    let mut holds: Vec<String> = digest.holds.iter().map(kind).collect();
+    holds.sort();
+    holds.dedup();
+    let findings = digest.findings.iter().map(|f| (f.diagnosis, f.region.clone())).collect();
+    (findings, holds, digest.wanted.is_some())
+}
