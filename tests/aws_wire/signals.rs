@@ -272,7 +272,7 @@ async fn pages_of_metrics_are_put_together_and_partial_ones_are_no_data() {
     let second = page(&[("q0", "Complete", 60, 1.0), ("q1", "PartialData", 60, 7.0)], None);
     let second = world.proxy.inject(METRICS, "second page", second, 1);
     let first =
-        page(&[("q1", "PartialData", 120, 8.0), ("q0", "PartialData", 120, 2.0)], Some("on"));
+        page(&[("q1", "PartialData", 120, 8.0), ("q0", "PartialData", 120, 2.0)], Some("page-two"));
     let first = world.proxy.inject(METRICS, "first page", first, 1);
     let (from, to) = (Timestamp::from_secs(0), Timestamp::from_secs(600));
     let queries = [metric("a"), metric("b")];
@@ -280,9 +280,9 @@ async fn pages_of_metrics_are_put_together_and_partial_ones_are_no_data() {
     let at = |seconds, value| Point { at: Timestamp::from_secs(seconds), value };
     assert_eq!(found, [vec![at(60, 1.0), at(120, 2.0)], vec![]]);
     assert_eq!((first.fired(), second.fired()), (1, 1));
-    assert!(world.proxy.seen()[1].request.text().contains("on"), "the token is sent back");
+    assert!(world.proxy.seen()[1].request.text().contains("page-two"), "the token is sent back");
 
-    let endless = world.proxy.inject(METRICS, "endless", page(&[], Some("on")), usize::MAX);
+    let endless = world.proxy.inject(METRICS, "endless", page(&[], Some("page-two")), usize::MAX);
     let failure = world.edge.metrics.query(REGION, &queries, PERIOD, from, to).await.unwrap_err();
     assert_eq!(kind_of(&failure), "unknown", "{failure}");
     assert_eq!(endless.fired(), 20);
