@@ -21,14 +21,47 @@ pub(crate) struct Server {
 
 /// AWS's wire with no fault of its own, empty.
 pub(crate) async fn ministack() -> Server {
+    lenient_or_strict("false").await
+}
+
+/// The same with signatures and permissions enforced.
+pub(crate) async fn strict_ministack() -> Server {
+    lenient_or_strict("true").await
+}
+
+async fn lenient_or_strict(auth: &str) -> Server {
     start("ministack", "/_ministack/health", |command, port| {
         command
             .env("BIND_HOST", "127.0.0.1")
             .env("MINISTACK_HOST", "127.0.0.1")
             .env("GATEWAY_PORT", port.to_string())
-            .env("IOT_MTLS_ENABLED", "0");
+            .env("IOT_MTLS_ENABLED", "0")
+            .env("AUTH", auth);
     })
     .await
+}
+
+/// A user with the permissions of `infra/iam/policy.json`, and two zones, of which it names one.
+#[derive(Debug, serde::Deserialize)]
+pub(crate) struct Granted {
+    pub(crate) ours: String,
+    pub(crate) other: String,
+    pub(crate) id: String,
+    pub(crate) secret: String,
+}
+
+pub(crate) async fn grant(port: u16) -> Granted {
+    let granted = Command::new(installed("python"))
+        .arg(wire_dir().join("grant.py"))
+        .arg(port.to_string())
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("infra/iam/policy.json"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .kill_on_drop(true)
+        .output();
+    let granted = tokio::time::timeout(START_PATIENCE, granted).await.unwrap().unwrap();
+    let told = String::from_utf8_lossy(&granted.stderr);
+    assert!(granted.status.success(), "{told}");
+    serde_json::from_slice(&granted.stdout).unwrap()
 }
 
 /// A proxy that injects faults, written by others.
