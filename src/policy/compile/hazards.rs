@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::super::decode::{Written, written};
 use super::super::problem::{Bytes, Code, Finding, Findings};
 use super::super::{Class, LastResort, Lever, Policy, Region, Role, Signal, Source, raw};
 use crate::domain::{RegionName, SignalName, span};
@@ -24,8 +25,12 @@ pub(super) fn together(
         let judge = &judge.value;
         check_classes(judge, signals, to);
         check_sustain(judge, signals, to);
-        if let Some(vantages) = &file.vantages.0 {
-            let count = vantages.as_ref().map_or(0, |vantages| vantages.list.len());
+        let count = match written(file.vantages.as_ref()) {
+            Written::No => Some(0),
+            Written::Broken => None,
+            Written::Yes(vantages) => Some(vantages.list.len()),
+        };
+        if let Some(count) = count {
             check_vantages(judge, count, signals, to);
         }
     }
