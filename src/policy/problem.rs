@@ -147,6 +147,8 @@ codes! {
     Warning LongTtl = "long-ttl",
     /// No signal looks at a region that traffic is sent to.
     Warning BlindRegion = "blind-region",
+    /// A capacity is written, and nothing tells what would have to fit into it.
+    Warning UnknownDemand = "unknown-demand",
     /// The only lever depends on the region it must rescue.
     Warning SelfRescue = "self-rescue",
     /// A last resort without a region, or a region of that role that is never used.

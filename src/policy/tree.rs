@@ -9,8 +9,8 @@ use super::problem::{Bytes, Code, Finding, Findings, quoted};
 
 /// Mappings and lists within each other. A whole policy needs nine.
 const DEPTH_MAX: usize = 24;
-/// Values in the file, counting again what aliases repeat. Five thousand records need 60,000.
-const NODES_MAX: usize = 100_000;
+/// Values in the file, counting again what aliases repeat. Three thousand records need 48,000.
+const NODES_MAX: usize = 50_000;
 /// Text in the values, counting again what aliases repeat.
 const TEXT_BYTES_MAX: usize = 1024 * 1024;
 /// Uses of anchors.
@@ -327,9 +327,9 @@ impl Builder<'_, '_> {
         if self.total.nodes > NODES_MAX {
             let message = format!("more than {NODES_MAX} values");
             return self.stop(
-                Finding::new(Code::TooComplex, at, message)
-                    .label("one too many")
-                    .help("each use of an alias counts as a copy"),
+                Finding::new(Code::TooComplex, at, message).label("one too many").maybe_help(
+                    (self.aliases > 0).then(|| "each use of an alias counts as a copy".to_owned()),
+                ),
             );
         }
         if self.total.bytes > TEXT_BYTES_MAX {
