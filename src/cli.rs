@@ -6,9 +6,18 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub mod check;
+pub mod edge;
+pub mod generate;
+pub mod history;
+pub mod hold;
 pub mod lab;
+pub mod plan;
 pub mod play;
+pub mod resume;
+pub mod run;
 pub mod schema;
+pub mod status;
+pub mod why;
 
 /// Exit statuses: the whole list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +38,14 @@ pub enum Exit {
 
 /// A multi-region failover controller: sees a regional outage, names it, moves traffic, proves it.
 #[derive(Debug, Parser)]
-#[command(name = "leeward", version, propagate_version = true)]
+#[command(
+    name = "leeward",
+    version,
+    propagate_version = true,
+    after_help = "Exit status: 0 done or nothing to do, 1 the input is wrong, 2 changes are planned \
+                  (`plan --detailed-exit-code`), 3 refused or held by safety, 4 a human must approve, \
+                  5 our trouble (AWS, the network, a bug)."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -38,9 +54,28 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Check(check::Args),
-    Schema(schema::Args),
+    Plan(plan::Args),
+    Run(run::Args),
+    Status(status::Args),
+    Why(why::Args),
+    History(history::Args),
+    Hold(hold::Args),
+    Resume(resume::Args),
     Lab(lab::Args),
     Play(play::Args),
+    Schema(schema::Args),
+    #[command(hide = true)]
+    Generate(generate::Args),
+}
+
+/// For whom the output is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
 }
 
 /// What a command that could not do its work tells the person: what, and what to do next.
@@ -63,6 +98,31 @@ impl Failure {
     }
 }
 
+/// Pretty JSON of anything of ours.
+fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
+    serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::new(Exit::Trouble, format!("write JSON: {error}")))
+}
+
+/// Runs one asynchronous command on its own small runtime.
+fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Trouble, format!("start the runtime: {error}")))?
+        .block_on(command)
+}
+
+/// `2h`, `90m`, `1d`: parsed once for all commands. Days have 24 hours here.
+fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+    let expected = || "expected a span of time such as `90s`, `15m` or `2h`".to_owned();
+    let span: jiff::Span = text.parse().map_err(|_| expected())?;
+    let span =
+        span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| expected())?;
+    std::time::Duration::try_from(span).map_err(|_| expected())
+}
+
 /// The one way to stdout. A closed pipe (`leeward plan | head`) ends the output, not the program.
 #[derive(Debug, Default)]
 pub struct Output {
@@ -72,20 +132,39 @@ pub struct Output {
 impl Output {
     pub fn line(&mut self, text: impl AsRef<str>) {
         if !self.closed {
-            self.closed = writeln!(anstream::stdout(), "{}", text.as_ref()).is_err();
+            let mut stdout = anstream::stdout();
+            let written = writeln!(stdout, "{}", text.as_ref()).and_then(|()| stdout.flush());
+            self.closed = written.is_err();
         }
     }
 }
 
 /// Parses the process's arguments and runs the command.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing is left to tell if the stream is closed.
+            let _ = error.print();
+            // Not clap's own status 2, which means "changes are planned" here.
+            let exit = if error.use_stderr() { Exit::Input } else { Exit::Done };
+            return ExitCode::from(exit as u8);
+        }
+    };
     let mut out = Output::default();
     let result = match &cli.command {
         Command::Check(args) => check::run(args, &mut out),
-        Command::Schema(args) => schema::run(args, &mut out),
+        Command::Plan(args) => plan::run(args, &mut out),
+        Command::Run(args) => run::run(args, &mut out),
+        Command::Status(args) => status::run(args, &mut out),
+        Command::Why(args) => why::run(args, &mut out),
+        Command::History(args) => history::run(args, &mut out),
+        Command::Hold(args) => hold::run(args, &mut out),
+        Command::Resume(args) => resume::run(args, &mut out),
         Command::Lab(args) => lab::run(args, &mut out),
         Command::Play(args) => play::run(args, &mut out),
+        Command::Schema(args) => schema::run(args, &mut out),
+        Command::Generate(args) => generate::run(args, &mut out),
     };
     match result {
         Ok(exit) => ExitCode::from(exit as u8),

@@ -147,6 +147,11 @@ impl Journal {
         Ok(records)
     }
 
+    /// The number of the newest line.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
     fn write(&mut self, line: &[u8]) -> Result<(), JournalError> {
         self.file.write_all(line).map_err(failed("write", &self.path))?;
         self.file.sync_data().map_err(failed("sync", &self.path))

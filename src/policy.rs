@@ -25,7 +25,7 @@ use crate::domain::{
 
 pub use load::{BYTES_MAX, load, load_bytes};
 pub use problem::{Code, Place, Problem, Problems, Severity};
-pub use schema::{json_schema, markdown};
+pub use schema::json_schema;
 
 /// One service, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +59,11 @@ impl Policy {
     /// Regions that can carry the real service, so without the last resort.
     pub fn serving(&self) -> impl Iterator<Item = (&RegionName, &Region)> {
         self.regions.iter().filter(|(_, region)| region.role != Role::LastResort)
+    }
+
+    /// Time between two rounds: a twelfth of the window that is judged, from one to five seconds.
+    pub fn round_every(&self) -> Duration {
+        (self.judge.window / 12).clamp(Duration::from_secs(1), Duration::from_secs(5))
     }
 
     pub fn last_resort(&self) -> Option<&RegionName> {

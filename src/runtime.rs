@@ -1,6 +1,265 @@
 //! The sidecar: looks, decides, acts and tells, one task for each service, until it is told to stop.
+//!
+//! Every task has an owner. A service whose task ends by a fault of ours or of the disk begins again in
+//! observation; the others do not notice. Stopping is bounded: what is not finished by then is found
+//! out by the next start, as after a crash.
 
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Semaphore, watch as channel};
+use tokio::task::{Id, JoinSet};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+pub mod board;
+pub mod doors;
+pub mod file;
 pub mod http;
+pub mod messenger;
 pub mod peer;
+pub mod pin;
+pub mod prober;
 pub mod round;
+pub mod serve;
+pub mod tend;
 pub mod watch;
+
+use crate::domain::ServiceName;
+use crate::journal::JournalError;
+use crate::pace::Pacer;
+use crate::policy::{Pace, Policy};
+use crate::ports::{Clock, Levers, Metrics, TargetHealth, Weights};
+use crate::telemetry::Numbers;
+
+use board::Board;
+use doors::Counted;
+use prober::Network;
+use tend::{Loaded, Opened, Tended};
+use watch::{IN_FLIGHT_MAX, Sources};
+
+/// After a stop was asked for, rounds under way have so long to come to their end.
+const STOP_WITHIN: Duration = Duration::from_secs(15);
+/// Before a service that broke down begins again.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// What `leeward run` was told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub policies: Vec<PathBuf>,
+    pub state: PathBuf,
+    pub listen: SocketAddr,
+    pub holder: String,
+}
+
+/// Everything outside that services may read and, as far as their mode allows, change.
+#[derive(Debug, Clone)]
+pub struct World {
+    pub levers: Levers,
+    pub targets: Option<Arc<dyn TargetHealth>>,
+    pub metrics: Option<Arc<dyn Metrics>>,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Why the sidecar does not start. Once it runs, nothing but a signal ends it.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("read the policy `{}`: {source}", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("`{}` is not a valid policy\n\n{problems}", path.display())]
+    Invalid { path: PathBuf, problems: String },
+    #[error("`{}` and `{}` both are policies of `{service}`", first.display(), second.display())]
+    Twice { service: ServiceName, first: PathBuf, second: PathBuf },
+    #[error("make the state directory `{}`: {source}", path.display())]
+    State { path: PathBuf, source: io::Error },
+    #[error("open the journal of `{service}`: {source}")]
+    Journal { service: ServiceName, source: JournalError },
+    #[error("listen on {address}: {source}")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("listen to signals: {0}")]
+    Signals(io::Error),
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn run(settings: Settings, world: World) -> Result<(), RunError> {
+    let mut signals = Signals::new().map_err(RunError::Signals)?;
+    let loaded = load_all(&settings.policies)?;
+    std::fs::create_dir_all(&settings.state)
+        .map_err(|source| RunError::State { path: settings.state.clone(), source })?;
+    let listener = TcpListener::bind(settings.listen)
+        .await
+        .map_err(|source| RunError::Listen { address: settings.listen, source })?;
+    if !settings.listen.ip().is_loopback() {
+        warn!(address = %settings.listen, "State is told to everybody who reaches this address.");
+    }
+    let numbers = Arc::new(Numbers::new());
+    let board = Arc::new(Board::new(Arc::clone(&numbers), Arc::clone(&world.clock)));
+    let pace = Arc::new(Pacer::new(slowest(loaded.iter().map(|one| &one.policy))));
+    let (reload, _) = channel::channel(());
+    let stop = CancellationToken::new();
+    let tended = Tended {
+        state: settings.state.clone(),
+        holder: settings.holder.clone(),
+        board: Arc::clone(&board),
+        sources: sources(&world, &numbers),
+        levers: counted(world.levers, &numbers),
+        pace,
+        reload: reload.clone(),
+    };
+    // All journals first: a second controller must not begin with some of the services.
+    let mut opened = Vec::new();
+    for one in loaded {
+        let service = one.policy.service.clone();
+        let journal = Opened::new(&settings.state, &service, &numbers)
+            .map_err(|source| RunError::Journal { service, source })?;
+        opened.push((one, journal));
+    }
+    let address = listener.local_addr().unwrap_or(settings.listen);
+    info!(%address, services = opened.len(), holder = settings.holder, "Running.");
+    let mut serving = JoinSet::new();
+    serving.spawn(serve::serve(listener, Arc::clone(&board), stop.clone()));
+    let mut owner =
+        Owner { tended, tasks: JoinSet::new(), services: HashMap::new(), stop: stop.clone() };
+    for (one, journal) in opened {
+        owner.start(one, Some(journal), Duration::ZERO);
+    }
+    loop {
+        tokio::select! {
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+            _ = signals.hang_up.recv() => {
+                info!("Looking at the policy files.");
+                reload.send_replace(());
+            }
+            () = owner.restart_what_ended() => {}
+        }
+    }
+    info!("Stopping.");
+    stop.cancel();
+    owner.end().await;
+    serving.shutdown().await;
+    info!("Stopped.");
+    Ok(())
+}
+
+/// The tasks of all services.
+struct Owner {
+    tended: Tended,
+    tasks: JoinSet<Result<(), JournalError>>,
+    services: HashMap<Id, Loaded>,
+    stop: CancellationToken,
+}
+
+impl Owner {
+    fn start(&mut self, loaded: Loaded, journal: Option<Opened>, after: Duration) {
+        let (tended, stop) = (self.tended.clone(), self.stop.clone());
+        let policy = loaded.clone();
+        let task = self.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = sleep(after) => {}
+            }
+            tended.tend(policy, journal, stop).await
+        });
+        self.services.insert(task.id(), loaded);
+    }
+
+    /// Waits for a service that ends by itself, which none should, and starts it again.
+    async fn restart_what_ended(&mut self) {
+        let Some(ended) = self.tasks.join_next_with_id().await else {
+            return std::future::pending().await;
+        };
+        let (id, why) = match ended {
+            Ok((id, Ok(()))) => (id, "it returned".to_owned()),
+            Ok((id, Err(error))) => (id, error.to_string()),
+            Err(error) => (error.id(), error.to_string()),
+        };
+        let Some(loaded) = self.services.remove(&id) else { return };
+        if self.stop.is_cancelled() {
+            return;
+        }
+        error!(service = %loaded.policy.service, why, "A service broke down and begins again.");
+        self.tended.broke_down(&loaded, &why);
+        // The file may have changed since: begin with what is in it now, if that is valid.
+        let fresh = Loaded::read(&loaded.path).ok();
+        let loaded =
+            fresh.filter(|new| new.policy.service == loaded.policy.service).unwrap_or(loaded);
+        self.start(loaded, None, AGAIN_AFTER);
+    }
+
+    async fn end(&mut self) {
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if timeout(STOP_WITHIN, all).await.is_err() {
+            warn!("A round did not end in time; the next start finds out what became of it.");
+        }
+        self.tasks.shutdown().await;
+    }
+}
+
+fn load_all(paths: &[PathBuf]) -> Result<Vec<Loaded>, RunError> {
+    let mut seen: BTreeMap<ServiceName, PathBuf> = BTreeMap::new();
+    let mut all = Vec::new();
+    for path in paths {
+        let one = Loaded::read(path)?;
+        let service = one.policy.service.clone();
+        if let Some(first) = seen.insert(service.clone(), path.clone()) {
+            return Err(RunError::Twice { service, first, second: path.clone() });
+        }
+        for warning in &one.warnings {
+            warn!(policy = %path.display(), line = warning.place.as_ref().map(|place| place.line), "{}", warning.message);
+        }
+        all.push(one);
+    }
+    Ok(all)
+}
+
+/// One account, one pace: of several policies the slowest holds for all.
+fn slowest<'a>(policies: impl Iterator<Item = &'a Policy>) -> Pace {
+    let paces = policies.filter_map(Policy::weights_lever).map(|lever| lever.pace);
+    let slower = |a: Pace, b: Pace| Pace {
+        requests_per_second: a.requests_per_second.min(b.requests_per_second),
+        requests_burst: a.requests_burst.min(b.requests_burst),
+        changes_per_second: a.changes_per_second.min(b.changes_per_second),
+        changes_burst: a.changes_burst.min(b.changes_burst),
+    };
+    paces.reduce(slower).unwrap_or_default()
+}
+
+fn counted(levers: Levers, numbers: &Arc<Numbers>) -> Levers {
+    let count = |weights| Arc::new(Counted::new(weights, Arc::clone(numbers))) as Arc<dyn Weights>;
+    Levers { weights: levers.weights.map(count), ..levers }
+}
+
+fn sources(world: &World, numbers: &Arc<Numbers>) -> Sources {
+    Sources {
+        prober: Arc::new(Network::new(Arc::clone(&world.clock))),
+        targets: world.targets.clone(),
+        metrics: world.metrics.clone(),
+        clock: Arc::clone(&world.clock),
+        numbers: Arc::clone(numbers),
+        in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+}

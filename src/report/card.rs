@@ -6,10 +6,12 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::view::{OpenOrder, View};
-use super::{BAD, Cell, GOOD, STRONG, UNKNOWN, ago, paint, paragraph, plain, reading, table};
+use super::history::Line;
+use super::view::{Did, OpenOrder, View};
+use super::{BAD, Cell, GOOD, STRONG, UNKNOWN, ago, paint, paragraph, reading, table};
 use crate::decide::{Decision, Diagnosis, Finding, Fitness, Verdict};
 use crate::domain::{BalancerName, RegionName, Timestamp, span};
+use crate::memory::Pin;
 use crate::plan::{Purpose, Wanted};
 use crate::policy::Mode;
 
@@ -26,13 +28,28 @@ pub fn card(view: &View, now: Timestamp) -> String {
     }
     match &view.decision {
         Some(decision) => {
-            matrix(&mut page, decision);
+            matrix(&mut page, decision, view.ready.answers_read);
             reasons(&mut page, decision);
         }
         None => paragraph(&mut page, "sees", "nothing yet: no round is finished"),
     }
-    did(&mut page, view, now);
+    did(&mut page, &view.did, &view.journal, now);
     page
+}
+
+/// What a stopped controller left: pin, order and the newest journal lines.
+pub fn left(did_last: &Did, journal: &[Line], now: Timestamp) -> String {
+    let mut page = String::new();
+    if let Some(pin) = &did_last.pin {
+        paragraph(&mut page, "PINNED", &pinned(pin));
+    }
+    did(&mut page, did_last, journal, now);
+    page
+}
+
+fn pinned(pin: &Pin) -> String {
+    let end = pin.until.map_or("with no end".to_owned(), |until| format!("until {until}"));
+    format!("by {} {end}: {}", pin.by, pin.reason)
 }
 
 fn headline(view: &View, finding: Option<&Finding>, now: Timestamp) -> String {
@@ -79,8 +96,7 @@ pub fn mode(mode: Mode) -> &'static str {
 fn alarms(view: &View, now: Timestamp) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     if let Some(pin) = &view.did.pin {
-        let end = pin.until.map_or("with no end".to_owned(), |until| format!("until {until}"));
-        lines.push(("PINNED", format!("by {} {end}: {}", pin.by, pin.reason)));
+        lines.push(("PINNED", pinned(pin)));
     }
     if let Some(since) = view.did.latched_since {
         lines.push(("LATCHED", format!("since {since}: only a human moves again")));
@@ -121,13 +137,15 @@ fn alarms(view: &View, now: Timestamp) -> Vec<(&'static str, String)> {
 }
 
 /// Regions across, kinds of evidence down.
-fn matrix(page: &mut String, decision: &Decision) {
+fn matrix(page: &mut String, decision: &Decision, answers_read: bool) {
     let regions: Vec<&Verdict> = decision.regions.values().collect();
     let head: Vec<String> = decision.regions.keys().map(ToString::to_string).collect();
     let mut rows: Vec<(String, Vec<Cell>)> = Vec::new();
-    let shares = decision.regions.keys().map(|name| match &decision.split {
-        Some(split) => Cell::new(split.share(name).to_string()),
-        None => Cell::styled("unknown", UNKNOWN),
+    let shares = decision.regions.keys().map(|name| {
+        match decision.split.as_ref().filter(|_| answers_read) {
+            Some(split) => Cell::new(split.share(name).to_string()),
+            None => Cell::styled("unknown", UNKNOWN),
+        }
     });
     rows.push(("answers".to_owned(), shares.collect()));
     rows.push((
@@ -249,21 +267,21 @@ pub fn purpose(purpose: Purpose) -> &'static str {
     }
 }
 
-fn did(page: &mut String, view: &View, now: Timestamp) {
-    if let Some(order) = &view.did.order {
+fn did(page: &mut String, did: &Did, journal: &[Line], now: Timestamp) {
+    if let Some(order) = &did.order {
         paragraph(page, "order", &order_line(order, now));
     }
-    let last = view.did.last_end.map_or("nothing was moved yet".to_owned(), |end| {
+    let last = did.last_end.map_or("nothing was moved yet".to_owned(), |end| {
         format!("last move ended {end} ({})", ago(now, end))
     });
-    paragraph(page, "did", &format!("epoch {}, {last}", view.did.epoch));
-    if view.did.order.is_some() || view.did.last_end.is_some() {
+    paragraph(page, "did", &format!("epoch {}, {last}", did.epoch));
+    if did.order.is_some() || did.last_end.is_some() {
         let text =
             "the controller goes home as `failback` says; `leeward hold` keeps it where it is";
         paragraph(page, "undo", text);
     }
-    if let Some(line) = view.journal.last() {
-        paragraph(page, "journal", &format!("{} {} {}", line.at, line.what, plain(&line.text)));
+    if let Some(line) = journal.last() {
+        paragraph(page, "journal", &format!("{} {} {}", line.at, line.what, line.text));
     }
 }
 

@@ -20,9 +20,6 @@ use crate::policy::{Mode, Policy, Readback, Source, WeightsLever};
 /// 60 seconds", Developer Guide, "How Amazon Route 53 uses..."; `GetChange` tells the real time).
 const IN_SYNC_TYPICAL: Duration = Duration::from_secs(60);
 
-/// Time from one round to the next when no signal calls for an earlier one.
-pub const ROUND_EVERY: Duration = Duration::from_secs(5);
-
 /// What a dry run found.
 #[derive(Debug, Serialize)]
 pub struct Rehearsal<'a> {
@@ -93,7 +90,7 @@ impl Bounds {
             probe_every: probe_every.max().unwrap_or_default(),
             mean_falls: policy.judge.window.mul_f64(1.0 - policy.judge.success_below.get()),
             sustain: policy.judge.sustain,
-            round_every: ROUND_EVERY,
+            round_every: policy.round_every(),
             paced: over(plan.batches.len(), pace.requests_burst, pace.requests_per_second)
                 .max(over(tokens, pace.changes_burst, pace.changes_per_second)),
             in_sync_typical: IN_SYNC_TYPICAL,
@@ -115,9 +112,23 @@ impl Bounds {
     }
 }
 
-/// SHA-256 over the plan as JSON, without the time it was made. The first 16 hexadecimal digits.
-pub fn checksum(plan: &Plan) -> String {
-    let timeless = Plan { made_at: Timestamp::default(), ..plan.clone() };
+/// SHA-256 over the plan as JSON, without the times it was made: the same move on the same records
+/// gives the same sum. The first 16 hexadecimal digits.
+pub fn checksum(plan: &Plan, lever: Option<&WeightsLever>) -> String {
+    let mut timeless = Plan { made_at: Timestamp::default(), ..plan.clone() };
+    // The epoch TXT says when it was made; what it replaces is part of the sum, what it becomes is not.
+    let epoch_record = lever.map(|lever| &lever.epoch_record);
+    let swaps = timeless.batches.iter_mut().flat_map(|batch| &mut batch.swaps);
+    for swap in swaps {
+        let is_epoch = epoch_record.is_some_and(|record| {
+            swap.after.zone == record.zone
+                && swap.after.name == record.name
+                && swap.after.kind == "TXT"
+        });
+        if is_epoch {
+            swap.after.data = RecordData::Values(Vec::new());
+        }
+    }
     let text = serde_json::to_vec(&timeless).unwrap_or_default();
     Sha256::digest(text).iter().take(8).fold(String::new(), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
@@ -175,6 +186,7 @@ fn headline(rehearsal: &Rehearsal<'_>) -> String {
     let (word, style) = match (decision.wanted.as_ref().or(decision.proposed.as_ref()), held) {
         (Some(_), false) => ("PLAN", STRONG),
         (Some(_), true) => ("HELD", UNKNOWN),
+        (None, _) if rehearsal.unread.is_some() => ("CANNOT SAY", UNKNOWN),
         (None, true) => ("HOLDS", UNKNOWN),
         (None, false) => ("NOTHING TO DO", GOOD),
     };
@@ -400,7 +412,7 @@ mod tests {
             unread: None,
             plan,
             unplannable: None,
-            checksum: plan.map(checksum),
+            checksum: plan.map(|plan| checksum(plan, policy.weights_lever())),
             bounds,
             lever_depends_on: lever_depends_on(&policy),
             changed: false,
@@ -426,11 +438,22 @@ mod tests {
     #[test]
     fn the_checksum_is_of_the_records_and_not_of_the_time() {
         let plan = samples::plan();
-        let later = Plan { made_at: samples::NOW.plus(Duration::from_secs(9)), ..plan.clone() };
-        assert_eq!(checksum(&plan), checksum(&later));
+        let policy = samples::policy();
+        let sum = |plan: &Plan| checksum(plan, policy.weights_lever());
+        let stamped = |seconds: u64| {
+            let made_at = samples::NOW.plus(Duration::from_secs(seconds));
+            let mut plan = Plan { made_at, ..samples::plan() };
+            let mut txt = plan.batches[0].swaps[0].after.clone();
+            txt.name = policy.weights_lever().unwrap().epoch_record.name.clone();
+            txt.kind = "TXT".to_owned();
+            txt.data = RecordData::Values(vec![format!("at={made_at}")]);
+            plan.batches[0].swaps.push(crate::plan::Swap { before: None, after: txt });
+            plan
+        };
+        assert_eq!(sum(&stamped(0)), sum(&stamped(9)));
         let mut other = plan.clone();
         other.batches[0].swaps[0].after.ttl = Some(61);
-        assert_ne!(checksum(&plan), checksum(&other));
+        assert_ne!(sum(&plan), sum(&other));
     }
 
     #[test]

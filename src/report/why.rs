@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 
 use super::card::{mode, title, wish};
 use super::{STRONG, UNKNOWN, paint, paragraph, plain, reading};
-use crate::decide::{Decision, Fitness, Hold};
-use crate::domain::{ServiceName, span};
+use crate::decide::{Decision, Digest, Finding, Fitness, Hold};
+use crate::domain::{ServiceName, Timestamp, span};
+use crate::plan::Wanted;
 
 /// The reasons of one decision, whole.
 pub fn why(service: &ServiceName, decision: &Decision) -> String {
@@ -19,26 +20,55 @@ pub fn why(service: &ServiceName, decision: &Decision) -> String {
         mode(decision.mode)
     );
     paragraph(&mut page, "in short", &in_short(decision));
-    for finding in &decision.findings {
-        paragraph(&mut page, "diagnosis", &format!("{} since {}", title(finding), finding.since));
+    findings(&mut page, &decision.findings);
+    regions(&mut page, decision);
+    holds(&mut page, &decision.holds);
+    page
+}
+
+/// The same from the journal, which keeps readings in words.
+pub fn digest(service: &ServiceName, at: Timestamp, digest: &Digest) -> String {
+    let mut page = String::new();
+    let _ =
+        writeln!(page, "{}   decided {at}, out of the journal", paint(STRONG, service.as_str()));
+    let short = sentence(digest.wanted.as_ref(), digest.proposed.as_ref(), &digest.holds);
+    paragraph(&mut page, "in short", &short);
+    findings(&mut page, &digest.findings);
+    for (name, says) in &digest.readings {
+        for line in says {
+            paragraph(&mut page, "saw", &format!("{name}: {line}"));
+        }
+    }
+    holds(&mut page, &digest.holds);
+    page
+}
+
+fn findings(page: &mut String, findings: &[Finding]) {
+    for finding in findings {
+        paragraph(page, "diagnosis", &format!("{} since {}", title(finding), finding.since));
         for evidence in &finding.evidence {
-            paragraph(&mut page, "because", evidence);
+            paragraph(page, "because", evidence);
         }
         for other in &finding.ruled_out {
-            paragraph(&mut page, "ruled out", other);
+            paragraph(page, "ruled out", other);
         }
     }
-    regions(&mut page, decision);
-    for hold in &decision.holds {
-        paragraph(&mut page, "holds", &hold.to_string());
-        paragraph(&mut page, "flips when", &hold.flips_when());
+}
+
+fn holds(page: &mut String, holds: &[Hold]) {
+    for hold in holds {
+        paragraph(page, "holds", &hold.to_string());
+        paragraph(page, "flips when", &hold.flips_when());
     }
-    page
 }
 
 /// One sentence: what happens, and the smallest change that would make it different.
 pub fn in_short(decision: &Decision) -> String {
-    match (&decision.wanted, &decision.proposed, decision.holds.as_slice()) {
+    sentence(decision.wanted.as_ref(), decision.proposed.as_ref(), &decision.holds)
+}
+
+fn sentence(wanted: Option<&Wanted>, proposed: Option<&Wanted>, holds: &[Hold]) -> String {
+    match (wanted, proposed, holds) {
         (Some(wanted), _, []) => format!("it acts: {}", wish(wanted)),
         (Some(wanted), _, holds) => {
             format!("it acts: {}; not more, because {}", wish(wanted), flip(holds))
@@ -99,6 +129,17 @@ mod tests {
         let text = why(&"shop".parse().unwrap(), &samples::outage());
         samples::settings().bind(|| {
             insta::assert_snapshot!("why_outage", anstream::adapter::strip_str(&text).to_string());
+        });
+    }
+
+    #[test]
+    fn the_journal_tells_the_same_reasons() {
+        let digest = digest(&"shop".parse().unwrap(), samples::NOW, &samples::outage().digest());
+        samples::settings().bind(|| {
+            insta::assert_snapshot!(
+                "why_journal",
+                anstream::adapter::strip_str(&digest).to_string()
+            );
         });
     }
 

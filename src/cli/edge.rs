@@ -1,0 +1,91 @@
+//! The world that a command may touch: AWS if this build has it, DNS, and policy files.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Exit, Failure};
+use crate::answers::DnsResolver;
+use crate::clock::SystemClock;
+use crate::policy::{Policy, Problem};
+use crate::ports::Levers;
+use crate::runtime::World;
+use crate::runtime::file;
+
+/// Until a name server has answered one question.
+const ASK_WITHIN: Duration = Duration::from_secs(2);
+
+/// Where AWS is, for tests and laboratories.
+#[derive(Debug, clap::Args)]
+pub struct EdgeArgs {
+    /// Another address for an AWS service, as `SERVICE=URL` or `SERVICE@REGION=URL`.
+    #[arg(
+        long = "endpoint",
+        value_name = "SERVICE=URL",
+        env = "LEEWARD_ENDPOINTS",
+        value_delimiter = ',',
+        hide = true
+    )]
+    endpoints: Vec<String>,
+}
+
+impl EdgeArgs {
+    #[cfg(feature = "aws")]
+    pub(super) async fn connect(&self) -> Result<World, Failure> {
+        use crate::aws::{Edge, Settings};
+        let endpoints = self.endpoints.iter().map(|text| {
+            text.parse().map_err(|error: crate::aws::MalformedEndpoint| {
+                Failure::new(Exit::Input, error.to_string())
+            })
+        });
+        let settings =
+            Settings { endpoints: endpoints.collect::<Result<_, _>>()?, ..Settings::default() };
+        let edge = Edge::connect(&settings).await;
+        Ok(World {
+            levers: Levers { weights: Some(edge.weights), ..without_aws() },
+            targets: Some(edge.targets),
+            metrics: Some(edge.metrics),
+            clock: Arc::new(SystemClock),
+        })
+    }
+
+    /// This build has no AWS edge: records cannot be read, and every plan says so.
+    #[cfg(not(feature = "aws"))]
+    #[expect(clippy::unused_async, reason = "with the AWS edge it waits for the SDK's set-up")]
+    pub(super) async fn connect(&self) -> Result<World, Failure> {
+        if let Some(endpoint) = self.endpoints.first() {
+            let why = format!("this build has no AWS edge that could use `{endpoint}`");
+            return Err(Failure::new(Exit::Input, why));
+        }
+        let clock = Arc::new(SystemClock);
+        Ok(World { levers: without_aws(), targets: None, metrics: None, clock })
+    }
+}
+
+fn without_aws() -> Levers {
+    Levers { resolver: Some(Arc::new(DnsResolver::new(ASK_WITHIN))), ..Levers::default() }
+}
+
+/// A policy from a file, or everything that is wrong with it.
+pub(super) fn policy(path: &Path) -> Result<(Policy, Vec<Problem>), Failure> {
+    let bytes = file::read(path).map_err(|error| unreadable(path, &error))?;
+    file::load(&bytes, path).map_err(|problems| {
+        Failure::new(
+            Exit::Input,
+            format!("`{}` is not a valid policy\n\n{problems}", path.display()),
+        )
+        .hint("`leeward check` shows the problems of many files at once")
+    })
+}
+
+pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+    let failure =
+        Failure::new(Exit::Input, format!("read the policy `{}`: {error}", path.display()));
+    if error.kind() == std::io::ErrorKind::NotFound {
+        failure.hint("name the path of a policy file, such as `shop.yaml`")
+    } else if error.kind() == std::io::ErrorKind::IsADirectory {
+        failure.hint("name the files in it")
+    } else {
+        failure
+    }
+}

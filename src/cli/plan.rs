@@ -1,0 +1,275 @@
+//! `leeward plan`: the dry run. The same judgement on the same kind of evidence, and no client that
+//! could change anything.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::edge::{self, EdgeArgs};
+use super::{Exit, Failure, Format, Output, block_on, history, json, parse_duration};
+use crate::decide::{Decision, Hold, decide};
+use crate::domain::{RegionName, span};
+use crate::execute::read_inventory;
+use crate::health::{Answers, Observations, Sample};
+use crate::memory::{Acts, Entry, Memory};
+use crate::plan::batch;
+use crate::plan::{Inventory, Plan};
+use crate::policy::Policy;
+use crate::report::plan::{Bounds, Rehearsal, checksum, lever_depends_on, page, standing_holds};
+use crate::runtime::World;
+use crate::runtime::doors::read_only;
+use crate::runtime::pin;
+use crate::runtime::prober::Network;
+use crate::runtime::watch::{IN_FLIGHT_MAX, SAMPLES_MAX, Sources, watch};
+use crate::telemetry::Numbers;
+
+mod assume;
+
+use assume::{Assume, history_of};
+
+/// Live signals are not watched for longer: a dry run is for a person who waits.
+const WATCH_MAX: Duration = Duration::from_secs(3600);
+
+/// Says what would be done now, to the last record, and changes nothing.
+///
+/// Watches the live signals for a while, reads the records, decides as `leeward run` would, and prints
+/// diagnosis, changes, time and cost. With `--assume` the evidence about a region is made up, so that a
+/// bad day can be rehearsed on a good one.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The policy file.
+    #[arg(value_name = "PATH")]
+    path: PathBuf,
+    /// Judge a region as if it were `down`, `bad`, `well` or `unknown`. May be repeated.
+    #[arg(long, value_name = "REGION=STATE")]
+    assume: Vec<Assume>,
+    /// Watch live signals for so long; the judgement's own window by default. Regions that are not
+    /// assumed are judged by what is seen in it.
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
+    time: Option<Duration>,
+    /// Take cooldowns, shifts and holds from this state directory.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Exit with 2 if changes are planned.
+    #[arg(long)]
+    detailed_exit_code: bool,
+    /// Also write the plan, with its checksum, to this file.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Who would act, as written into the epoch record.
+    #[arg(long, value_name = "NAME", env = "LEEWARD_HOLDER", default_value = "leeward")]
+    holder: String,
+    #[command(flatten)]
+    edge: EdgeArgs,
+}
+
+/// What was found out about the world.
+struct Seen {
+    answers: Answers,
+    unread: Option<String>,
+    inventory: Option<Inventory>,
+    live: Vec<Sample>,
+}
+
+pub fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
+    let (policy, warnings) = edge::policy(&args.path)?;
+    for warning in &warnings {
+        let line = warning.place.as_ref().map_or(1, |place| place.line);
+        tell(&format!("warning: {}:{line}: {}", args.path.display(), warning.message));
+    }
+    check_regions(&policy, &args.assume)?;
+    let acts =
+        args.state.as_deref().map_or(Ok(Acts::default()), |state| remembered(state, &policy))?;
+    let time = watch_time(args, &policy)?;
+    block_on(async {
+        let mut world = args.edge.connect().await?;
+        // From here on nothing that could change anything is within reach.
+        world.levers = read_only(&world.levers);
+        let seen = look(&policy, &world, time).await;
+        rehearse(args, &policy, acts, &world, &seen, time, out)
+    })
+}
+
+fn tell(text: &str) {
+    // Nothing is left to tell if stderr is closed.
+    let _ = writeln!(anstream::stderr(), "{text}");
+}
+
+fn check_regions(policy: &Policy, assumed: &[Assume]) -> Result<(), Failure> {
+    for assume in assumed {
+        if !policy.regions.contains_key(&assume.region) {
+            let known: Vec<&str> = policy.regions.keys().map(RegionName::as_str).collect();
+            let why = format!("`{}` is not a region of `{}`", assume.region, policy.service);
+            return Err(
+                Failure::new(Exit::Input, why).hint(format!("regions: {}", known.join(", ")))
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Nothing is watched if every serving region is assumed.
+fn watch_time(args: &Args, policy: &Policy) -> Result<Duration, Failure> {
+    let assumed = |name: &RegionName| args.assume.iter().any(|assume| &assume.region == name);
+    let all_assumed = policy.serving().all(|(name, _)| assumed(name));
+    let time = match args.time {
+        Some(time) => time,
+        None if all_assumed => Duration::ZERO,
+        None => policy.judge.window,
+    };
+    if time > WATCH_MAX {
+        return Err(Failure::new(Exit::Input, format!("`--for` is at most {}", span(WATCH_MAX))));
+    }
+    if time > Duration::ZERO {
+        tell(&format!("watching live signals for {} (`--for` sets the time)", span(time)));
+    }
+    Ok(time)
+}
+
+/// What was done, from the journal, and the hold that is there now.
+fn remembered(state: &Path, policy: &Policy) -> Result<Acts, Failure> {
+    let mut acts = Acts::default();
+    for record in history::read(state, &policy.service)? {
+        acts.apply(record.at, &record.entry);
+    }
+    if let Some(pin) = pin::read(state, &policy.service) {
+        acts.apply(pin.since, &Entry::Pinned(pin));
+    }
+    Ok(acts)
+}
+
+async fn look(policy: &Policy, world: &World, time: Duration) -> Seen {
+    let stop = CancellationToken::new();
+    let (sender, mut receiver) = mpsc::channel(SAMPLES_MAX);
+    let sources = Sources {
+        prober: Arc::new(Network::new(Arc::clone(&world.clock))),
+        targets: world.targets.clone(),
+        metrics: world.metrics.clone(),
+        clock: Arc::clone(&world.clock),
+        numbers: Arc::new(Numbers::new()),
+        in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+    };
+    let mut live = Vec::new();
+    let collect = async {
+        while let Some(sample) = receiver.recv().await {
+            live.push(sample);
+        }
+    };
+    let watched = async {
+        if time > Duration::ZERO {
+            let halt = async {
+                sleep(time).await;
+                stop.cancel();
+            };
+            tokio::join!(watch(Arc::new(policy.clone()), sources, sender, stop.clone()), halt);
+        } else {
+            drop(sender);
+        }
+    };
+    tokio::join!(watched, collect);
+    // The records last, so that the plan is made from what is there now.
+    let (answers, unread, inventory) = records(policy, world).await;
+    Seen { answers, unread, inventory, live }
+}
+
+async fn records(policy: &Policy, world: &World) -> (Answers, Option<String>, Option<Inventory>) {
+    let Some(lever) = policy.weights_lever() else { return (Answers::Unknown, None, None) };
+    let Some(weights) = &world.levers.weights else {
+        let why = "this build has no AWS edge, so the records cannot be read";
+        return (Answers::Unknown, Some(why.to_owned()), None);
+    };
+    match read_inventory(lever, weights.as_ref(), world.clock.now()).await {
+        Ok(inventory) => (inventory.answers(lever, &policy.regions), None, Some(inventory)),
+        Err(failure) => (Answers::Unknown, Some(failure.to_string()), None),
+    }
+}
+
+fn rehearse(
+    args: &Args,
+    policy: &Policy,
+    acts: Acts,
+    world: &World,
+    seen: &Seen,
+    time: Duration,
+    out: &mut Output,
+) -> Result<Exit, Failure> {
+    let now = world.clock.now();
+    let mut memory = Memory { acts, ..Memory::default() };
+    for (at, samples) in history_of(policy, &args.assume, &seen.live, now) {
+        let answers = match &seen.answers {
+            Answers::Split { split, .. } => Answers::Split { split: split.clone(), read_at: at },
+            other @ (Answers::Drift { .. } | Answers::Unknown) => other.clone(),
+        };
+        memory.evidence.take_in(policy, &Observations { samples, events: Vec::new(), answers }, at);
+    }
+    let decision = decide(policy, &memory, now);
+    let (plan, unplannable) =
+        match (decision.wanted.as_ref().or(decision.proposed.as_ref()), &seen.inventory) {
+            (Some(wanted), Some(inventory)) => {
+                let epoch = memory.acts.epoch.next();
+                match batch::plan(policy, inventory, wanted, epoch, &args.holder, now) {
+                    Ok(plan) => (Some(plan), None),
+                    Err(why) => (None, Some(why.to_string())),
+                }
+            }
+            (_, _) => (None, None),
+        };
+    let lever = policy.weights_lever();
+    let sum = plan.as_ref().map(|plan| checksum(plan, lever));
+    let rehearsal = Rehearsal {
+        service: &policy.service,
+        mode: policy.mode,
+        at: now,
+        assumed: args.assume.iter().map(ToString::to_string).collect(),
+        watched_seconds: time.as_secs(),
+        decision: &decision,
+        answers: &seen.answers,
+        unread: seen.unread.clone(),
+        plan: plan.as_ref(),
+        unplannable: unplannable.clone(),
+        checksum: sum.clone(),
+        bounds: plan.as_ref().zip(lever).map(|(plan, lever)| Bounds::of(policy, lever, plan)),
+        lever_depends_on: lever_depends_on(policy),
+        changed: false,
+    };
+    match args.format {
+        Format::Text => out.line(page(&rehearsal, policy).trim_end()),
+        Format::Json => out.line(json(&rehearsal)?),
+    }
+    if let (Some(file), Some(plan), Some(sum)) = (&args.out, &plan, &sum) {
+        save(file, plan, sum)?;
+    }
+    Ok(exit(args, &decision, &rehearsal))
+}
+
+fn exit(args: &Args, decision: &Decision, rehearsal: &Rehearsal<'_>) -> Exit {
+    let approval = |hold: &Hold| matches!(hold, Hold::ApprovalNeeded { .. });
+    if rehearsal.unread.is_some() {
+        Exit::Trouble
+    } else if rehearsal.unplannable.is_some()
+        || standing_holds(decision).any(|hold| !approval(hold))
+    {
+        Exit::Held
+    } else if decision.holds.iter().any(approval) {
+        Exit::Approval
+    } else if args.detailed_exit_code && rehearsal.plan.is_some() {
+        Exit::Planned
+    } else {
+        Exit::Done
+    }
+}
+
+fn save(path: &Path, plan: &Plan, sum: &str) -> Result<(), Failure> {
+    let text = json(&json!({ "version": 1, "checksum": sum, "plan": plan }))?;
+    std::fs::write(path, text + "\n").map_err(|error| {
+        Failure::new(Exit::Trouble, format!("write the plan to `{}`: {error}", path.display()))
+    })
+}

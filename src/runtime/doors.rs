@@ -1,0 +1,201 @@
+//! Doors put in front of the levers: one that lets nothing out, and one that counts.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::domain::{BalancerName, RecordName, RegionName, ZoneId};
+use crate::plan::{Batch, RecordSet};
+use crate::policy::Mode;
+use crate::ports::{
+    Balancers, CallFailed, ChangeId, ChangeStatus, Gates, InAnswers, Levers, Weights,
+};
+use crate::telemetry::{ByCall, Numbers};
+
+/// The levers that a mode may touch: all of them, or all of them behind [`ReadOnly`].
+pub fn levers_for(mode: Mode, levers: &Levers) -> Levers {
+    match mode {
+        Mode::Approve | Mode::Auto => levers.clone(),
+        Mode::Observe | Mode::Advise => read_only(levers),
+    }
+}
+
+/// The same levers without a way to change anything. A dry run gets these and nothing else.
+pub fn read_only(levers: &Levers) -> Levers {
+    Levers {
+        weights: levers
+            .weights
+            .clone()
+            .map(|weights| Arc::new(ReadOnly(weights)) as Arc<dyn Weights>),
+        resolver: levers.resolver.clone(),
+        gates: levers.gates.as_ref().map(|_| Arc::new(Locked) as Arc<dyn Gates>),
+        balancers: levers.balancers.as_ref().map(|_| Arc::new(Locked) as Arc<dyn Balancers>),
+    }
+}
+
+fn refused() -> CallFailed {
+    CallFailed::Refused {
+        code: "ReadOnly".to_owned(),
+        why: "this run may read and change nothing".to_owned(),
+    }
+}
+
+/// Reads go through; a change ends here and never reaches a client.
+#[derive(Debug)]
+struct ReadOnly(Arc<dyn Weights>);
+
+#[async_trait]
+impl Weights for ReadOnly {
+    async fn read(
+        &self,
+        zone: &ZoneId,
+        name: Option<&RecordName>,
+    ) -> Result<Vec<RecordSet>, CallFailed> {
+        self.0.read(zone, name).await
+    }
+
+    async fn change(&self, _batch: &Batch) -> Result<ChangeId, CallFailed> {
+        Err(refused())
+    }
+
+    async fn status(&self, change: &ChangeId) -> Result<ChangeStatus, CallFailed> {
+        self.0.status(change).await
+    }
+
+    async fn name_servers(&self, zone: &ZoneId) -> Result<Vec<String>, CallFailed> {
+        self.0.name_servers(zone).await
+    }
+}
+
+/// A lever that can only change things has nothing to offer to a reader.
+#[derive(Debug)]
+struct Locked;
+
+#[async_trait]
+impl Gates for Locked {
+    async fn set(&self, _region: &RegionName, _to: InAnswers) -> Result<(), CallFailed> {
+        Err(refused())
+    }
+}
+
+#[async_trait]
+impl Balancers for Locked {
+    async fn refresh(&self, _balancer: &BalancerName) -> Result<(), CallFailed> {
+        Err(refused())
+    }
+}
+
+/// Counts calls by what came of them.
+#[derive(Debug)]
+pub struct Counted {
+    inner: Arc<dyn Weights>,
+    numbers: Arc<Numbers>,
+}
+
+impl Counted {
+    pub fn new(inner: Arc<dyn Weights>, numbers: Arc<Numbers>) -> Self {
+        Self { inner, numbers }
+    }
+
+    fn count<T>(&self, call: &'static str, result: Result<T, CallFailed>) -> Result<T, CallFailed> {
+        let outcome = match &result {
+            Ok(_) => "done",
+            Err(CallFailed::NotSent { .. }) => "not_sent",
+            Err(CallFailed::Throttled { .. }) => "throttled",
+            Err(CallFailed::Busy) => "busy",
+            Err(CallFailed::Conflict { .. }) => "conflict",
+            Err(CallFailed::Refused { .. }) => "refused",
+            Err(CallFailed::NotFound { .. }) => "not_found",
+            Err(CallFailed::Unknown { .. }) => "unknown",
+        };
+        self.numbers.calls.get_or_create(&ByCall { lever: "weights", call, outcome }).inc();
+        result
+    }
+}
+
+#[async_trait]
+impl Weights for Counted {
+    async fn read(
+        &self,
+        zone: &ZoneId,
+        name: Option<&RecordName>,
+    ) -> Result<Vec<RecordSet>, CallFailed> {
+        self.count("read", self.inner.read(zone, name).await)
+    }
+
+    async fn change(&self, batch: &Batch) -> Result<ChangeId, CallFailed> {
+        self.count("change", self.inner.change(batch).await)
+    }
+
+    async fn status(&self, change: &ChangeId) -> Result<ChangeStatus, CallFailed> {
+        self.count("status", self.inner.status(change).await)
+    }
+
+    async fn name_servers(&self, zone: &ZoneId) -> Result<Vec<String>, CallFailed> {
+        self.count("name_servers", self.inner.name_servers(zone).await)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::report::samples;
+
+    /// Takes every change, and counts.
+    #[derive(Debug, Default)]
+    struct Open(AtomicUsize);
+
+    #[async_trait]
+    impl Weights for Open {
+        async fn read(
+            &self,
+            _zone: &ZoneId,
+            _name: Option<&RecordName>,
+        ) -> Result<Vec<RecordSet>, CallFailed> {
+            Ok(Vec::new())
+        }
+
+        async fn change(&self, _batch: &Batch) -> Result<ChangeId, CallFailed> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Ok(ChangeId("C1".to_owned()))
+        }
+
+        async fn status(&self, _change: &ChangeId) -> Result<ChangeStatus, CallFailed> {
+            Ok(ChangeStatus::InSync)
+        }
+
+        async fn name_servers(&self, _zone: &ZoneId) -> Result<Vec<String>, CallFailed> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_modes_that_may_act_reach_the_client() {
+        for (mode, reached) in
+            [(Mode::Observe, 0), (Mode::Advise, 0), (Mode::Approve, 1), (Mode::Auto, 1)]
+        {
+            let open = Arc::new(Open::default());
+            let client = Arc::clone(&open) as Arc<dyn Weights>;
+            let levers = Levers { weights: Some(client), ..Levers::default() };
+            let weights = levers_for(mode, &levers).weights.unwrap();
+            let batch = samples::plan().batches.remove(0);
+            assert_eq!(weights.change(&batch).await.is_ok(), reached == 1, "{mode:?}");
+            assert_eq!(open.0.load(Ordering::SeqCst), reached, "{mode:?}");
+            assert!(weights.read(&batch.zone, None).await.is_ok());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_are_counted_by_outcome() {
+        let numbers = Arc::new(Numbers::new());
+        let locked = Arc::new(ReadOnly(Arc::new(Open::default())));
+        let counted = Counted::new(locked, Arc::clone(&numbers));
+        let batch = samples::plan().batches.remove(0);
+        assert!(counted.change(&batch).await.is_err());
+        let line = "leeward_calls_total{lever=\"weights\",call=\"change\",outcome=\"refused\"} 1";
+        let text = numbers.render().unwrap();
+        assert!(text.contains(line), "{text}");
+    }
+}

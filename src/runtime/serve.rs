@@ -1,0 +1,154 @@
+//! What a running Leeward tells over HTTP. It only ever tells: no path changes anything.
+//!
+//! Connections, heads and lifetimes are bounded; rubbish ends its own connection and nothing else.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use serde::Deserialize;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::domain::ServiceName;
+use crate::runtime::board::Board;
+
+/// Connections open at once. One scraper, a few peers and people need fewer.
+const CONNECTIONS_MAX: usize = 64;
+/// Until a request's head is complete; also the longest silence between two requests.
+const HEAD_WITHIN: Duration = Duration::from_secs(30);
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// No connection lives longer, so that a slow reader cannot keep its place.
+const CONNECTION_LIFE_MAX: Duration = Duration::from_secs(300);
+/// After a failure to accept (usually no file handles left) before the next try.
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(200);
+
+/// Answers on `listener` until `stop`.
+pub async fn serve(listener: TcpListener, board: Arc<Board>, stop: CancellationToken) {
+    let router = router(board);
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    loop {
+        let place = tokio::select! {
+            () = stop.cancelled() => break,
+            // Ended connections are taken off the list as they end.
+            Some(_) = connections.join_next() => continue,
+            place = Arc::clone(&places).acquire_owned() => place,
+        };
+        let Ok(place) = place else { break };
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let router = router.clone();
+                connections.spawn(async move {
+                    converse(stream, peer, router).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                warn!(%error, "A connection could not be accepted.");
+                sleep(ACCEPT_AGAIN_AFTER).await;
+            }
+        }
+    }
+    connections.shutdown().await;
+}
+
+async fn converse(stream: TcpStream, peer: SocketAddr, router: Router) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    match timeout(CONNECTION_LIFE_MAX, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%peer, %error, "A connection ended badly."),
+        Err(_) => debug!(%peer, "A connection was open for too long."),
+    }
+}
+
+fn router(board: Arc<Board>) -> Router {
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/v1/state", get(state))
+        .route("/v1/readings", get(readings))
+        .fallback(async || (StatusCode::NOT_FOUND, PATHS))
+        .with_state(board)
+}
+
+const PATHS: &str = "Leeward answers on /healthz /readyz /metrics /v1/state /v1/readings\n";
+const FRESH: (HeaderName, &str) = (header::CACHE_CONTROL, "no-store");
+
+fn verdict(missing: &[String]) -> Response {
+    let (status, text) = if missing.is_empty() {
+        (StatusCode::OK, "ok\n".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", missing.join("\n")))
+    };
+    (status, [FRESH], text).into_response()
+}
+
+/// The process does its rounds. Says nothing about the regions: a controller must not be killed
+/// because it sees an outage.
+async fn healthz(State(board): State<Arc<Board>>) -> Response {
+    verdict(&board.ill())
+}
+
+async fn readyz(State(board): State<Arc<Board>>) -> Response {
+    verdict(&board.unready())
+}
+
+async fn metrics(State(board): State<Arc<Board>>) -> Response {
+    match board.numbers.render() {
+        Ok(text) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            (StatusCode::OK, [(header::CONTENT_TYPE, kind), FRESH], text).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(body) => {
+            let kind = "application/json";
+            (StatusCode::OK, [(header::CONTENT_TYPE, kind), FRESH], body).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn state(State(board): State<Arc<Board>>) -> Response {
+    json(&board.state())
+}
+
+#[derive(Debug, Deserialize)]
+struct Which {
+    service: String,
+}
+
+async fn readings(State(board): State<Arc<Board>>, Query(which): Query<Which>) -> Response {
+    let found =
+        which.service.parse::<ServiceName>().ok().and_then(|service| board.readings(&service));
+    match found {
+        Some(readings) => json(&readings),
+        None => (StatusCode::NOT_FOUND, "no such service here\n").into_response(),
+    }
+}

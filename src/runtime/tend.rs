@@ -1,0 +1,476 @@
+//! The life of one service: its journal, its watchers, its rounds, until it is told to stop.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch as channel};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::RunError;
+use super::board::Board;
+use super::doors::levers_for;
+use super::messenger::Channels;
+use super::round::{Done, Service};
+use super::watch::{SAMPLES_MAX, Sources, watch};
+use super::{file, pin};
+use crate::decide::{Diagnosis, Hold};
+use crate::domain::{ServiceName, Timestamp};
+use crate::health::{Event, Happening, Reading, Sample};
+use crate::journal::{Journal, JournalError, Log};
+use crate::memory::{Acts, Entry, Pin};
+use crate::pace::Pacer;
+use crate::policy::{Mode, Policy, Problem};
+use crate::ports::Levers;
+use crate::report::history::Line;
+use crate::report::view::{Did, PolicyState, Readiness, View};
+use crate::telemetry::{ByDiagnosis, ByRegion, ByService, Numbers};
+
+/// Journal lines that are shown with the state.
+const TAIL: usize = 20;
+/// A policy file is looked at this often, whatever the rounds.
+const FILE_EVERY: Duration = Duration::from_secs(5);
+
+/// What all services share.
+#[derive(Debug, Clone)]
+pub(super) struct Tended {
+    pub(super) state: PathBuf,
+    pub(super) holder: String,
+    pub(super) board: Arc<Board>,
+    pub(super) sources: Sources,
+    pub(super) levers: Levers,
+    pub(super) pace: Arc<Pacer>,
+    pub(super) reload: channel::Sender<()>,
+}
+
+/// A policy with the bytes it was made of.
+#[derive(Debug, Clone)]
+pub(super) struct Loaded {
+    pub(super) path: PathBuf,
+    bytes: Vec<u8>,
+    pub(super) policy: Policy,
+    pub(super) warnings: Vec<Problem>,
+}
+
+impl Loaded {
+    pub(super) fn read(path: &Path) -> Result<Self, RunError> {
+        let bytes = file::read(path)
+            .map_err(|source| RunError::Unreadable { path: path.to_owned(), source })?;
+        let (policy, warnings) = file::load(&bytes, path)
+            .map_err(|problems| RunError::Invalid { path: path.to_owned(), problems })?;
+        Ok(Self { path: path.to_owned(), bytes, policy, warnings })
+    }
+}
+
+type Tail = Arc<Mutex<VecDeque<Line>>>;
+
+/// A journal that was taken, with what it says.
+#[derive(Debug)]
+pub(super) struct Opened {
+    log: Told,
+    acts: Acts,
+    tail: Tail,
+}
+
+/// The journal, with its newest lines for the state and the time each takes for the numbers.
+#[derive(Debug)]
+struct Told {
+    journal: Journal,
+    numbers: Arc<Numbers>,
+    tail: Tail,
+}
+
+impl Log for Told {
+    fn append(&mut self, at: Timestamp, entry: &Entry) -> Result<(), JournalError> {
+        let begun = Instant::now();
+        let result = self.journal.append(at, entry);
+        self.numbers.journal_append_seconds.observe(begun.elapsed().as_secs_f64());
+        if result.is_ok() {
+            keep(&self.tail, Line::of(self.journal.seq(), at, entry));
+        }
+        result
+    }
+}
+
+fn keep(tail: &Tail, line: Line) {
+    let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+    tail.push_back(line);
+    while tail.len() > TAIL {
+        tail.pop_front();
+    }
+}
+
+impl Opened {
+    pub(super) fn new(
+        state: &Path,
+        service: &ServiceName,
+        numbers: &Arc<Numbers>,
+    ) -> Result<Self, JournalError> {
+        let path = pin::journal_path(state, service);
+        let (journal, recovered) = Journal::open(&path)?;
+        if recovered.dropped_bytes > 0 {
+            warn!(%service, octets = recovered.dropped_bytes, "The journal's torn end was set aside.");
+        }
+        let tail = Tail::default();
+        let records = Journal::read(&path)?;
+        for record in &records[records.len().saturating_sub(TAIL)..] {
+            keep(&tail, Line::of(record.seq, record.at, &record.entry));
+        }
+        let log = Told { journal, numbers: Arc::clone(numbers), tail: Arc::clone(&tail) };
+        Ok(Self { log, acts: recovered.acts, tail })
+    }
+}
+
+impl Tended {
+    /// Runs one service until `stop`. Ends by itself only if the journal cannot be written: without it
+    /// nothing may be done.
+    pub(super) async fn tend(
+        self,
+        loaded: Loaded,
+        opened: Option<Opened>,
+        stop: CancellationToken,
+    ) -> Result<(), JournalError> {
+        let opened = match opened {
+            Some(opened) => opened,
+            None => Opened::new(&self.state, &loaded.policy.service, &self.board.numbers)?,
+        };
+        let mut reload = self.reload.subscribe();
+        let mut life = Life::new(self, loaded, opened, stop.clone());
+        life.publish(None);
+        if let Some(outcome) = life.service.start().await? {
+            info!(service = %life.name(), ?outcome, "What the last run left open is settled.");
+        }
+        life.start_watching();
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Ok(()) = reload.changed() => life.file_due = None,
+                _ = life.beat.tick() => {}
+            }
+            life.look_at_the_file().await;
+            life.keep_watching();
+            life.one_round().await?;
+        }
+        life.watchers.shutdown().await;
+        Ok(())
+    }
+
+    /// Shows on the board that a service is not there just now.
+    pub(super) fn broke_down(&self, loaded: &Loaded, why: &str) {
+        let state = self.board.state();
+        let Some(mut view) = state.services.get(&loaded.policy.service).cloned() else { return };
+        view.ready = Readiness::default();
+        view.trouble = Some(why.to_owned());
+        self.board.publish(view);
+    }
+}
+
+/// One service while it runs.
+struct Life {
+    shared: Tended,
+    path: PathBuf,
+    /// As last seen on disk, valid or not.
+    bytes: Vec<u8>,
+    loaded_at: Timestamp,
+    refused: Option<String>,
+    file_due: Option<Instant>,
+    service: Service,
+    tail: Tail,
+    beat: Interval,
+    samples: mpsc::Receiver<Sample>,
+    sender: mpsc::Sender<Sample>,
+    watchers: JoinSet<()>,
+    stop: CancellationToken,
+    stop_watching: CancellationToken,
+    /// Diagnoses made in this run, so that those that are over can be set to zero.
+    seen: BTreeSet<Diagnosis>,
+}
+
+fn beat(policy: &Policy) -> Interval {
+    let mut beat = interval(policy.round_every());
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    beat
+}
+
+impl Life {
+    fn new(shared: Tended, loaded: Loaded, opened: Opened, stop: CancellationToken) -> Self {
+        let (sender, samples) = mpsc::channel(SAMPLES_MAX);
+        let policy = loaded.policy;
+        let mut service = Service::new(
+            policy.clone(),
+            levers_for(policy.mode, &shared.levers),
+            Box::new(opened.log),
+            Arc::clone(&shared.sources.clock),
+            Arc::clone(&shared.pace),
+            shared.holder.clone(),
+        );
+        service.memory.acts = opened.acts;
+        service.messenger = Channels::of(&policy.tell);
+        Self {
+            path: loaded.path,
+            bytes: loaded.bytes,
+            loaded_at: shared.board.now(),
+            refused: None,
+            file_due: Some(Instant::now() + FILE_EVERY),
+            tail: opened.tail,
+            beat: beat(&policy),
+            samples,
+            sender,
+            watchers: JoinSet::new(),
+            stop_watching: stop.child_token(),
+            stop,
+            seen: BTreeSet::new(),
+            service,
+            shared,
+        }
+    }
+
+    fn name(&self) -> &ServiceName {
+        &self.service.policy.service
+    }
+
+    fn start_watching(&mut self) {
+        self.stop_watching = self.stop.child_token();
+        let policy = Arc::new(self.service.policy.clone());
+        let (sources, sender) = (self.shared.sources.clone(), self.sender.clone());
+        self.watchers.spawn(watch(policy, sources, sender, self.stop_watching.clone()));
+    }
+
+    /// The watchers are owned too: if their owner dies, that is noticed in the next round.
+    fn keep_watching(&mut self) {
+        while let Some(ended) = self.watchers.try_join_next() {
+            let why = ended.err().map_or("it returned".to_owned(), |error| error.to_string());
+            error!(service = %self.name(), why, "Watching ended and is started again.");
+        }
+        if self.watchers.is_empty() {
+            self.start_watching();
+        }
+    }
+
+    /// Takes a changed policy if it is valid; otherwise the old one stays and everybody is told.
+    async fn look_at_the_file(&mut self) {
+        if self.file_due.is_some_and(|due| Instant::now() < due) {
+            return;
+        }
+        self.file_due = Some(Instant::now() + FILE_EVERY);
+        let bytes = match file::read(&self.path) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                self.refuse(format!("read `{}`: {error}", self.path.display()));
+                return;
+            }
+        };
+        if bytes == self.bytes {
+            // Unreadable for a moment, and the same again: nothing is refused any more. A file that
+            // was refused for what it says stays refused.
+            if self.refused.as_ref().is_some_and(|why| why.starts_with("read `")) {
+                self.refused = None;
+            }
+            return;
+        }
+        match file::load(&bytes, &self.path) {
+            Ok((policy, _)) if policy.service != *self.name() => {
+                self.refuse(format!(
+                    "the service is called `{}` now: start anew for that",
+                    policy.service
+                ));
+            }
+            Ok((policy, _)) => self.take(policy).await,
+            Err(problems) => self.refuse(problems),
+        }
+        self.bytes = bytes;
+    }
+
+    fn refuse(&mut self, why: String) {
+        if self.refused.as_ref() != Some(&why) {
+            warn!(service = %self.name(), why, "The changed policy is refused, the older one stays.");
+            self.refused = Some(why);
+        }
+    }
+
+    async fn take(&mut self, policy: Policy) {
+        self.stop_watching.cancel();
+        self.watchers.shutdown().await;
+        for region in self.service.policy.regions.keys() {
+            let labels = ByRegion { service: self.name().to_string(), region: region.to_string() };
+            self.shared.board.numbers.region_reading.remove(&labels);
+            self.shared.board.numbers.region_share.remove(&labels);
+        }
+        self.shared.board.forget_readings(self.name());
+        self.beat = beat(&policy);
+        self.service.levers = levers_for(policy.mode, &self.shared.levers);
+        self.service.messenger = Channels::of(&policy.tell);
+        // Other records may be meant: read them anew before anything is decided about them.
+        self.service.inventory = None;
+        self.service.policy = policy;
+        self.refused = None;
+        self.loaded_at = self.shared.board.now();
+        info!(service = %self.name(), mode = ?self.service.policy.mode, "A changed policy is in force.");
+    }
+
+    async fn one_round(&mut self) -> Result<(), JournalError> {
+        let begun = Instant::now();
+        let mut samples = Vec::new();
+        while let Ok(sample) = self.samples.try_recv() {
+            samples.push(sample);
+            if samples.len() >= SAMPLES_MAX {
+                break;
+            }
+        }
+        self.shared.board.keep_readings(&self.service.policy.service, &samples);
+        let events = self.human_words()?;
+        let result = self.service.round(samples, events).await;
+        let numbers = Arc::clone(&self.shared.board.numbers);
+        let labels = ByService { service: self.name().to_string() };
+        numbers.round_seconds.get_or_create(&labels).observe(begun.elapsed().as_secs_f64());
+        match result {
+            Ok(done) => {
+                numbers.rounds.get_or_create(&labels).inc();
+                self.count(&done);
+                self.publish(Some(&done));
+                Ok(())
+            }
+            Err(error) => {
+                numbers.round_failures.get_or_create(&labels).inc();
+                Err(error)
+            }
+        }
+    }
+
+    /// What humans left in the state directory since the last round, as events; an opened latch goes
+    /// into the journal at once.
+    fn human_words(&mut self) -> Result<Vec<Event>, JournalError> {
+        let now = self.shared.board.now();
+        let (state, name) = (self.shared.state.clone(), self.name().clone());
+        let resume = pin::read_resume(&state, &name).unwrap_or_else(|error| {
+            warn!(service = %name, %error, "A resume order cannot be read and is left aside.");
+            None
+        });
+        if let Some(word) = resume.as_ref().filter(|word| word.unlatch) {
+            let by = format!("{} ({})", word.by, word.reason);
+            let entry = Entry::Unlatched { by };
+            self.service.log.append(now, &entry)?;
+            self.service.memory.acts.apply(now, &entry);
+            info!(service = %name, by = word.by, "The latch was opened.");
+        }
+        let event = |what| Event { at: now, heard_at: now, what };
+        let on_disk = pin::read(&state, &name).filter(|pin| in_force(pin, now));
+        let events = match (on_disk, self.service.memory.acts.pin_at(now)) {
+            (Some(new), old) if old.is_none_or(|old| !same(old, &new)) => {
+                info!(service = %name, by = new.by, reason = new.reason, "Held.");
+                let Pin { by, reason, until, .. } = new;
+                vec![event(Happening::Freeze { by, reason, until })]
+            }
+            (None, Some(_)) => {
+                let by = resume.as_ref().map_or("whoever removed the hold".to_owned(), |word| {
+                    format!("{} ({})", word.by, word.reason)
+                });
+                info!(service = %name, by, "No longer held.");
+                vec![event(Happening::Unfreeze { by })]
+            }
+            (Some(_) | None, _) => Vec::new(),
+        };
+        if resume.is_some()
+            && let Err(error) = pin::remove_resume(&state, &name)
+        {
+            warn!(service = %name, %error, "A resume order could not be removed.");
+        }
+        Ok(events)
+    }
+
+    fn count(&mut self, done: &Done) {
+        let numbers = &self.shared.board.numbers;
+        let service = self.name().to_string();
+        let now = self.shared.board.now();
+        let by_service = ByService { service: service.clone() };
+        let decision = &done.decision;
+        for (region, verdict) in &decision.regions {
+            let labels = ByRegion { service: service.clone(), region: region.to_string() };
+            let value = match verdict.reading {
+                Reading::Good => 1,
+                Reading::Unknown => 0,
+                Reading::Bad => -1,
+            };
+            numbers.region_reading.get_or_create(&labels).set(value);
+            match decision.split.as_ref().filter(|_| self.service.inventory.is_some()) {
+                Some(split) => {
+                    numbers.region_share.get_or_create(&labels).set(split.share(region).get());
+                }
+                // An unknown share is absent, not zero.
+                None => {
+                    numbers.region_share.remove(&labels);
+                }
+            }
+        }
+        let current: BTreeSet<Diagnosis> = decision.findings.iter().map(|f| f.diagnosis).collect();
+        for diagnosis in current.union(&self.seen) {
+            let labels = ByDiagnosis { service: service.clone(), diagnosis: diagnosis.to_string() };
+            numbers.diagnosis.get_or_create(&labels).set(i64::from(current.contains(diagnosis)));
+        }
+        let acts = &self.service.memory.acts;
+        let pinned = acts.pin_at(now).is_some();
+        let armed = self.service.policy.mode == Mode::Auto && !pinned;
+        let set = |family: &prometheus_client::metrics::family::Family<ByService, _>,
+                   value: i64| {
+            let gauge: &prometheus_client::metrics::gauge::Gauge =
+                &family.get_or_create(&by_service);
+            gauge.set(value);
+        };
+        set(&numbers.epoch, i64::try_from(acts.epoch.0).unwrap_or(i64::MAX));
+        set(&numbers.pin_active, i64::from(pinned));
+        set(&numbers.armed, i64::from(armed));
+        set(&numbers.order_open, i64::from(acts.order.is_some()));
+        set(&numbers.policy_reload_ok, i64::from(self.refused.is_none()));
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are below 2^52")]
+        let seconds = now.as_millis() as f64 / 1000.0;
+        numbers.last_round.get_or_create(&by_service).set(seconds);
+        self.seen.extend(current);
+    }
+
+    fn publish(&self, done: Option<&Done>) {
+        let now = self.shared.board.now();
+        let policy = &self.service.policy;
+        let warming = |done: &Done| {
+            done.decision.holds.iter().any(|hold| matches!(hold, Hold::WarmingUp { .. }))
+        };
+        let unread =
+            self.service.unread.as_ref().map(|why| format!("the records cannot be read: {why}"));
+        let unplannable = done.and_then(|done| done.unplannable.as_ref()).map(ToString::to_string);
+        let journal =
+            self.tail.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        self.shared.board.publish(View {
+            service: policy.service.clone(),
+            mode: policy.mode,
+            holder: self.shared.holder.clone(),
+            policy: PolicyState {
+                path: self.path.display().to_string(),
+                loaded_at: self.loaded_at,
+                refused: self.refused.clone(),
+            },
+            ready: Readiness {
+                journal_open: true,
+                answers_read: policy.weights_lever().is_none() || self.service.inventory.is_some(),
+                windows_full: done.is_some_and(|done| !warming(done)),
+            },
+            last_round: done.map(|_| now),
+            trouble: unread.or(unplannable),
+            decision: done.map(|done| done.decision.clone()),
+            did: Did::of(&self.service.memory.acts, now),
+            journal,
+        });
+    }
+}
+
+fn in_force(pin: &Pin, now: Timestamp) -> bool {
+    pin.until.is_none_or(|until| now < until)
+}
+
+/// The same order of the same person. When it was heard does not matter.
+fn same(a: &Pin, b: &Pin) -> bool {
+    (&a.by, &a.reason, a.until) == (&b.by, &b.reason, b.until)
+}
