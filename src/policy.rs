@@ -25,7 +25,7 @@ use crate::domain::{
 
 pub use load::{BYTES_MAX, load, load_bytes};
 pub use problem::{Code, Place, Problem, Problems, Severity};
-pub use schema::json_schema;
+pub use schema::{json_schema, markdown};
 
 /// One service, checked.
 #[derive(Debug, Clone, PartialEq)]

@@ -17,6 +17,7 @@ mod crash;
 mod infra;
 mod lab;
 mod policies;
+mod policy_text;
 mod service;
 mod tidy;
 mod traces;

@@ -7,9 +7,17 @@ use crate::policy;
 ///
 /// Name it in the first line of a policy: `# yaml-language-server: $schema=schema.json`
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// For people: every field with its meaning.
+    #[arg(long)]
+    markdown: bool,
+}
 
-pub fn run(_args: &Args, out: &mut Output) -> Result<Exit, Failure> {
-    out.line(format!("{:#}", policy::json_schema()));
+pub fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
+    if args.markdown {
+        out.line(policy::markdown().trim_end());
+    } else {
+        out.line(format!("{:#}", policy::json_schema()));
+    }
     Ok(Exit::Done)
 }

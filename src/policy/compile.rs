@@ -14,7 +14,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::decode::{At, Entries, Entry, Part, did_you_mean};
+use super::decode::{At, Entries, Entry, Part, Written, did_you_mean, written};
 use super::problem::{Bytes, Code, Finding, Findings, quoted};
 use super::units::{Percent, Span, Text};
 use super::{Mode, Policy, Tell, raw};
@@ -34,7 +34,6 @@ struct Names {
 
 impl Names {
     fn of(file: &raw::File) -> Self {
-        let names = |entries: &Entries<_>| entries.names().map(str::to_owned).collect();
         let balancers = file.regions.0.as_ref().and_then(|regions| {
             let mut all = Vec::new();
             for region in &regions.list {
@@ -42,11 +41,16 @@ impl Names {
             }
             Some(all.into_iter().map(str::to_owned).collect())
         });
-        let vantages =
-            file.vantages.0.as_ref().map(|written| {
-                written.iter().flat_map(Entries::names).map(str::to_owned).collect()
-            });
-        Self { regions: file.regions.0.as_ref().map(names), balancers, vantages }
+        let vantages = match written(file.vantages.as_ref()) {
+            Written::No => Some(Vec::new()),
+            Written::Broken => None,
+            Written::Yes(vantages) => Some(names_in(vantages)),
+        };
+        Self { regions: file.regions.0.as_ref().map(names_in), balancers, vantages }
+    }
+
+    fn has_region(&self, text: &str) -> bool {
+        self.regions.iter().flatten().any(|name| name == text)
     }
 }
 
@@ -62,12 +66,13 @@ pub(super) fn compile(file: &raw::File, to: &mut Findings<'_>) -> Option<Policy>
                 .help(format!("this program speaks version {VERSION}: `version: {VERSION}`")),
         );
     }
+    check_counts(file, to)?;
     let names = Names::of(file);
     let regions = file.regions.0.as_ref().and_then(|regions| regions::compile(regions, to));
-    let vantages = match &file.vantages.0 {
-        Some(Some(vantages)) => signals::vantages(vantages, to),
-        Some(None) => Some(BTreeMap::new()),
-        None => None,
+    let vantages = match written(file.vantages.as_ref()) {
+        Written::No => Some(BTreeMap::new()),
+        Written::Broken => None,
+        Written::Yes(vantages) => signals::vantages(vantages, to),
     };
     let levers = file.levers.0.as_ref().and_then(|levers| levers::compile(levers, &names, to));
     let signals = file
@@ -78,29 +83,30 @@ pub(super) fn compile(file: &raw::File, to: &mut Findings<'_>) -> Option<Policy>
     let judge = file.judge.0.as_ref().and_then(|judge| rules::judge(judge, to));
     let shift = file.shift.0.as_ref().and_then(|shift| rules::shift(shift, to));
     let failback = file.failback.0.as_ref().and_then(|failback| rules::failback(failback, to));
-    let refresh = match &file.refresh.0 {
-        Some(Some(refresh)) => rules::refresh(refresh, &names, to).map(Some),
-        Some(None) => Some(None),
-        None => None,
+    let refresh = match written(file.refresh.as_ref()) {
+        Written::No => Some(None),
+        Written::Broken => None,
+        Written::Yes(refresh) => rules::refresh(refresh, &names, to).map(Some),
     };
     let guards = file.guards.0.as_ref().and_then(|guards| rules::guards(guards, to));
-    let tell = match &file.tell.0 {
-        Some(Some(tell)) => rules::tell(tell, to),
-        Some(None) => Some(Tell::default()),
-        None => None,
+    let tell = match written(file.tell.as_ref()) {
+        Written::No => Some(Tell::default()),
+        Written::Broken => None,
+        Written::Yes(tell) => rules::tell(tell, to),
     };
     hazards::together(file, signals.as_ref(), regions.as_ref(), to);
 
-    let mode = match file.mode.0.as_ref()? {
-        None => Mode::default(),
-        Some(raw::Mode::Observe) => Mode::Observe,
-        Some(raw::Mode::Advise) => Mode::Advise,
-        Some(raw::Mode::Approve) => Mode::Approve,
-        Some(raw::Mode::Auto) => Mode::Auto,
+    let mode = match written(file.mode.as_ref()) {
+        Written::No => Some(Mode::default()),
+        Written::Broken => None,
+        Written::Yes(raw::Mode::Observe) => Some(Mode::Observe),
+        Written::Yes(raw::Mode::Advise) => Some(Mode::Advise),
+        Written::Yes(raw::Mode::Approve) => Some(Mode::Approve),
+        Written::Yes(raw::Mode::Auto) => Some(Mode::Auto),
     };
     let policy = Policy {
         service: file.service.0.clone()?,
-        mode,
+        mode: mode?,
         regions: regions?,
         vantages: vantages?,
         levers: levers?,
@@ -114,6 +120,10 @@ pub(super) fn compile(file: &raw::File, to: &mut Findings<'_>) -> Option<Policy>
     };
     hazards::of(&policy, file, to);
     (to.errors() == 0).then_some(policy)
+}
+
+fn names_in<T>(entries: &Entries<T>) -> Vec<String> {
+    entries.names().map(str::to_owned).collect()
 }
 
 /// The entry's key as a name.
@@ -165,7 +175,7 @@ fn check_reference(
         Referred::Balancer => (Code::UnknownBalancer, "balancer"),
         Referred::Vantage => (Code::UnknownVantage, "vantage"),
     };
-    let help = did_you_mean(text, known.iter().map(String::as_str)).unwrap_or_else(|| {
+    let help = did_you_mean(text, known.iter().map(String::as_str), to).unwrap_or_else(|| {
         let mut names: Vec<&str> = known.iter().map(String::as_str).collect();
         names.sort_unstable();
         names.dedup();
@@ -187,6 +197,7 @@ fn references<N: FromStr<Err = Malformed> + Ord>(
     known: Option<&Vec<String>>,
     to: &mut Findings<'_>,
 ) -> Option<Vec<N>> {
+    check_length(written, "names", to)?;
     let mut found: Vec<Option<N>> = Vec::with_capacity(written.len());
     for (place, text) in written.iter().enumerate() {
         if written.iter().take(place).any(|earlier| earlier.value == text.value) {
@@ -197,6 +208,42 @@ fn references<N: FromStr<Err = Malformed> + Ord>(
         found.push(known.and_then(|()| parsed(&text.value.0, text.at, to)));
     }
     found.into_iter().collect()
+}
+
+/// More of a kind than this is a mistake, and would make comparing each with each slow.
+const LISTED_MAX: usize = 64;
+
+fn check_length<T>(list: &[At<T>], what: &str, to: &mut Findings<'_>) -> Option<()> {
+    let Some(first) = list.get(LISTED_MAX) else { return Some(()) };
+    let message = format!("more than {LISTED_MAX} {what}");
+    to.add(Finding::new(Code::TooComplex, first.at, message).label("too many"));
+    None
+}
+
+fn check_entries<T>(entries: &Entries<T>, what: &str, to: &mut Findings<'_>) -> Option<()> {
+    let Some(first) = entries.list.get(LISTED_MAX) else { return Some(()) };
+    let message = format!("more than {LISTED_MAX} {what}");
+    to.add(Finding::new(Code::TooComplex, first.at, message).label("too many"));
+    None
+}
+
+/// What is compared with each other must not be many.
+fn check_counts(file: &raw::File, to: &mut Findings<'_>) -> Option<()> {
+    if let Some(regions) = &file.regions.0 {
+        check_entries(regions, "regions", to)?;
+        for region in regions.list.iter().filter_map(|region| region.value.as_ref()) {
+            if let Some(balancers) = &region.balancers {
+                check_entries(balancers, "balancers in a region", to)?;
+            }
+        }
+    }
+    if let Written::Yes(vantages) = written(file.vantages.as_ref()) {
+        check_entries(vantages, "vantages", to)?;
+    }
+    if let Some(signals) = &file.signals.0 {
+        check_entries(signals, "signals", to)?;
+    }
+    Some(())
 }
 
 /// A value within its limits.

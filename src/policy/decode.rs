@@ -77,13 +77,16 @@ pub(super) struct Fields<'n> {
     what: &'static str,
     at: Bytes,
     entries: Vec<(&'n Key, &'n Node)>,
+    /// What unknown fields were probably meant to be: these are not missing as well.
+    misspelt: Vec<&'static str>,
+    missing: Vec<Field>,
 }
 
 impl<'n> Fields<'n> {
     /// Complains of unknown and repeated keys at once.
     pub(super) fn open(
         what: &'static str,
-        fields: &[Field],
+        fields: &'static [Field],
         node: &'n Node,
         to: &mut Findings<'_>,
     ) -> Option<Self> {
@@ -92,21 +95,24 @@ impl<'n> Fields<'n> {
             // `pushed:` says as much as `pushed: {}`.
             Value::Nothing if fields.iter().all(|field| field.name.is_empty()) => &[],
             Value::Nothing | Value::Scalar(_) | Value::List(_) => {
-                to.add(wrong_shape(node, &format!("{what}, a mapping")).help(keys_help(fields)));
+                to.add(wrong_shape(node, &format!("{what} as a mapping")).help(keys_help(fields)));
                 return None;
             }
         };
         let mut known: Vec<(&Key, &Node)> = Vec::new();
+        let mut misspelt = Vec::new();
         for (key, value) in entries {
             if known.iter().any(|(other, _)| other.text == key.text) {
                 to.add(duplicate_key(key));
             } else if fields.iter().any(|field| field.name == key.text) {
                 known.push((key, value));
             } else {
-                to.add(unknown_field(key, what, fields));
+                let meant = nearest(&key.text, fields.iter().map(|field| field.name), to);
+                misspelt.extend(meant);
+                to.add(unknown_field(key, what, meant, fields));
             }
         }
-        Some(Self { what, at: node.named_at, entries: known })
+        Some(Self { what, at: node.named_at, entries: known, misspelt, missing: Vec::new() })
     }
 
     pub(super) fn take<T: Decode>(&mut self, field: &Field, to: &mut Findings<'_>) -> Option<T> {
@@ -114,18 +120,44 @@ impl<'n> Fields<'n> {
             return T::decode(node, to).or_else(T::broken);
         }
         T::absent().or_else(|| {
-            let message = format!("{} needs `{}`", self.what, field.name);
-            to.add(
-                Finding::new(Code::MissingField, self.at, message)
-                    .label(format!("`{}` is missing", field.name))
-                    .help(format!(
-                        "{}: `{}`",
-                        field.doc.trim().trim_end_matches('.'),
-                        field.example
-                    )),
-            );
+            if !self.misspelt.contains(&field.name) {
+                self.missing.push(*field);
+            }
             T::broken()
         })
+    }
+
+    /// Complains of all that is missing at once.
+    pub(super) fn close(self, to: &mut Findings<'_>) {
+        if self.missing.is_empty() {
+            return;
+        }
+        let names: Vec<&str> = self.missing.iter().map(|field| field.name).collect();
+        let names = format!("`{}`", names.join("`, `"));
+        let label = match self.missing.as_slice() {
+            [field] => format!("`{}` is missing", field.name),
+            several => format!("{} fields are missing", several.len()),
+        };
+        let mut finding =
+            Finding::new(Code::MissingField, self.at, format!("{} needs {names}", self.what))
+                .label(label);
+        for field in &self.missing {
+            finding = finding.help(format!("add `{}`: {}", field.example, in_sentence(field.doc)));
+        }
+        to.add(finding);
+    }
+}
+
+/// A doc line as the second half of a sentence.
+fn in_sentence(doc: &str) -> String {
+    let doc = doc.trim().trim_end_matches('.');
+    let mut rest = doc.chars();
+    match rest.next() {
+        // A capital letter behind it: a name, not the beginning of a sentence.
+        Some(first) if !rest.as_str().starts_with(|c: char| c.is_uppercase()) => {
+            first.to_lowercase().chain(rest).collect()
+        }
+        Some(_) | None => doc.to_owned(),
     }
 }
 
@@ -135,12 +167,10 @@ pub(super) fn duplicate_key(key: &Key) -> Finding {
         .help("only one of them can be meant; remove the other")
 }
 
-fn unknown_field(key: &Key, what: &str, fields: &[Field]) -> Finding {
-    let names = fields.iter().map(|field| field.name).filter(|name| !name.is_empty());
+fn unknown_field(key: &Key, what: &str, meant: Option<&str>, fields: &[Field]) -> Finding {
     let message = format!("{what} has no field {}", quoted(&key.text));
-    Finding::new(Code::UnknownField, key.at, message)
-        .label("unknown field")
-        .help(did_you_mean(&key.text, names).unwrap_or_else(|| keys_help(fields)))
+    let help = meant.map_or_else(|| keys_help(fields), |name| format!("did you mean `{name}`?"));
+    Finding::new(Code::UnknownField, key.at, message).label("unknown field").help(help)
 }
 
 fn keys_help(fields: &[Field]) -> String {
@@ -152,28 +182,33 @@ fn keys_help(fields: &[Field]) -> String {
 }
 
 pub(super) fn wrong_shape(node: &Node, expected: &str) -> Finding {
-    let found = match &node.value {
-        Value::Nothing => "nothing is written here",
-        Value::Scalar(_) => "this is a single value",
-        Value::List(_) => "this is a list",
-        Value::Mapping(_) => "this is a mapping",
-    };
-    let at = if matches!(node.value, Value::Nothing) { node.named_at } else { node.at };
+    let nothing = matches!(node.value, Value::Nothing);
+    let at = if nothing { node.named_at } else { node.at };
+    let label = if nothing { "nothing is written for it" } else { node.value.kind() };
     Finding::new(Code::WrongShape, at, format!("expected {expected}, found {}", node.value.kind()))
-        .label(found)
+        .label(label)
 }
 
-/// The nearest of `names`, if one is near enough to be a typing error.
-pub(super) fn nearest<'n>(text: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+/// The nearest of `names`, if one is near enough to be a typing error, or the same word cut short.
+pub(super) fn nearest<'n>(
+    text: &str,
+    names: impl IntoIterator<Item = &'n str>,
+    to: &Findings<'_>,
+) -> Option<&'n str> {
     /// Longer than every name that is allowed; keeps the comparison cheap.
-    const COMPARED_MAX: usize = 64;
-    if text.len() > COMPARED_MAX {
+    const COMPARED_BYTES_MAX: usize = 64;
+    const COMPARED_MAX: usize = 1000;
+    // After so many complaints nobody reads the advice, and finding it takes time.
+    if text.len() > COMPARED_BYTES_MAX || to.is_full() {
         return None;
     }
     let lower = text.to_lowercase();
-    let scored = names
-        .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(&lower, &name.to_lowercase()), name));
+    let scored = names.into_iter().take(COMPARED_MAX).map(|name| {
+        let known = name.to_lowercase();
+        let shorter = lower.len().min(known.len());
+        let cut = shorter >= 3 && (lower.starts_with(&known) || known.starts_with(&lower));
+        (if cut { 1 } else { strsim::damerau_levenshtein(&lower, &known) }, name)
+    });
     let (distance, name) = scored.min_by_key(|(distance, _)| *distance)?;
     let longest = text.chars().count().max(name.chars().count());
     (distance * 5 <= longest * 2).then_some(name)
@@ -182,8 +217,9 @@ pub(super) fn nearest<'n>(text: &str, names: impl IntoIterator<Item = &'n str>) 
 pub(super) fn did_you_mean<'n>(
     text: &str,
     names: impl IntoIterator<Item = &'n str>,
+    to: &Findings<'_>,
 ) -> Option<String> {
-    nearest(text, names).map(|name| format!("did you mean `{name}`?"))
+    nearest(text, names, to).map(|name| format!("did you mean `{name}`?"))
 }
 
 /// A mapping of the language: see the module.
@@ -200,7 +236,7 @@ macro_rules! record {
         pub(super) struct $name {
             $(
                 $(#[doc = $field_doc])+
-                #[doc = concat!("\n\nExample: `", $example, "`")]
+                #[doc = concat!("\nExample: `", $example, "`")]
                 pub(super) $field: $type,
             )*
         }
@@ -224,6 +260,7 @@ macro_rules! record {
                 #[allow(unused_mut, unused_variables, reason = "a mapping may have no fields")]
                 let mut declared = Self::FIELDS.iter();
                 $(let $field = declared.next().and_then(|field| fields.take(field, to));)*
+                fields.close(to);
                 Some(Self { $($field: $field?,)* })
             }
         }
@@ -245,7 +282,7 @@ macro_rules! choice {
         pub(super) enum $name {
             $(
                 $(#[doc = $variant_doc])+
-                #[doc = concat!("\n\nExample: `", $example, "`")]
+                #[doc = concat!("\nExample: `", $example, "`")]
                 #[schemars(rename = $key)]
                 $variant $(($type))?,
             )+
@@ -333,16 +370,16 @@ impl Choices {
             return Some((name, inner));
         }
         if self.later.contains(&name) {
-            let message = format!("{} `{name}` is not supported by this version yet", self.what);
+            let message = format!("`{name}` is not supported as {} by this version yet", self.what);
             to.add(Finding::new(Code::Unsupported, at, message).label("not yet").help(self.help()));
             return None;
         }
-        let names = self.all.iter().map(|(name, _)| *name);
-        to.add(
-            Finding::new(Code::UnknownChoice, at, format!("{} is not {}", quoted(name), self.what))
-                .label("unknown choice")
-                .help(did_you_mean(name, names).unwrap_or_else(|| self.help())),
-        );
+        let meant = nearest(name, self.all.iter().map(|(name, _)| *name), to);
+        let example = self.all.iter().find(|(known, _)| Some(*known) == meant);
+        let help = example
+            .map_or_else(|| self.help(), |(_, example)| format!("did you mean `{example}`?"));
+        let message = format!("{} is not {}", quoted(name), self.what);
+        to.add(Finding::new(Code::UnknownChoice, at, message).label("unknown choice").help(help));
         None
     }
 
@@ -386,6 +423,22 @@ impl<T: Decode> Decode for Option<T> {
 
     fn absent() -> Option<Self> {
         Some(None)
+    }
+}
+
+/// What `Option<Part<T>>` stands for.
+pub(super) enum Written<'a, T> {
+    No,
+    /// A complaint has been made.
+    Broken,
+    Yes(&'a T),
+}
+
+pub(super) fn written<T>(part: Option<&Part<T>>) -> Written<'_, T> {
+    match part {
+        None => Written::No,
+        Some(Part(None)) => Written::Broken,
+        Some(Part(Some(value))) => Written::Yes(value),
     }
 }
 
@@ -443,7 +496,10 @@ impl<T: Decode> Decode for OneOrMany<T> {
 impl<T: Decode> Decode for Entries<T> {
     fn decode(node: &Node, to: &mut Findings<'_>) -> Option<Self> {
         let Value::Mapping(entries) = &node.value else {
-            to.add(wrong_shape(node, "a mapping with a name for each entry"));
+            to.add(
+                wrong_shape(node, "a mapping with a name for each entry")
+                    .help("write `name: ...` for each"),
+            );
             return None;
         };
         let mut places: BTreeMap<&str, ()> = BTreeMap::new();

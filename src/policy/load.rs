@@ -4,7 +4,7 @@ use super::decode::Decode as _;
 use super::problem::{Bytes, Code, Finding, Findings, Problem, Problems};
 use super::{Policy, compile, raw, tree};
 
-/// More than any policy needs: ten thousand records written one by one fit into a fifth of it.
+/// More than any policy needs: three thousand records written one by one fit in.
 pub const BYTES_MAX: usize = 512 * 1024;
 
 /// The checked policy and the warnings about it, or everything that is wrong with it.

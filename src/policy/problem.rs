@@ -103,6 +103,8 @@ codes! {
     Error RoleWeight = "role-weight",
     /// The balancers of a region do not carry 100% together.
     Error CarriesSum = "carries-sum",
+    /// Two balancers of one name.
+    Error DuplicateBalancer = "duplicate-balancer",
     /// Two balancers at one address.
     Error DuplicateTarget = "duplicate-target",
 
@@ -145,6 +147,8 @@ codes! {
     Warning LongTtl = "long-ttl",
     /// No signal looks at a region that traffic is sent to.
     Warning BlindRegion = "blind-region",
+    /// A capacity is written, and nothing tells what would have to fit into it.
+    Warning UnknownDemand = "unknown-demand",
     /// The only lever depends on the region it must rescue.
     Warning SelfRescue = "self-rescue",
     /// A last resort without a region, or a region of that role that is never used.
@@ -254,7 +258,7 @@ impl<'a> Findings<'a> {
     pub(super) fn add(&mut self, finding: Finding) {
         let severity = finding.code.severity();
         self.errors += usize::from(severity == Severity::Error);
-        if self.problems.len() >= LISTED_MAX {
+        if self.is_full() {
             self.unlisted += 1;
             return;
         }
@@ -276,6 +280,11 @@ impl<'a> Findings<'a> {
     /// Errors so far, also those that are only counted.
     pub(super) fn errors(&self) -> usize {
         self.errors
+    }
+
+    /// True if further problems are only counted.
+    pub(super) fn is_full(&self) -> bool {
+        self.problems.len() >= LISTED_MAX
     }
 
     pub(super) fn finish(mut self, path: &str) -> Problems {

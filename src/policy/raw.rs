@@ -17,11 +17,11 @@ record! {
         /// The unit that fails over.
         service: Part<ServiceName> = "service: shop",
         /// How far the controller may go by itself; `observe` if it is not written.
-        mode: Part<Option<Mode>> = "mode: observe",
+        mode: Option<Part<Mode>> = "mode: observe",
         /// The deployments of the service.
         regions: Part<Entries<Region>> = "regions: { eu-west-1: { role: primary, weight: 100 } }",
         /// The places from which probes are sent.
-        vantages: Part<Option<Entries<Vantage>>> = "vantages: { here: {} }",
+        vantages: Option<Part<Entries<Vantage>>> = "vantages: { here: {} }",
         /// The ways to move traffic, in order of preference.
         levers: Part<At<Vec<Part<At<Lever>>>>> = "levers: [{ weights: { ... } }]",
         /// The sources of readings.
@@ -33,11 +33,11 @@ record! {
         /// How traffic comes home.
         failback: Part<Failback> = "failback: manual",
         /// Refreshing the configuration of a balancer that fails while its targets are well. Not done if it is not written.
-        refresh: Part<Option<Refresh>> = "refresh: { order: [web, api], wait: 5m, tries: 2 }",
+        refresh: Option<Part<Refresh>> = "refresh: { order: [web-eu, api-eu], wait: 5m, tries: 2 }",
         /// What may not happen now.
         guards: Part<At<Guards>> = "guards: { cooldown: 10m, shifts: { max: 2, within: 1h }, ... }",
         /// Who hears of it. Nobody if it is not written.
-        tell: Part<Option<Tell>> = "tell: { channels: [{ webhook: \"https://example.com/hook\" }] }",
+        tell: Option<Part<Tell>> = "tell: { channels: [{ webhook: \"https://example.com/hook\" }] }",
     }
 }
 
@@ -61,13 +61,13 @@ record! {
         /// What the region is for.
         role: At<Role> = "role: primary",
         /// The weight of its records on a calm day, 0 to 255. A share is a weight over the sum of weights.
-        weight: At<Weight> = "weight: 100",
+        weight: Part<At<Weight>> = "weight: 100",
         /// Requests per second it can carry. Without it only signals tell.
-        capacity: Option<At<RequestRate>> = "capacity: 3000 rps",
+        capacity: Option<Part<At<RequestRate>>> = "capacity: 3000 rps",
         /// The AWS region code; the name of the region if that looks like one.
         aws_region: Option<At<Text>> = "aws_region: eu-west-1",
         /// Its load balancers.
-        balancers: Option<Entries<Balancer>> = "balancers: { web: { connect: web-eu.example.com } }",
+        balancers: Option<Entries<Balancer>> = "balancers: { web-eu: { connect: web-eu.example.com } }",
     }
 }
 
@@ -86,7 +86,7 @@ choice! {
 }
 
 record! {
-    /// One load balancer of a region, named by its key.
+    /// One load balancer of a region, named by its key. No other balancer of the policy has that name.
     "a balancer" Balancer {
         /// Its part of the region's traffic. The parts of a region add up to 100%; equal parts if none is written.
         carries: Option<At<Percent>> = "carries: 70%",
@@ -132,7 +132,7 @@ record! {
         /// How the answers are looked at after a change.
         readback: Part<Readback> = "readback: name_servers",
         /// The controller's own limits, well under the account's.
-        pace: Part<Option<Pace>> = "pace: { requests: 5/s, requests_burst: 25, changes: 80/s, changes_burst: 1200 }",
+        pace: Option<Part<Pace>> = "pace: { requests: 5/s, requests_burst: 25, changes: 80/s, changes_burst: 1200 }",
     }
 }
 
@@ -348,7 +348,7 @@ record! {
     /// One metric, or metric math over several `inputs`.
     "a query" Query {
         /// The balancer it speaks of; the region as a whole if it is not written.
-        balancer: Option<At<Text>> = "balancer: web",
+        balancer: Option<At<Text>> = "balancer: web-eu",
         /// Where CloudWatch is asked; the region's own `aws_region` if it is not written.
         aws_region: Option<At<Text>> = "aws_region: eu-west-1",
         /// The namespace of the metric.
@@ -399,7 +399,7 @@ record! {
 
 record! {
     /// When a region counts as bad.
-    "judge" Judge {
+    "`judge`" Judge {
         /// Fewer successes than this are bad, for a region and for each of its balancers.
         success_below: At<Percent> = "success_below: 95%",
         /// Slower than this is bad. Latency is not judged if it is not written.
@@ -421,7 +421,7 @@ record! {
 
 record! {
     /// How traffic moves away from a bad region.
-    "shift" Shift {
+    "`shift`" Shift {
         /// What the whole service gets on a busy day, for when no signal tells.
         demand: Option<At<RequestRate>> = "demand: 2000 rps",
         /// The destination's part of the moved traffic, step by step; `[100%]` is all at once.
@@ -493,9 +493,9 @@ record! {
 
 record! {
     /// Refreshing the configuration of a balancer.
-    "refresh" Refresh {
+    "`refresh`" Refresh {
         /// Which balancer first; busiest first if it is not written.
-        order: Option<At<Vec<At<Text>>>> = "order: [web, api]",
+        order: Option<At<Vec<At<Text>>>> = "order: [web-eu, api-eu]",
         /// So long the effect is looked at before the next one.
         wait: At<Span> = "wait: 5m",
         /// At most so often for each balancer.
@@ -505,7 +505,7 @@ record! {
 
 record! {
     /// What may not happen now.
-    "guards" Guards {
+    "`guards`" Guards {
         /// So long nothing moves after the end of an execution.
         cooldown: At<Span> = "cooldown: 10m",
         /// A limit on shifts.
@@ -525,7 +525,7 @@ record! {
 
 record! {
     /// A limit on shifts.
-    "shifts" Shifts {
+    "`shifts`" Shifts {
         /// So many at most.
         max: At<Count> = "max: 2",
         /// In any span of this length.
@@ -535,7 +535,7 @@ record! {
 
 record! {
     /// After too many shifts only a human moves again.
-    "latch" Latch {
+    "`latch`" Latch {
         /// So many shifts are too many.
         after: At<Count> = "after: 4",
         /// In any span of this length.
@@ -545,7 +545,7 @@ record! {
 
 record! {
     /// Who hears of it.
-    "tell" Tell {
+    "`tell`" Tell {
         /// Where notes go.
         channels: At<Vec<Channel>> = "channels: [{ webhook: \"https://example.com/hook\" }]",
         /// While an incident is open the public status is renewed at least this often.

@@ -3,14 +3,14 @@
 //! Built on the events of a YAML parser instead of serde, because serde stops at the first value that
 //! does not fit, and an operator wants all of them in one run.
 
-use granit_parser::{Event, Parser, ScalarStyle, Span};
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span};
 
 use super::problem::{Bytes, Code, Finding, Findings, quoted};
 
 /// Mappings and lists within each other. A whole policy needs nine.
 const DEPTH_MAX: usize = 24;
-/// Values in the file, counting again what aliases repeat. Five thousand records need 60,000.
-const NODES_MAX: usize = 100_000;
+/// Values in the file, counting again what aliases repeat. Three thousand records need 48,000.
+const NODES_MAX: usize = 50_000;
 /// Text in the values, counting again what aliases repeat.
 const TEXT_BYTES_MAX: usize = 1024 * 1024;
 /// Uses of anchors.
@@ -46,7 +46,7 @@ impl Value {
     /// With article, as a message names it.
     pub(super) fn kind(&self) -> &'static str {
         match self {
-            Self::Nothing => "nothing",
+            Self::Nothing => "nothing at all",
             Self::Scalar(_) => "a single value",
             Self::List(_) => "a list",
             Self::Mapping(_) => "a mapping",
@@ -108,7 +108,8 @@ pub(super) fn parse(text: &str, findings: &mut Findings<'_>) -> Option<Node> {
         total: Size::default(),
         aliases: 0,
     };
-    for event in Parser::new_from_str(text) {
+    let options = granit_parser::options! { emit_unresolved_aliases: true };
+    for event in Parser::new_from_str_with_options(text, options) {
         match event {
             Ok((event, span)) => {
                 if matches!(builder.take(event, bytes_of(&span)), Step::Stop) {
@@ -116,14 +117,7 @@ pub(super) fn parse(text: &str, findings: &mut Findings<'_>) -> Option<Node> {
                 }
             }
             Err(error) => {
-                let mark = error.marker();
-                let at = mark.byte_offset().unwrap_or(0).min(text.len());
-                let (label, help) = advice(text, at, error.kind());
-                let message = format!("this is not YAML: {}", error.kind());
-                let mut finding =
-                    Finding::new(Code::Syntax, Bytes { start: at, end: at + 1 }, message);
-                finding = finding.label(label).maybe_help(help);
-                builder.findings.add(finding);
+                builder.findings.add(not_yaml(text, &error));
                 return None;
             }
         }
@@ -146,24 +140,44 @@ fn bytes_of(span: &Span) -> Bytes {
     Bytes { start, end: span.end.byte_offset().unwrap_or(start).max(start) }
 }
 
-/// Most syntax errors of beginners have one of three reasons.
-fn advice(text: &str, at: usize, kind: &granit_parser::ErrorKind) -> (String, Option<String>) {
-    let line = text.get(..at).unwrap_or("").rsplit('\n').next().unwrap_or("");
-    let rest = text.get(at..).unwrap_or("");
-    if line.trim_end_matches([' ', '\t']).is_empty()
-        && (line.contains('\t') || rest.starts_with('\t'))
-    {
-        return (
-            "a tab".to_owned(),
-            Some("indent with spaces; YAML allows no tabs there".to_owned()),
-        );
+/// Most syntax errors have one of a few reasons.
+fn not_yaml(text: &str, error: &ScanError) -> Finding {
+    let at = error.marker().byte_offset().unwrap_or(0).min(text.len());
+    let message = format!("this is not YAML: {}", error.kind());
+    let here = Bytes { start: at, end: at + 1 };
+    let line_start = text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |end| end + 1);
+    let indentation = text.get(line_start..).unwrap_or("");
+    let indentation = indentation.len() - indentation.trim_start_matches([' ', '\t']).len();
+    let tab = text.get(line_start..line_start + indentation).and_then(|blank| blank.find('\t'));
+    match (error.kind(), tab) {
+        (ErrorKind::RecursionLimitExceeded, _) => {
+            Finding::new(Code::TooComplex, here, "values are nested too deep").label("too deep")
+        }
+        (_, Some(tab)) => {
+            let start = line_start + tab;
+            Finding::new(Code::Syntax, Bytes { start, end: start + 1 }, message)
+                .label("a tab")
+                .help("indent with spaces; YAML allows no tabs there")
+        }
+        (ErrorKind::MappingValueNotAllowed, None) => {
+            Finding::new(Code::Syntax, here, message).label("unexpected `:`").help(
+                "a text with `: ` in it needs quotes, and the keys of one mapping the same indentation",
+            )
+        }
+        (
+            ErrorKind::InvalidQuotedScalarIndent
+            | ErrorKind::UnclosedQuotedScalar
+            | ErrorKind::InvalidFlowScalarIndent
+            | ErrorKind::UnexpectedEofFlowSequence
+            | ErrorKind::UnexpectedEofFlowMapping
+            | ErrorKind::ExpectedFlowMappingSeparator
+            | ErrorKind::ExpectedFlowSequenceSeparator,
+            None,
+        ) => Finding::new(Code::Syntax, here, message)
+            .label("noticed here")
+            .help("is a quote or a bracket before this not closed?"),
+        (_, None) => Finding::new(Code::Syntax, here, message).label("here"),
     }
-    if matches!(kind, granit_parser::ErrorKind::MappingValueNotAllowed) {
-        let help =
-            "a text with `: ` in it needs quotes, and keys of one mapping the same indentation";
-        return ("unexpected `:`".to_owned(), Some(help.to_owned()));
-    }
-    ("here".to_owned(), None)
 }
 
 impl Builder<'_, '_> {
@@ -182,11 +196,15 @@ impl Builder<'_, '_> {
                 }
                 Step::On
             }
-            Event::UnresolvedAlias(name) => self.stop(Finding::new(
-                Code::Syntax,
-                at,
-                format!("there is no anchor {} before this", quoted(&name)),
-            )),
+            Event::UnresolvedAlias(name) => self.stop(
+                Finding::new(
+                    Code::Syntax,
+                    at,
+                    format!("there is no anchor {} before this", quoted(&name)),
+                )
+                .label("alias of nothing")
+                .help("an anchor is written as `&name` in front of the value to be repeated"),
+            ),
             Event::Alias(id) => self.alias(id, at),
             Event::Scalar(text, style, anchor, tag) => {
                 if tag.is_some() {
@@ -308,7 +326,11 @@ impl Builder<'_, '_> {
         self.total.add(size);
         if self.total.nodes > NODES_MAX {
             let message = format!("more than {NODES_MAX} values");
-            return self.stop(Finding::new(Code::TooComplex, at, message).label("one too many"));
+            return self.stop(
+                Finding::new(Code::TooComplex, at, message).label("one too many").maybe_help(
+                    (self.aliases > 0).then(|| "each use of an alias counts as a copy".to_owned()),
+                ),
+            );
         }
         if self.total.bytes > TEXT_BYTES_MAX {
             let message = format!("more than {} KiB of text in the values", TEXT_BYTES_MAX / 1024);

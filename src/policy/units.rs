@@ -10,7 +10,7 @@ use super::decode::{Decode, wrong_shape};
 use super::problem::{Code, Finding, Findings, quoted};
 use super::tree::{Node, Value};
 use crate::domain::{
-    BalancerName, RecordName, RegionName, ServiceName, SignalName, VantageName, ZoneId,
+    BalancerName, Ratio, RecordName, RegionName, ServiceName, SignalName, VantageName, ZoneId,
 };
 
 /// Longer spans are typing errors.
@@ -18,7 +18,9 @@ const SPAN_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// A value read from one text.
 trait Unit: Sized {
-    /// With article and example, for `expected ...`.
+    /// What it is called, with article.
+    const WHAT: &'static str;
+    /// The same with limits and an example, for `expected ...`.
     const EXPECTED: &'static str;
     /// Regular expression for editors, and what editors show.
     const PATTERN: &'static str;
@@ -66,7 +68,7 @@ fn decode_unit<T: Unit>(node: &Node, to: &mut Findings<'_>) -> Option<T> {
         Ok(value) => Some(value),
         Err(help) => {
             let message = format!("expected {}, found {}", T::EXPECTED, quoted(text));
-            let label = "cannot be read as that";
+            let label = format!("not {}", T::WHAT);
             to.add(Finding::new(Code::Malformed, node.at, message).label(label).maybe_help(help));
             None
         }
@@ -80,6 +82,7 @@ units!(Span Percent Weight RequestRate Rate Count Number Port Address Url Text S
 pub(super) struct Span(pub(super) Duration);
 
 impl Unit for Span {
+    const WHAT: &'static str = "a time";
     const EXPECTED: &'static str = "a time like `90s`, `2m`, `1h 30m` or `500ms`";
     const PATTERN: &'static str = r"^([0-9]+(ms|s|m|h|d) ?)+$";
 
@@ -92,16 +95,20 @@ impl Unit for Span {
         while !rest.is_empty() {
             let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
             let (number, tail) = rest.split_at(digits);
+            let tail = tail.strip_prefix(' ').unwrap_or(tail);
             let letters = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
             let (unit, tail) = tail.split_at(letters);
-            let Ok(number) = number.parse::<u64>() else { return Err(None) };
+            let Ok(number) = number.parse::<u64>() else {
+                let long = (digits > 0).then(|| "that is longer than a year".to_owned());
+                return Err(long);
+            };
             let millis = match unit {
                 "ms" => 1,
                 "s" => 1000,
                 "m" => 60_000,
                 "h" => 3_600_000,
                 "d" => 86_400_000,
-                "" => return Err(Some(format!("the unit is missing: `{number}s`, `{number}m`?"))),
+                "" => return Err(Some(format!("did you mean `{number}s` or `{number}m`?"))),
                 _ => return Err(Some("the units are `ms`, `s`, `m`, `h` and `d`".to_owned())),
             };
             let Some(part) = number.checked_mul(millis).map(Duration::from_millis) else {
@@ -122,14 +129,15 @@ impl Unit for Span {
 pub(super) struct Percent(pub(super) f64);
 
 impl Unit for Percent {
+    const WHAT: &'static str = "a part in per cent";
     const EXPECTED: &'static str = "a part of 0% to 100%, like `95%`";
     const PATTERN: &'static str = r"^[0-9]+(\.[0-9]+)? ?%$";
 
     fn parse(text: &str) -> Result<Self, Option<String>> {
         let Some(number) = text.strip_suffix('%') else {
             return Err(match decimal(text) {
-                Some(number) if number > 1.0 => Some(format!("with a per cent sign: `{text}%`")),
-                Some(number) => Some(format!("with a per cent sign: `{}%`", number * 100.0)),
+                Some(number) if number > 1.0 => Some(format!("did you mean `{text}%`?")),
+                Some(number) => Some(format!("did you mean `{}`?", Ratio::new(number))),
                 None => None,
             });
         };
@@ -146,6 +154,7 @@ impl Unit for Percent {
 pub(super) struct Weight(pub(super) u8);
 
 impl Unit for Weight {
+    const WHAT: &'static str = "a weight";
     const EXPECTED: &'static str = "a weight, a whole number of 0 to 255 like `100`";
     const PATTERN: &'static str = r"^[0-9]{1,3}$";
     const YAML_TYPES: &'static [&'static str] = &["string", "number"];
@@ -167,6 +176,7 @@ impl Unit for Weight {
 pub(super) struct RequestRate(pub(super) f64);
 
 impl Unit for RequestRate {
+    const WHAT: &'static str = "requests per second";
     const EXPECTED: &'static str = "requests per second, like `3000 rps`";
     const PATTERN: &'static str = r"^[0-9]+(\.[0-9]+)? ?rps$";
 
@@ -175,7 +185,7 @@ impl Unit for RequestRate {
             text.strip_suffix("rps").and_then(|number| decimal(number.trim_end_matches(' ')));
         match (number, decimal(text)) {
             (Some(number), _) => Ok(Self(number)),
-            (None, Some(number)) => Err(Some(format!("the unit is missing: `{number} rps`"))),
+            (None, Some(number)) => Err(Some(format!("did you mean `{number} rps`?"))),
             (None, None) => Err(None),
         }
     }
@@ -186,6 +196,7 @@ impl Unit for RequestRate {
 pub(super) struct Rate(pub(super) f64);
 
 impl Unit for Rate {
+    const WHAT: &'static str = "a rate";
     const EXPECTED: &'static str = "a rate like `5/s`";
     const PATTERN: &'static str = r"^[0-9]+(\.[0-9]+)?/s$";
 
@@ -193,7 +204,7 @@ impl Unit for Rate {
         let number = text.strip_suffix("/s").and_then(decimal);
         match (number, decimal(text)) {
             (Some(number), _) => Ok(Self(number)),
-            (None, Some(number)) => Err(Some(format!("the unit is missing: `{number}/s`"))),
+            (None, Some(number)) => Err(Some(format!("did you mean `{number}/s`?"))),
             (None, None) => Err(None),
         }
     }
@@ -204,7 +215,8 @@ impl Unit for Rate {
 pub(super) struct Count(pub(super) u32);
 
 impl Unit for Count {
-    const EXPECTED: &'static str = "a whole number like `2`";
+    const WHAT: &'static str = "a whole number";
+    const EXPECTED: &'static str = "a whole number like `1`";
     const PATTERN: &'static str = r"^[0-9]{1,9}$";
     const YAML_TYPES: &'static [&'static str] = &["string", "number"];
 
@@ -219,6 +231,7 @@ impl Unit for Count {
 pub(super) struct Number(pub(super) f64);
 
 impl Unit for Number {
+    const WHAT: &'static str = "a number";
     const EXPECTED: &'static str = "a number like `5` or `0.25`";
     const PATTERN: &'static str = r"^-?[0-9]+(\.[0-9]+)?$";
     const YAML_TYPES: &'static [&'static str] = &["string", "number"];
@@ -242,6 +255,7 @@ fn decimal(text: &str) -> Option<f64> {
 pub(super) struct Port(pub(super) u16);
 
 impl Unit for Port {
+    const WHAT: &'static str = "a port";
     const EXPECTED: &'static str = "a port of 1 to 65535, like `443`";
     const PATTERN: &'static str = r"^[0-9]{1,5}$";
     const YAML_TYPES: &'static [&'static str] = &["string", "number"];
@@ -259,6 +273,7 @@ impl Unit for Port {
 pub(super) struct Address(pub(super) IpAddr);
 
 impl Unit for Address {
+    const WHAT: &'static str = "an IP address";
     const EXPECTED: &'static str = "an IP address like `192.0.2.10`";
     const PATTERN: &'static str = r"^[0-9a-fA-F.:]+$";
 
@@ -272,6 +287,7 @@ impl Unit for Address {
 pub(super) struct Url(pub(super) String);
 
 impl Unit for Url {
+    const WHAT: &'static str = "an HTTP address";
     const EXPECTED: &'static str = "an HTTP address like `https://example.com/hook`";
     const PATTERN: &'static str = r"^https?://.+$";
 
@@ -296,7 +312,8 @@ impl Unit for Url {
 pub(super) struct Text(pub(super) String);
 
 impl Unit for Text {
-    const EXPECTED: &'static str = "a text of 1 to 1024 characters";
+    const WHAT: &'static str = "such a text";
+    const EXPECTED: &'static str = "a text of one line, with 1 to 1024 characters";
     const PATTERN: &'static str = r"^.+$";
     const YAML_TYPES: &'static [&'static str] = &["string", "number", "boolean"];
 
@@ -319,6 +336,7 @@ impl Unit for Text {
 pub(super) struct StatusRange(pub(super) u16, pub(super) u16);
 
 impl Unit for StatusRange {
+    const WHAT: &'static str = "a status";
     const EXPECTED: &'static str = "a status of 100 to 599 like `200`, or a range like `200-299`";
     const PATTERN: &'static str = r"^[1-5][0-9]{2}(-[1-5][0-9]{2})?$";
     const YAML_TYPES: &'static [&'static str] = &["string", "number"];
@@ -330,7 +348,11 @@ impl Unit for StatusRange {
             Ok(_) | Err(_) => Err(None),
         };
         let (low, high) = (status(low)?, status(high)?);
-        if low <= high { Ok(Self(low, high)) } else { Err(Some(format!("`{high}-{low}`?"))) }
+        if low <= high {
+            Ok(Self(low, high))
+        } else {
+            Err(Some(format!("did you mean `{high}-{low}`?")))
+        }
     }
 }
 
@@ -342,7 +364,16 @@ impl Decode for bool {
             Value::Scalar(text) if text == "false" => Some(false),
             Value::Scalar(text) => {
                 let message = format!("expected {EXPECTED}, found {}", quoted(text));
-                to.add(Finding::new(Code::Malformed, node.at, message).label("neither"));
+                let meant = match text.to_ascii_lowercase().as_str() {
+                    "yes" | "y" | "on" | "1" | "true" => Some("did you mean `true`?".to_owned()),
+                    "no" | "n" | "off" | "0" | "false" => Some("did you mean `false`?".to_owned()),
+                    _ => None,
+                };
+                to.add(
+                    Finding::new(Code::Malformed, node.at, message)
+                        .label("neither")
+                        .maybe_help(meant),
+                );
                 None
             }
             Value::Nothing | Value::List(_) | Value::Mapping(_) => {

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::super::decode::{Written, written};
 use super::super::problem::{Bytes, Code, Finding, Findings};
-use super::super::{Class, LastResort, Lever, Policy, Region, Role, Signal, Source, raw};
+use super::super::{Class, LastResort, Lever, Measures, Policy, Region, Role, Signal, Source, raw};
 use crate::domain::{RegionName, SignalName, span};
 
 /// Route 53's control plane lives there, and nowhere else (aws docs, "Resilience in Route 53").
@@ -24,8 +25,12 @@ pub(super) fn together(
         let judge = &judge.value;
         check_classes(judge, signals, to);
         check_sustain(judge, signals, to);
-        if let Some(vantages) = &file.vantages.0 {
-            let count = vantages.as_ref().map_or(0, |vantages| vantages.list.len());
+        let count = match written(file.vantages.as_ref()) {
+            Written::No => Some(0),
+            Written::Broken => None,
+            Written::Yes(vantages) => Some(vantages.list.len()),
+        };
+        if let Some(count) = count {
             check_vantages(judge, count, signals, to);
         }
     }
@@ -143,6 +148,7 @@ pub(super) fn of(policy: &Policy, file: &raw::File, to: &mut Findings<'_>) {
     check_ttl(policy, file, to);
     check_blind(policy, file, to);
     check_self_rescue(policy, file, to);
+    check_demand(policy, file, to);
     if let (LastResort::After(patience), Some(judge)) = (policy.shift.last_resort, &file.judge.0)
         && patience < policy.judge.sustain
     {
@@ -232,5 +238,28 @@ fn check_self_rescue(policy: &Policy, file: &raw::File, to: &mut Findings<'_>) {
         Finding::new(Code::SelfRescue, at, format!("the only lever depends on the region it must rescue: `{name}`"))
             .label(format!("Route 53 changes weights from {CONTROL_PLANE_REGION}"))
             .help("when that region fails, changing weights may fail with it; keep the primary elsewhere, or be ready to act by hand"),
+    );
+}
+
+/// A capacity bounds a move only if it is known how much moves.
+fn check_demand(policy: &Policy, file: &raw::File, to: &mut Findings<'_>) {
+    let told = policy.shift.demand_rps.is_some()
+        || policy.signals.values().any(|signal| match &signal.source {
+            Source::Metric(metric) => metric.measures == Measures::Requests,
+            Source::Pushed => true,
+            Source::Probe(_) | Source::TargetHealth { .. } | Source::Beacon { .. } => false,
+        });
+    let regions = file.regions.0.as_ref();
+    let limited = regions.into_iter().flat_map(|regions| &regions.list).find_map(|entry| {
+        match written(entry.value.as_ref()?.capacity.as_ref()) {
+            Written::Yes(capacity) => Some(capacity.at),
+            Written::No | Written::Broken => None,
+        }
+    });
+    let (false, Some(at)) = (told, limited) else { return };
+    to.add(
+        Finding::new(Code::UnknownDemand, at, "nothing tells how many requests must fit into this capacity")
+            .label("would not limit a move")
+            .help("add a metric that measures `requests`, or what a busy day brings: `shift.demand: 2000 rps`"),
     );
 }

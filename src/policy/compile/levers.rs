@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::super::decode::{At, Entries, Part};
+use super::super::decode::{self, At, Entries, Part, Written};
 use super::super::problem::{Code, Finding, Findings, quoted};
 use super::super::units::{Rate, Span, Text};
 use super::super::{EpochRecord, Lever, Pace, Readback, Records, WeightsLever, WhichRecords, raw};
@@ -72,10 +72,10 @@ fn weights_lever(
         raw::Readback::Servers(servers) => compile_servers(servers, to),
         raw::Readback::Nothing => Some(Readback::None),
     });
-    let pace = match &written.pace.0 {
-        Some(Some(pace)) => compile_pace(pace, to),
-        Some(None) => Some(Pace::default()),
-        None => None,
+    let pace = match decode::written(written.pace.as_ref()) {
+        Written::No => Some(Pace::default()),
+        Written::Broken => None,
+        Written::Yes(pace) => compile_pace(pace, to),
     };
     Some(WeightsLever {
         records: records?,
@@ -306,7 +306,9 @@ fn compile_members(
         .map(String::as_str)
         .filter(|region| !written.names().any(|name| name == *region))
         .collect();
-    if !missing.is_empty() {
+    let strange = written.names().filter(|name| !names.has_region(name)).count();
+    // A misspelt region has been complained of; that it is missing as well is no news.
+    if missing.len() > strange {
         whole = false;
         let missing = missing.join("`, `");
         to.add(

@@ -146,17 +146,10 @@ fn derive(
         return None;
     };
     let mut queries = BTreeMap::new();
-    let mut whole = true;
+    let mut unknown = Vec::new();
     for (name, region) in regions.iter().filter(|(_, region)| region.role != Role::LastResort) {
-        let mut problem = |message: String, help: &str| {
-            whole = false;
-            to.add(Finding::new(Code::NoMetric, at, message).label("cannot be derived").help(help));
-        };
         if region.balancers.is_empty() {
-            problem(
-                format!("region `{name}` has no balancers"),
-                "add `balancers` with their `arn`",
-            );
+            unknown.push(format!("`{name}`"));
         }
         let mut of_region = Vec::new();
         for balancer in &region.balancers {
@@ -166,18 +159,19 @@ fn derive(
                     aws_region: aws_region.to_owned(),
                     what: formula.query(load_balancer),
                 }),
-                None => problem(
-                    format!(
-                        "balancer `{}` in `{name}` is no Application Load Balancer with a known ARN",
-                        balancer.name
-                    ),
-                    "add its ARN: `arn: \"arn:aws:elasticloadbalancing:...:loadbalancer/app/...\"`",
-                ),
+                None => unknown.push(format!("`{}`", balancer.name)),
             }
         }
         queries.insert(name.clone(), of_region);
     }
-    whole.then_some(queries)
+    if unknown.is_empty() {
+        return Some(queries);
+    }
+    let message = format!("no Application Load Balancer is known for {}", unknown.join(", "));
+    to.add(Finding::new(Code::NoMetric, at, message).label("cannot be derived").help(
+        "add to each balancer `arn: \"arn:aws:elasticloadbalancing:...:loadbalancer/app/...\"`",
+    ));
+    None
 }
 
 /// Where an Application Load Balancer's metrics are, and its `LoadBalancer` dimension: the tail
@@ -436,7 +430,7 @@ fn check_statistic(written: &At<Text>, to: &mut Findings<'_>) -> Option<()> {
     if known.contains(&text) || percentile(text) || trimmed.iter().any(|t| text.starts_with(t)) {
         return Some(());
     }
-    let help = super::did_you_mean(text, known).unwrap_or_else(|| {
+    let help = super::did_you_mean(text, known, to).unwrap_or_else(|| {
         "`Average`, `Sum`, `Minimum`, `Maximum`, `SampleCount` or a percentile like `p95`"
             .to_owned()
     });

@@ -2,15 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::decode::{At, Entries, Entry};
+use super::super::decode::{At, Entries, Entry, Written, written};
 use super::super::problem::{Bytes, Code, Finding, Findings, quoted};
 use super::super::units::{Percent, Text};
 use super::super::{Balancer, Region, Role, raw};
 use super::{limited, name_of, ratio};
 use crate::domain::{BalancerName, Ratio, RegionName, Weight};
 
-/// More than Route 53 lets one weighted name have would not help: an operator compares them by eye.
-const REGIONS_MAX: usize = 16;
 /// By how much the parts of a region may miss 100%, because thirds cannot be written.
 const CARRIES_TOLERANCE: f64 = 0.005;
 
@@ -29,6 +27,7 @@ pub(super) fn compile(
         }
     }
     check_roles(written, to);
+    check_balancer_names(written, to);
     // A part that is broken, even if something was left of it, must not look whole.
     let whole = regions.len() == written.list.len() && to.errors() == errors;
     whole.then_some(regions)
@@ -64,11 +63,13 @@ fn compile_region(
     to: &mut Findings<'_>,
 ) -> Option<Region> {
     let role = role_of(&region.role.value);
-    let weight = region.weight.value.0;
-    check_weight(role, weight, region.weight.at, to);
-    let capacity_rps = match &region.capacity {
-        Some(written) => Some(limited(written.value.0, written.at, &(1.0..=1e9), "capacity", to)?),
-        None => None,
+    let weight = region.weight.0.as_ref().map(|weight| {
+        check_weight(role, weight.value.0, weight.at, to);
+        Weight(weight.value.0)
+    });
+    let capacity_rps = match written(region.capacity.as_ref()) {
+        Written::Yes(rate) => limited(rate.value.0, rate.at, &(1.0..=1e9), "capacity", to),
+        Written::No | Written::Broken => None,
     };
     let aws_region = match &region.aws_region {
         Some(written) if is_aws_region(&written.value.0) => Some(written.value.0.clone()),
@@ -87,7 +88,7 @@ fn compile_region(
         Some(balancers) => compile_balancers(entry, balancers, aws_region.as_deref(), targets, to),
         None => Vec::new(),
     };
-    Some(Region { role, weight: Weight(weight), capacity_rps, aws_region, balancers })
+    Some(Region { role, weight: weight?, capacity_rps, aws_region, balancers })
 }
 
 fn role_of(role: &raw::Role) -> Role {
@@ -145,10 +146,6 @@ pub(super) fn is_aws_region(text: &str) -> bool {
 
 /// What the balancers of all regions have to be together.
 fn check_roles(written: &Entries<raw::Region>, to: &mut Findings<'_>) {
-    if written.list.len() > REGIONS_MAX {
-        let message = format!("more than {REGIONS_MAX} regions");
-        to.add(Finding::new(Code::TooComplex, written.at, message).label("too many"));
-    }
     let roles: Option<Vec<Role>> = written
         .list
         .iter()
@@ -164,10 +161,7 @@ fn check_roles(written: &Entries<raw::Region>, to: &mut Findings<'_>) {
         };
         to.add(
             Finding::new(Code::TooFewRegions, written.at, message)
-                .label(format!(
-                    "{} of {serving}",
-                    if serving == 1 { "one region" } else { "regions" }
-                ))
+                .label(if serving == 0 { "none" } else { "one region only" })
                 .help("a policy needs two regions, or one and a `last_resort`"),
         );
     }
@@ -185,6 +179,24 @@ fn check_roles(written: &Entries<raw::Region>, to: &mut Findings<'_>) {
                     "give one region the role `primary`, or several the role `active`, and weight",
                 ),
         );
+    }
+}
+
+/// What was done to a balancer is remembered and shown by its name alone.
+fn check_balancer_names(written: &Entries<raw::Region>, to: &mut Findings<'_>) {
+    let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
+    for region in &written.list {
+        let balancers = region.value.as_ref().and_then(|region| region.balancers.as_ref());
+        for balancer in balancers.into_iter().flat_map(|balancers| &balancers.list) {
+            let name = balancer.name.as_str();
+            let Some(owner) = owners.insert(name, &region.name) else { continue };
+            let message = format!("{} is a balancer of {} already", quoted(name), quoted(owner));
+            to.add(
+                Finding::new(Code::DuplicateBalancer, balancer.at, message)
+                    .label("second of that name")
+                    .help("a balancer is known by its name alone: `web-eu`, `web-us`"),
+            );
+        }
     }
 }
 
@@ -261,7 +273,9 @@ fn check_carries(written: &Entries<raw::Balancer>, to: &mut Findings<'_>) -> Vec
     }
     let sum: f64 = parts.iter().flatten().map(|part| part.value.0).sum();
     if parts.iter().all(Option::is_some) && (sum - 1.0).abs() > CARRIES_TOLERANCE {
-        let message = format!("the balancers carry {:.1}% together", sum * 100.0);
+        let percent = format!("{:.1}", sum * 100.0);
+        let percent = percent.strip_suffix(".0").unwrap_or(&percent);
+        let message = format!("the balancers carry {percent}% together");
         to.add(
             Finding::new(Code::CarriesSum, written.at, message)
                 .label("not 100%")

@@ -10,7 +10,8 @@ use super::super::{
     Unready, raw,
 };
 use super::{
-    DAY, HOUR, MINUTE, Names, Referred, SECOND, limited, limited_span, ratio, references, window,
+    DAY, HOUR, MINUTE, Names, Referred, SECOND, check_length, limited, limited_span, ratio,
+    references, window,
 };
 use crate::domain::Ratio;
 
@@ -125,7 +126,7 @@ fn ramp(written: &At<Vec<At<Percent>>>, to: &mut Findings<'_>) -> Option<Vec<Rat
                 .label("empty")
                 .help("all at once is `ramp: [100%]`"),
         ),
-        Some(last) if last.value.0 < 1.0 => to.add(
+        Some(last) if last.value.0 < 1.0 && to.errors() == errors => to.add(
             Finding::new(Code::BadRamp, last.at, "the ramp does not end at 100%")
                 .label("the last step")
                 .help("a region that is down must lose all of its traffic; add `100%`"),
@@ -187,6 +188,7 @@ pub(super) fn guards(written: &At<raw::Guards>, to: &mut Findings<'_>) -> Option
     };
     let standby_healthy_hosts_min =
         within(&guards.standby_healthy_hosts, 0.0..=1.0, "standby_healthy_hosts", to);
+    check_length(guards.blocked.as_deref().unwrap_or_default(), "blocked windows", to)?;
     let windows = guards.blocked.iter().flatten().map(|text| window::compile(text, to));
     let blocked: Vec<Option<_>> = windows.collect();
     Some(Guards {
@@ -206,7 +208,7 @@ pub(super) fn guards(written: &At<raw::Guards>, to: &mut Findings<'_>) -> Option
 fn check_latch(shifts: &raw::Shifts, latch: &raw::Latch, to: &mut Findings<'_>) {
     let (max, after) = (shifts.max.value.0, latch.after.value.0);
     if after < max {
-        let message = format!("the latch falls after {after} shifts, but {max} are allowed");
+        let message = format!("the latch falls after {after}, but {max} shifts are allowed");
         to.add(
             Finding::new(Code::LatchTooEarly, latch.after.at, message)
                 .label(format!("less than `shifts.max: {max}`"))
@@ -228,11 +230,6 @@ fn check_latch(shifts: &raw::Shifts, latch: &raw::Latch, to: &mut Findings<'_>) 
 }
 
 pub(super) fn tell(written: &raw::Tell, to: &mut Findings<'_>) -> Option<Tell> {
-    const CHANNELS_MAX: usize = 20;
-    if written.channels.value.len() > CHANNELS_MAX {
-        let message = format!("more than {CHANNELS_MAX} channels");
-        to.add(Finding::new(Code::OutOfRange, written.channels.at, message).label("too many"));
-    }
     let mut channels = Vec::new();
     for channel in &written.channels.value {
         channels.push(match channel {

@@ -98,12 +98,12 @@ fn compile_signal(
     let fresh_for = limited_span(&signal.fresh_for, SECOND..=24 * HOUR, "fresh_for", to);
     only_one_source(entry, signal, to)?;
     let source = if let Some(Part(probe)) = &signal.probe {
-        check_class(signal, Class::Outside, "a probe is `outside` evidence", to);
+        check_class(signal, Class::Outside, "a probe is `outside` evidence", to)?;
         let probe = probe.as_ref()?;
         check_fresh(signal, &probe.value.every, to);
         Source::Probe(compile_probe(signal, probe, around, to)?)
     } else if let Some(Part(health)) = &signal.target_health {
-        check_class(signal, Class::Inside, "target health is `inside` evidence", to);
+        check_class(signal, Class::Inside, "target health is `inside` evidence", to)?;
         let health = health.as_ref()?;
         check_fresh(signal, &health.value.every, to);
         check_target_groups(health.at, around, to);
@@ -119,7 +119,7 @@ fn compile_signal(
         check_fresh(signal, slower, to);
         Source::Metric(metrics::compile(metric, around.names, around.regions, to)?)
     } else if let Some(Part(beacon)) = &signal.beacon {
-        check_class(signal, Class::Context, "a beacon is `context`: it speaks of no region", to);
+        check_class(signal, Class::Context, "a beacon is `context`: it speaks of no region", to)?;
         let beacon = beacon.as_ref()?;
         check_fresh(signal, &beacon.value.every, to);
         let every = limited_span(&beacon.value.every, EVERY_MIN..=HOUR, "every", to);
@@ -175,14 +175,16 @@ fn only_one_source(
     None
 }
 
-fn check_class(signal: &raw::Signal, right: Class, why: &str, to: &mut Findings<'_>) {
-    if class_of(&signal.class.value) != right {
-        to.add(
-            Finding::new(Code::Conflict, signal.class.at, why)
-                .label("another class")
-                .help("a class says what the evidence is; if one kind counted as two, no second witness would be needed"),
-        );
+fn check_class(signal: &raw::Signal, right: Class, why: &str, to: &mut Findings<'_>) -> Option<()> {
+    if class_of(&signal.class.value) == right {
+        return Some(());
     }
+    to.add(
+        Finding::new(Code::Conflict, signal.class.at, why)
+            .label("another class")
+            .help("if one kind of evidence could count as two, no second witness would be needed"),
+    );
+    None
 }
 
 fn check_fresh(signal: &raw::Signal, every: &At<super::Span>, to: &mut Findings<'_>) {
@@ -232,7 +234,8 @@ fn compile_probe(
     if port.is_none() {
         to.add(
             Finding::new(Code::MissingField, probe.protocol.at, "a TCP probe needs a `port`")
-                .label("`port` is missing"),
+                .label("`port` is missing")
+                .help("add the port that must accept connections: `port: 5432`"),
         );
     }
     check_tcp(probe, to);

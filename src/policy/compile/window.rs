@@ -10,7 +10,7 @@ const MINUTES_OF_DAY: u32 = 24 * 60;
 
 pub(super) fn compile(written: &At<Text>, to: &mut Findings<'_>) -> Option<BlockedWindow> {
     let text = written.value.0.as_str();
-    match parse(text) {
+    match parse(text, to) {
         Ok((from_minute, to_minute, time_zone)) => Some(BlockedWindow {
             text: text.to_owned(),
             time_zone: time_zone.to_owned(),
@@ -26,7 +26,7 @@ pub(super) fn compile(written: &At<Text>, to: &mut Findings<'_>) -> Option<Block
 }
 
 /// First minute, last minute (not included) and time zone; or why not, and what would be right.
-fn parse(text: &str) -> Result<(u32, u32, &str), (String, String)> {
+fn parse<'t>(text: &'t str, to: &Findings<'_>) -> Result<(u32, u32, &'t str), (String, String)> {
     let form = || "expected something like `Fri 18:00-Mon 06:00 Europe/Berlin`".to_owned();
     let malformed = |why: &str| (why.to_owned(), form());
     let (from, rest) = text.split_once('-').ok_or_else(|| malformed("there is no `-`"))?;
@@ -51,7 +51,11 @@ fn parse(text: &str) -> Result<(u32, u32, &str), (String, String)> {
     }
     if jiff::tz::TimeZone::get(zone).is_err() {
         let names: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
-        let help = nearest(zone, names.iter().map(String::as_str)).map_or_else(
+        let city = |name: &str| name.rsplit('/').next().map(str::to_owned).unwrap_or_default();
+        let cities: Vec<String> = names.iter().map(|name| city(name)).collect();
+        let meant = nearest(&city(zone), cities.iter().map(String::as_str), to);
+        let meant = meant.and_then(|meant| names.iter().find(|name| city(name) == meant));
+        let help = meant.map_or_else(
             || "names of the IANA list, like `Europe/Berlin`, or `UTC`".to_owned(),
             |name| format!("did you mean `{name}`?"),
         );
@@ -95,11 +99,15 @@ fn minute(
 mod tests {
     use super::*;
 
+    fn parsed(text: &str) -> Result<(u32, u32, &str), (String, String)> {
+        parse(text, &Findings::new(""))
+    }
+
     #[test]
     fn a_window_may_run_over_the_end_of_the_week() {
-        assert_eq!(parse("Fri 18:00-Mon 06:00 Europe/Berlin"), Ok((6840, 360, "Europe/Berlin")));
-        assert_eq!(parse("Sun 22:00-Sun 24:00 UTC"), Ok((9960, 0, "UTC")));
-        assert_eq!(parse("mon 22:00-Mon 23:30 UTC"), Ok((1320, 1410, "UTC")));
+        assert_eq!(parsed("Fri 18:00-Mon 06:00 Europe/Berlin"), Ok((6840, 360, "Europe/Berlin")));
+        assert_eq!(parsed("Sun 22:00-Sun 24:00 UTC"), Ok((9960, 0, "UTC")));
+        assert_eq!(parsed("mon 22:00-Mon 23:30 UTC"), Ok((1320, 1410, "UTC")));
     }
 
     #[test]
@@ -112,7 +120,7 @@ mod tests {
             ("Fri 18:00-Fri 18:00 UTC", "it begins and ends at the same minute"),
             ("Fri 18:00-Mon 06:00 Europe/Berlinn", "`Europe/Berlinn` is not a time zone"),
         ] {
-            assert_eq!(parse(text).unwrap_err().0, why, "{text}");
+            assert_eq!(parsed(text).unwrap_err().0, why, "{text}");
         }
     }
 }
