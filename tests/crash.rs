@@ -1,272 +1,249 @@
 //! A crash at every step of an order: finished, abandoned or put back after the restart, never twice.
+//!
+//! The process is killed before, in the middle of and after every line of the journal, and before and
+//! after the effect of every call; then started again, at once or much later, with the journal on disk
+//! and the world as it was left.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use leeward::domain::{Ratio, RecordName, Split, Timestamp, Weight, ZoneId};
-use leeward::execute::{Executor, Progress, read_inventory};
-use leeward::health::Answers;
+use leeward::execute::Progress;
 use leeward::journal::{Journal, Log};
-use leeward::memory::{Acts, Entry, Outcome};
+use leeward::memory::{Entry, Outcome, Pin};
 use leeward::pace::Pacer;
-use leeward::plan::{Batch, Move, Plan, Purpose, RecordData, RecordSet, Wanted, plan};
-use leeward::policy::*;
-use leeward::ports::*;
+use leeward::policy::Pace;
+use leeward::ports::{CallFailed, Clock};
 
-const EAST: &str = "eu-central-1";
-const WEST: &str = "eu-west-1";
+use crate::orders::world::{
+    ByHand, Fault, Fuse, IN_SYNC_WITHIN, Mortal, Route53, evacuation, policy, split, zone,
+};
 
-/// A policy whose records are one name in each of `zones` zones, the epoch in the first.
-fn policy(zones: usize) -> Policy {
-    let region = |role, weight| Region {
-        role,
-        weight: Weight(weight),
-        capacity_rps: None,
-        aws_region: None,
-        balancers: Vec::new(),
-    };
-    let members: BTreeMap<_, _> = [(EAST, "central"), (WEST, "west")]
-        .map(|(region, id)| (region.parse().unwrap(), id.to_owned()))
-        .into();
-    let records = (0..zones)
-        .map(|n| Records {
-            zone: zone(n),
-            which: WhichRecords::Named { name: name(n), types: BTreeSet::from(["A".to_owned()]) },
-            members: members.clone(),
-        })
-        .collect();
-    Policy {
-        service: "shop".parse().unwrap(),
-        mode: Mode::Auto,
-        regions: [
-            (EAST.parse().unwrap(), region(Role::Standby, 0)),
-            (WEST.parse().unwrap(), region(Role::Primary, 100)),
-        ]
-        .into(),
-        vantages: BTreeMap::new(),
-        levers: vec![Lever::Weights(WeightsLever {
-            records,
-            epoch_record: EpochRecord { zone: zone(0), name: epoch_name() },
-            pace: Pace::default(),
-            in_sync_within: Duration::from_secs(300),
-            readback: Readback::NameServers,
-            ttl: Duration::from_secs(60),
-        })],
-        signals: BTreeMap::new(),
-        judge: Judge {
-            success_below: Ratio::new(0.95),
-            latency_above: None,
-            window: Duration::from_secs(60),
-            sustain: Duration::from_secs(60),
-            vantages_min: 1,
-            classes_min: 1,
-            healthy_hosts_below: Ratio::new(0.5),
-            deploy_guard: None,
-        },
-        shift: ShiftRules {
-            demand_rps: None,
-            ramp: vec![Ratio::ONE],
-            hold: Duration::from_secs(60),
-            spare: Ratio::ZERO,
-            overflow: Overflow::Spill,
-            last_resort: LastResort::Never,
-            unready: Unready::Hold,
-        },
-        failback: Failback::Manual,
-        refresh: None,
-        guards: Guards {
-            cooldown: Duration::from_secs(600),
-            shifts_max: 2,
-            shifts_window: Duration::from_secs(3600),
-            latch_after: 4,
-            latch_window: Duration::from_secs(86_400),
-            replication_lag_max: None,
-            needs_approval: None,
-            standby_healthy_hosts_min: Ratio::new(0.7),
-            blocked: Vec::new(),
-        },
-        tell: Tell::default(),
-    }
+/// Rounds after which an order that is still open is a failure of the test.
+const ROUNDS_MAX: usize = 40;
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    zones: usize,
+    down_for: Duration,
+    /// Somebody else changes a record of the second zone while the controller is down.
+    edited: bool,
+    /// The second zone was throttled, and the controller had given the order up before it died.
+    withdrawn: bool,
 }
 
-fn zone(n: usize) -> ZoneId {
-    format!("Z{n}").parse().unwrap()
-}
+const AT_ONCE: Duration = Duration::from_secs(1);
+const MUCH_LATER: Duration = Duration::from_secs(2 * 300);
 
-fn name(n: usize) -> RecordName {
-    format!("api.z{n}.example.com").parse().unwrap()
-}
-
-fn epoch_name() -> RecordName {
-    "_leeward.z0.example.com".parse().unwrap()
-}
-
-fn split(east: u8, west: u8) -> Split {
-    Split::new(
-        [(EAST.parse().unwrap(), Weight(east)), (WEST.parse().unwrap(), Weight(west))].into(),
-    )
-    .unwrap()
-}
-
-/// Route 53 in memory: whole-batch compare-and-swap, changes pending until told otherwise.
-#[derive(Debug, Default)]
-struct World {
-    zones: BTreeMap<ZoneId, Vec<RecordSet>>,
-    changes: Vec<(Batch, ChangeStatus)>,
-}
-
-#[derive(Debug, Clone, Default)]
-struct Route53(Arc<Mutex<World>>);
-
-impl Route53 {
-    fn with(zones: usize) -> Self {
-        let sets = |n: usize| {
-            [("central", 0, "192.0.2.1"), ("west", 100, "192.0.2.2")]
-                .map(|(id, weight, address)| RecordSet {
-                    zone: zone(n),
-                    name: name(n),
-                    kind: "A".to_owned(),
-                    set_identifier: Some(id.to_owned()),
-                    weight: Some(Weight(weight)),
-                    ttl: Some(60),
-                    data: RecordData::Values(vec![address.to_owned()]),
-                    health_check: None,
-                    foreign: Vec::new(),
-                })
-                .to_vec()
+/// From start to the end of whatever order is open. Runs in a task of its own, so that it can be killed.
+async fn live(case: Case, world: Route53, clock: ByHand, path: std::path::PathBuf, first: bool) {
+    let (journal, recovered) = Journal::open(&path).unwrap();
+    let mut log = Mortal { journal, path, fuse: world.fuse.clone() };
+    let mut acts = recovered.acts;
+    let (policy, levers) = (policy(case.zones), world.levers());
+    let pace = Pacer::new(Pace::default());
+    macro_rules! executor {
+        () => {
+            leeward::execute::Executor {
+                policy: &policy,
+                levers: &levers,
+                log: &mut log,
+                acts: &mut acts,
+                clock: &clock,
+                pace: &pace,
+            }
         };
-        let zones = (0..zones).map(|n| (zone(n), sets(n))).collect();
-        Self(Arc::new(Mutex::new(World { zones, changes: Vec::new() })))
     }
-
-    fn bring_in_sync(&self) {
-        for (_, status) in &mut self.0.lock().unwrap().changes {
-            *status = ChangeStatus::InSync;
+    let mut progress = if first {
+        let pin = Pin {
+            by: "anna".to_owned(),
+            reason: "a drill".to_owned(),
+            since: clock.now(),
+            until: Some(clock.now().plus(Duration::from_secs(86_400))),
+        };
+        let entry = Entry::Pinned(pin);
+        log.append(clock.now(), &entry).unwrap();
+        acts.apply(clock.now(), &entry);
+        let plan = evacuation(&policy, &world, &acts, clock.now()).await;
+        if case.withdrawn {
+            let (code, why) = ("Throttling".to_owned(), "Rate exceeded".to_owned());
+            let fault = Fault::Fails(CallFailed::Throttled { code, why });
+            world.world().faults = [None, Some(fault)].into();
         }
-    }
-}
-
-#[async_trait]
-impl Weights for Route53 {
-    async fn read(
-        &self,
-        zone: &ZoneId,
-        _name: Option<&RecordName>,
-    ) -> Result<Vec<RecordSet>, CallFailed> {
-        Ok(self.0.lock().unwrap().zones[zone].clone())
-    }
-
-    async fn change(&self, batch: &Batch) -> Result<ChangeId, CallFailed> {
-        let mut world = self.0.lock().unwrap();
-        let mut sets = world.zones[&batch.zone].clone();
-        for swap in &batch.swaps {
-            if let Some(before) = &swap.before {
-                let place = sets.iter().position(|set| set == before);
-                let place =
-                    place.ok_or_else(|| CallFailed::Conflict { why: "does not match".into() })?;
-                sets.remove(place);
-            }
-            let same = |set: &RecordSet| {
-                (&set.name, &set.kind, &set.set_identifier)
-                    == (&swap.after.name, &swap.after.kind, &swap.after.set_identifier)
-            };
-            if sets.iter().any(same) {
-                return Err(CallFailed::Conflict { why: "already exists".into() });
-            }
-            sets.push(swap.after.clone());
+        let progress = executor!().carry_out(plan).await.unwrap();
+        if case.withdrawn {
+            executor!().withdraw("no longer needed").await.unwrap()
+        } else {
+            progress
         }
-        world.zones.insert(batch.zone.clone(), sets);
-        world.changes.push((batch.clone(), ChangeStatus::Pending));
-        Ok(ChangeId(format!("C{}", world.changes.len())))
-    }
-
-    async fn status(&self, change: &ChangeId) -> Result<ChangeStatus, CallFailed> {
-        let number: usize = change.0[1..].parse().unwrap();
-        Ok(self.0.lock().unwrap().changes[number - 1].1)
-    }
-
-    async fn name_servers(&self, _zone: &ZoneId) -> Result<Vec<String>, CallFailed> {
-        Ok(vec!["ns1".to_owned(), "ns2".to_owned()])
-    }
-}
-
-#[async_trait]
-impl Resolver for Route53 {
-    async fn ask(
-        &self,
-        _server: &str,
-        name: &RecordName,
-        kind: &str,
-    ) -> Result<Vec<String>, CallFailed> {
-        let world = self.0.lock().unwrap();
-        let mut sets = world.zones.values().flatten();
-        let set = sets.find(|set| set.name == *name && set.kind == kind);
-        Ok(match set.map(|set| &set.data) {
-            Some(RecordData::Values(values)) => values.clone(),
-            _ => Vec::new(),
-        })
-    }
-}
-
-#[derive(Debug)]
-struct At(Mutex<Timestamp>);
-
-impl Clock for At {
-    fn now(&self) -> Timestamp {
-        *self.0.lock().unwrap()
-    }
-}
-
-async fn evacuation(policy: &Policy, world: &Route53, acts: &Acts, now: Timestamp) -> Plan {
-    let lever = policy.weights_lever().unwrap();
-    let inventory = read_inventory(lever, world, now).await.unwrap();
-    let Answers::Split { split: from, .. } = inventory.answers(lever, &policy.regions) else {
-        panic!("{:?}", inventory.answers(lever, &policy.regions));
+    } else {
+        executor!().recover().await.unwrap()
     };
-    let wanted = Wanted::Move(Move {
-        lever: LeverKind::Weights,
-        purpose: Purpose::Evacuate,
-        from,
-        to: split(100, 0),
-        because: "a test".to_owned(),
+    for _ in 0..ROUNDS_MAX {
+        if progress != Progress::Working {
+            return;
+        }
+        clock.pass(Duration::from_secs(5));
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        world.bring_in_sync();
+        progress = executor!().advance().await.unwrap();
+    }
+    panic!("the order is still open after {ROUNDS_MAX} rounds: {:?}", acts.order);
+}
+
+/// How it ended, by the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Ending {
+    NotBegun,
+    Finished,
+    Abandoned,
+    PutBack,
+    Refused,
+}
+
+/// Reads the journal like the next start would, and holds it against the world.
+fn judge(case: Case, world: &Route53, path: &Path, before: &Route53) -> Ending {
+    let records = Journal::read(path).unwrap();
+    let (journal, recovered) = Journal::open(path).unwrap();
+    drop(journal);
+    let acts = recovered.acts;
+    assert_eq!(acts.order, None, "an order was left open");
+    assert_eq!(world.bystanders(), before.bystanders(), "somebody else's records were touched");
+    let seqs: Vec<u64> = records.iter().map(|record| record.seq).collect();
+    assert!(seqs.windows(2).all(|pair| pair[1] == pair[0] + 1), "{seqs:?}");
+    let changes = world.world().changes.clone();
+    for (place, change) in changes.iter().enumerate() {
+        assert!(!changes[..place].contains(change), "a batch was made twice");
+    }
+    let ended = records.iter().rev().find_map(|record| {
+        let Entry::Ended { outcome, .. } = &record.entry else { return None };
+        Some(outcome.clone())
     });
-    plan(policy, &inventory, &wanted, acts.epoch.next(), "tester", now).unwrap()
+    let ending = match ended {
+        None => Ending::NotBegun,
+        Some(Outcome::Done) => Ending::Finished,
+        Some(Outcome::Abandoned { .. }) if changes.is_empty() => Ending::Abandoned,
+        Some(Outcome::Abandoned { .. }) => Ending::PutBack,
+        Some(Outcome::Refused { .. }) => Ending::Refused,
+    };
+    if ending != Ending::NotBegun {
+        assert!(acts.last_end.is_some(), "the cooldown is forgotten");
+        assert_eq!(acts.pin.as_ref().map(|pin| pin.by.as_str()), Some("anna"), "the pin is gone");
+    }
+    let weights = |n: usize| world.weights(n);
+    let edited = |n: usize| case.edited && n == 1;
+    for n in (0..case.zones).filter(|n| !edited(*n)) {
+        let expected = if ending == Ending::Finished { (100, 0) } else { (0, 100) };
+        assert_eq!(weights(n), expected, "zone {n} after {ending:?}");
+    }
+    if case.edited {
+        assert_eq!(weights(1).1, 90, "somebody else's edit was overwritten");
+    }
+    if ending == Ending::Finished {
+        assert_eq!(acts.ordered, Some(split(100, 0)));
+        assert_eq!(acts.shifts.len(), 1, "a shift counts once");
+        assert_eq!(changes.len(), case.zones);
+        // Nothing is called done that the name servers do not answer.
+        let world = world.world();
+        for n in (0..case.zones).filter(|n| !edited(*n)) {
+            assert_eq!(world.served[&zone(n)], world.zones[&zone(n)]);
+        }
+    }
+    ending
+}
+
+/// Kills at step after step, until a life goes by without being killed.
+async fn kill_at_every_step(case: Case) -> (usize, BTreeMap<Ending, usize>) {
+    let mut endings = BTreeMap::new();
+    for steps in 0.. {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("shop.journal");
+        let (mut world, clock) = (Route53::with(case.zones), ByHand::new());
+        world.fuse = Fuse::of(steps);
+        let fuse = world.fuse.clone();
+        let first = tokio::spawn(live(case, world.clone(), clock.clone(), path.clone(), true));
+        let result = first.await;
+        let Some(died_at) = fuse.died_at() else {
+            result.unwrap();
+            return (steps, endings);
+        };
+        clock.pass(case.down_for);
+        if case.edited {
+            world.edit(1, 90);
+        }
+        world.fuse = Fuse::default();
+        let second = tokio::spawn(live(case, world.clone(), clock, path.clone(), false));
+        let what = format!("killed {died_at} ({steps} steps in), {case:?}");
+        second.await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        let judged =
+            std::panic::catch_unwind(|| judge(case, &world, &path, &Route53::with(case.zones)));
+        let ending = judged.unwrap_or_else(|_| panic!("{what}"));
+        *endings.entry(ending).or_insert(0) += 1;
+    }
+    unreachable!("the steps of a life are finite")
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_order_is_done_only_when_the_name_servers_answer_it() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("shop.journal");
-    let (policy, world) = (policy(1), Route53::with(1));
-    let clock = At(Mutex::new(Timestamp::from_secs(1000)));
-    let levers = Levers {
-        weights: Some(Arc::new(world.clone())),
-        resolver: Some(Arc::new(world.clone())),
-        ..Levers::default()
-    };
-    let pace = Pacer::new(Pace::default());
-    let (mut journal, recovered) = Journal::open(&path).unwrap();
-    let mut acts = recovered.acts;
-    journal.append(clock.now(), &Entry::Started { version: "test".to_owned() }).unwrap();
-    let plan = evacuation(&policy, &world, &acts, clock.now()).await;
-    let mut executor = Executor {
-        policy: &policy,
-        levers: &levers,
-        log: &mut journal,
-        acts: &mut acts,
-        clock: &clock,
-        pace: &pace,
-    };
-    assert_eq!(executor.carry_out(plan).await.unwrap(), Progress::Working);
-    assert_eq!(executor.advance().await.unwrap(), Progress::Working);
-    world.bring_in_sync();
-    assert_eq!(executor.advance().await.unwrap(), Progress::Ended(Outcome::Done));
-    assert_eq!(executor.advance().await.unwrap(), Progress::Nothing);
-    drop(journal);
-    let (_journal, again) = Journal::open(&path).unwrap();
-    assert_eq!(again.acts, acts);
-    assert_eq!(again.acts.ordered, Some(split(100, 0)));
-    assert_eq!(world.0.lock().unwrap().changes.len(), 1);
+async fn after_a_kill_at_any_step_the_next_start_finishes_abandons_or_puts_back() {
+    assert!(MUCH_LATER > IN_SYNC_WITHIN);
+    let mut all: BTreeMap<Ending, usize> = BTreeMap::new();
+    for (zones, down_for, edited, withdrawn) in [
+        (1, AT_ONCE, false, false),
+        (1, MUCH_LATER, false, false),
+        (3, AT_ONCE, false, false),
+        (3, MUCH_LATER, false, false),
+        (3, AT_ONCE, true, false),
+        (3, MUCH_LATER, true, false),
+        (3, AT_ONCE, false, true),
+    ] {
+        let case = Case { zones, down_for, edited, withdrawn };
+        let (points, endings) = kill_at_every_step(case).await;
+        eprintln!(
+            "{zones} zones, down {down_for:?}, edited {edited}: {points} points, {endings:?}"
+        );
+        assert!(points >= 25, "only {points} points: the fuse does not see the calls");
+        for (ending, count) in endings {
+            *all.entry(ending).or_insert(0) += count;
+        }
+    }
+    for ending in [Ending::Finished, Ending::Abandoned, Ending::PutBack, Ending::Refused] {
+        assert!(all.contains_key(&ending), "{ending:?} never occurs: {all:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_kill_during_the_recovery_changes_nothing() {
+    for (zones, down_for) in [(1, AT_ONCE), (2, MUCH_LATER)] {
+        let case = Case { zones, down_for, edited: false, withdrawn: false };
+        let mut points = 0;
+        'first: for first_steps in 0.. {
+            for second_steps in (0..).step_by(2) {
+                let directory = tempfile::tempdir().unwrap();
+                let path = directory.path().join("shop.journal");
+                let (mut world, clock) = (Route53::with(zones), ByHand::new());
+                let mut died = [false; 2];
+                for (life, steps) in [first_steps, second_steps].into_iter().enumerate() {
+                    world.fuse = Fuse::of(steps);
+                    let task = live(case, world.clone(), clock.clone(), path.clone(), life == 0);
+                    let _ = tokio::spawn(task).await;
+                    died[life] = world.fuse.died_at().is_some();
+                    clock.pass(down_for);
+                }
+                if !died[0] {
+                    break 'first;
+                }
+                world.fuse = Fuse::default();
+                let third = live(case, world.clone(), clock, path.clone(), false);
+                tokio::spawn(third).await.unwrap();
+                judge(case, &world, &path, &Route53::with(zones));
+                points += 1;
+                if !died[1] {
+                    break;
+                }
+            }
+        }
+        eprintln!("{zones} zones, down {down_for:?}: {points} pairs of kills");
+        assert!(points > 100);
+    }
 }

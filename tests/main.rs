@@ -16,6 +16,7 @@ mod crash;
 #[cfg(feature = "aws")]
 mod infra;
 mod lab;
+mod orders;
 mod policies;
 mod policy_text;
 mod service;
