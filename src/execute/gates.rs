@@ -78,18 +78,7 @@ impl Executor<'_> {
 
     /// True if all gates stand as the move wants them.
     async fn set_gates(&mut self, moved: &Move) -> Result<bool, JournalError> {
-        // A region that had nothing and gets nothing keeps its gate: closing it would only keep it from
-        // taking over later.
-        let turned = |(region, weight): (&RegionName, &Weight)| match weight.0 {
-            0 if moved.from.weight(region).0 == 0 => None,
-            0 => Some((InAnswers::Out, region.clone())),
-            _ => Some((InAnswers::In, region.clone())),
-        };
-        let mut wanted: Vec<(InAnswers, RegionName)> =
-            moved.to.weights().iter().filter_map(turned).collect();
-        // `In` sorts before `Out`.
-        wanted.sort();
-        for (to, region) in wanted {
+        for (to, region) in turns(moved) {
             if self.acts.gates.get(&region).copied().unwrap_or(InAnswers::In) == to {
                 continue;
             }
@@ -100,6 +89,23 @@ impl Executor<'_> {
         }
         Ok(true)
     }
+}
+
+/// The gates that a move turns, in the order in which it does: opened before any is closed.
+///
+/// A region that had nothing and gets nothing keeps its gate: closing it would only keep it from taking
+/// over later.
+pub(super) fn turns(moved: &Move) -> Vec<(InAnswers, RegionName)> {
+    let turned = |(region, weight): (&RegionName, &Weight)| match weight.0 {
+        0 if moved.from.weight(region).0 == 0 => None,
+        0 => Some((InAnswers::Out, region.clone())),
+        _ => Some((InAnswers::In, region.clone())),
+    };
+    let mut turns: Vec<(InAnswers, RegionName)> =
+        moved.to.weights().iter().filter_map(turned).collect();
+    // `In` sorts before `Out`.
+    turns.sort();
+    turns
 }
 
 fn ended(failure: Option<CallFailed>) -> Progress {

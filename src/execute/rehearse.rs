@@ -1,6 +1,7 @@
 //! The executor without clients: says what would be called, and cannot call it.
 
 use crate::domain::{BalancerName, RegionName};
+use crate::execute::gates::turns;
 use crate::execute::{Execute, Progress};
 use crate::journal::JournalError;
 use crate::plan::{Batch, Plan, Wanted};
@@ -27,13 +28,8 @@ impl Execute for Rehearse {
         match plan.wanted {
             Wanted::Refresh { balancer, .. } => self.calls.push(Call::Refresh(balancer)),
             Wanted::Move(moved) if moved.lever == LeverKind::Gates => {
-                let set = moved.to.weights().iter().map(|(region, weight)| {
-                    let to = if weight.0 > 0 { InAnswers::In } else { InAnswers::Out };
-                    (to, region.clone())
-                });
-                let mut set: Vec<_> = set.collect();
-                set.sort();
-                self.calls.extend(set.into_iter().map(|(to, region)| Call::Gate { region, to }));
+                let turns = turns(&moved).into_iter();
+                self.calls.extend(turns.map(|(to, region)| Call::Gate { region, to }));
             }
             Wanted::Move(_) => self.calls.extend(plan.batches.into_iter().map(Call::Change)),
         }

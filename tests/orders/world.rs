@@ -70,6 +70,7 @@ pub(crate) fn policy(zones: usize) -> Policy {
             deploy_guard: None,
         },
         shift: ShiftRules {
+            demand_rps: None,
             ramp: vec![Ratio::ONE],
             hold: Duration::from_secs(60),
             spare: Ratio::ZERO,
