@@ -5,6 +5,7 @@
 mod changes;
 mod permissions;
 mod reads;
+mod service;
 mod signals;
 
 use std::time::Duration;

@@ -147,8 +147,9 @@ impl Timeouts {
     /// Two attempts that time out and half a third, so that a round is never held up for longer.
     pub const READ_WHOLE: Duration = Duration::from_secs(12);
     /// Longer than a read: giving up on a change costs its outcome, hence a whole reading to find out.
-    /// A batch of 1,000 changes is answered in seconds.
-    pub const CHANGE: Duration = Duration::from_secs(20);
+    /// A batch of 1,000 changes is answered in seconds. The executor takes a change for settled after
+    /// twice this.
+    pub const CHANGE: Duration = Duration::from_secs(15);
 
     pub(super) const fn attempt(self, call: Call) -> Duration {
         match call {

@@ -22,9 +22,9 @@ const HEALTH: &str = "DescribeTargetHealth";
 const METRICS: &str = "GetMetricData";
 
 /// For laying out what the tests look at, past the proxy.
-async fn direct(port: u16) -> SdkConfig {
+async fn direct(port: u16, region: &str) -> SdkConfig {
     aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .region(Region::new(REGION))
+        .region(Region::new(region.to_owned()))
         .credentials_provider(credentials())
         .endpoint_url(format!("http://127.0.0.1:{port}"))
         .load()
@@ -32,7 +32,12 @@ async fn direct(port: u16) -> SdkConfig {
 }
 
 async fn target_group(port: u16) -> String {
-    let client = aws_sdk_elasticloadbalancingv2::Client::new(&direct(port).await);
+    target_group_in(port, REGION).await
+}
+
+/// A target group with one healthy target, in this region.
+pub(super) async fn target_group_in(port: u16, region: &str) -> String {
+    let client = aws_sdk_elasticloadbalancingv2::Client::new(&direct(port, region).await);
     let made = client
         .create_target_group()
         .name("web")
@@ -182,7 +187,7 @@ const PERIOD: Duration = Duration::from_secs(60);
 #[tokio::test]
 async fn metrics_come_back_by_query_and_oldest_first() {
     let world = World::start().await;
-    let client = aws_sdk_cloudwatch::Client::new(&direct(world.server.port).await);
+    let client = aws_sdk_cloudwatch::Client::new(&direct(world.server.port, REGION).await);
     let start = minute(jiff::Timestamp::now().as_second());
     for (balancer, offset, value) in
         [("b", 60, 5.0), ("a", 120, 3.0), ("a", 0, 1.0), ("a", 60, 2.0)]

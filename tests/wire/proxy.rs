@@ -25,6 +25,8 @@ pub(crate) struct Seen {
 pub(crate) enum Fault {
     /// Not passed on; this is the answer.
     Answer(Message),
+    /// Passed on after this request of somebody else, who was faster.
+    Before(Message),
     /// Passed on; the answer is changed on its way back.
     Rewrite(Arc<dyn Fn(Message) -> Message + Send + Sync>),
     /// Neither passed on nor answered, with the connection held open: a time-out before the effect.
@@ -66,6 +68,8 @@ impl Fault {
 #[derive(Clone)]
 pub(crate) struct Rule {
     action: String,
+    /// Must occur in the body.
+    about: String,
     name: String,
     fault: Fault,
     times: usize,
@@ -119,14 +123,29 @@ impl Proxy {
 
     /// Breaks the next `times` answers to `action`. The rule given last comes first.
     pub(crate) fn inject(&self, action: &str, name: &str, fault: Fault, times: usize) -> Rule {
-        let fired = Arc::default();
-        let rule = Rule { action: action.to_owned(), name: name.to_owned(), fault, times, fired };
+        self.add(action, "", name, fault, times)
+    }
+
+    /// Breaks, from now on, every answer to `action` about whatever has `about` in its request.
+    pub(crate) fn inject_about(&self, action: &str, about: &str, fault: Fault) -> Rule {
+        self.add(action, about, about, fault, usize::MAX)
+    }
+
+    fn add(&self, action: &str, about: &str, name: &str, fault: Fault, times: usize) -> Rule {
+        let (action, about, name) = (action.to_owned(), about.to_owned(), name.to_owned());
+        let rule = Rule { action, about, name, fault, times, fired: Arc::default() };
         self.inner.rules.lock().unwrap().insert(0, rule.clone());
         rule
     }
 
     pub(crate) fn calm(&self) {
         self.inner.rules.lock().unwrap().clear();
+    }
+
+    /// Takes one rule away.
+    pub(crate) fn relieve(&self, gone: &Rule) {
+        let mut rules = self.inner.rules.lock().unwrap();
+        rules.retain(|rule| !Arc::ptr_eq(&rule.fired, &gone.fired));
     }
 
     /// Everything that came since the last [`Proxy::forget`].
@@ -148,19 +167,28 @@ async fn serve(mut client: TcpStream, upstream: u16, inner: Arc<Inner>) {
     let action = action(&request);
     let fault = {
         let rules = inner.rules.lock().unwrap();
-        let due = rules.iter().find(|rule| rule.action == action && rule.fired() < rule.times);
+        let text = request.text();
+        let due = rules.iter().find(|rule| {
+            rule.action == action && text.contains(&rule.about) && rule.fired() < rule.times
+        });
         due.map(|rule| {
             rule.fired.fetch_add(1, Ordering::SeqCst);
             (rule.name.clone(), rule.fault.clone())
         })
     };
     let forwarded = !matches!(&fault, Some((_, Fault::Answer(_) | Fault::SilenceBefore)));
+    if let Some((_, Fault::Before(edit))) = &fault {
+        let answer = http::exchange(upstream, edit).await.unwrap();
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+    }
     // Answered before it is noted, so that what a test sees as forwarded has had its effect.
     let answer = if forwarded { http::exchange(upstream, &request).await.ok() } else { None };
     let (name, fault) = fault.unzip();
     inner.seen.lock().unwrap().push(Seen { action, request, forwarded, fault: name });
     let bytes = match (fault, answer) {
-        (None, Some(answer)) | (Some(Fault::Answer(answer)), _) => answer.last(),
+        (None | Some(Fault::Before(_)), Some(answer)) | (Some(Fault::Answer(answer)), _) => {
+            answer.last()
+        }
         (Some(Fault::Rewrite(change)), Some(answer)) => change(answer).last(),
         (Some(Fault::CutBody), Some(answer)) => {
             let whole = answer.last();
