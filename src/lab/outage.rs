@@ -1,0 +1,140 @@
+//! The outages that can be played: what breaks when, and what must come of it.
+
+use std::time::Duration;
+
+use super::region::Fault;
+use super::setup::Tempo;
+
+/// An outage by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Outage {
+    /// The home region is gone, and stays gone.
+    RegionLoss,
+    /// Half of the requests fail at home.
+    Brownout,
+    /// Home is gone for a moment, too short for a move.
+    Blip,
+    /// Home is lost while the standby only pretends to be alive.
+    StandbyRotten,
+    /// Home answers, but far too late.
+    Slow,
+    /// Home comes and goes.
+    Flapping,
+    /// Leeward's own network is broken; the shop is well.
+    ObserverIsolated,
+    /// Every region is gone at once.
+    BothDown,
+}
+
+/// Something that is done to the world.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Act {
+    Break { region: usize, fault: Fault },
+    Heal { region: usize },
+    Isolate,
+    Rejoin,
+}
+
+/// What must come of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Demand {
+    /// Visitors are moved away, and all of them are served again.
+    Moves,
+    /// As before, but not before the destination is well again.
+    MovesOnceHealed { region: usize },
+    /// Nothing moves.
+    Stays,
+    /// It may move once, and not to and fro.
+    MovesOnceAtMost,
+}
+
+/// An outage with its times, counted from the start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Script {
+    pub title: &'static str,
+    pub steps: Vec<(Duration, Act)>,
+    pub demand: Demand,
+    /// It is over by then, whatever happened.
+    pub limit: Duration,
+}
+
+/// How long a move may take from the last step, in units of what it must at least take. A machine
+/// under load is slow; the figures printed are what it really took.
+const PATIENCE: u32 = 5;
+
+impl Outage {
+    pub fn script(self, regions: usize, tempo: Tempo) -> Script {
+        let (title, steps, demand) = self.steps(regions, tempo);
+        let last = steps.last().map_or(Duration::ZERO, |(at, _)| *at);
+        let needed = tempo.sustain + tempo.propagation + tempo.ttl * 2;
+        let limit = match demand {
+            Demand::Moves | Demand::MovesOnceHealed { .. } => {
+                last + needed * PATIENCE + tempo.after
+            }
+            Demand::Stays | Demand::MovesOnceAtMost => last + needed + tempo.after,
+        };
+        Script { title, steps, demand, limit }
+    }
+
+    fn steps(self, regions: usize, tempo: Tempo) -> (&'static str, Vec<(Duration, Act)>, Demand) {
+        let calm = tempo.calm;
+        let home = |fault| Act::Break { region: 0, fault };
+        let well = Act::Heal { region: 0 };
+        match self {
+            Self::RegionLoss => {
+                ("a region is lost", vec![(calm, home(Fault::Down))], Demand::Moves)
+            }
+            Self::Brownout => (
+                "half of the requests fail",
+                vec![(calm, home(Fault::Brownout(0.5)))],
+                Demand::Moves,
+            ),
+            Self::Slow => (
+                "a region answers too late",
+                vec![(calm, home(Fault::Slow(Duration::from_millis(1500))))],
+                Demand::Moves,
+            ),
+            Self::Blip => (
+                "a moment's failure",
+                vec![(calm, home(Fault::Down)), (calm + tempo.blip, well)],
+                Demand::Stays,
+            ),
+            Self::StandbyRotten => {
+                let rotten = Act::Break { region: 1, fault: Fault::Rotten };
+                let lost = calm + tempo.window * 2;
+                // Long enough to see that nothing moves although everything says "move".
+                let healed = lost + tempo.sustain * 2;
+                let mut steps = vec![(calm, rotten), (lost, home(Fault::Down))];
+                steps.extend(
+                    (2..regions).map(|region| (calm, Act::Break { region, fault: Fault::Rotten })),
+                );
+                steps.push((healed, Act::Heal { region: 1 }));
+                steps.sort_by_key(|(at, _)| *at);
+                ("lost, and the standby is rotten", steps, Demand::MovesOnceHealed { region: 1 })
+            }
+            Self::Flapping => {
+                let half = tempo.sustain / 3;
+                let beats = (0..5u32).flat_map(|beat| {
+                    let at = calm + half * 2 * beat;
+                    [(at, home(Fault::Down)), (at + half, well)]
+                });
+                ("a region comes and goes", beats.collect(), Demand::MovesOnceAtMost)
+            }
+            Self::ObserverIsolated => (
+                "our own network breaks",
+                vec![(calm, Act::Isolate), (calm + tempo.sustain * 2, Act::Rejoin)],
+                Demand::Stays,
+            ),
+            Self::BothDown => (
+                "every region is lost",
+                (0..regions)
+                    .map(|region| (calm, Act::Break { region, fault: Fault::Down }))
+                    .chain(
+                        (0..regions).map(|r| (calm + tempo.sustain * 2, Act::Heal { region: r })),
+                    )
+                    .collect(),
+                Demand::Stays,
+            ),
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! How the laboratory is laid out: who is where, how fast time runs for the eye, and the policy for it.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use crate::domain::{RegionName, span};
+
+/// Names that a person keeps apart at three in the morning, with the AWS region each stands for.
+const PLACES: [(&str, &str); REGIONS_MAX] =
+    [("dublin", "eu-west-1"), ("frankfurt", "eu-central-1"), ("stockholm", "eu-north-1")];
+pub const REGIONS_MIN: usize = 2;
+pub const REGIONS_MAX: usize = 3;
+/// Where probes come from: source addresses of this machine.
+const VANTAGES: [(&str, Ipv4Addr); 3] = [
+    ("madrid", Ipv4Addr::new(127, 0, 1, 1)),
+    ("oslo", Ipv4Addr::new(127, 0, 1, 2)),
+    ("vienna", Ipv4Addr::new(127, 0, 1, 3)),
+];
+/// A neutral place.
+pub const BEACON: Ipv4Addr = Ipv4Addr::new(127, 0, 10, 1);
+pub const ZONE_ID: &str = "ZLAB0000000000";
+pub const ZONE: &str = "lab.test";
+pub const HOST: &str = "shop.lab.test";
+pub const EPOCH_NAME: &str = "_leeward.shop.lab.test";
+/// Requests per second that each region can carry.
+pub const CAPACITY_RPS: u64 = 300;
+
+/// How fast things go. A real policy takes minutes where the laboratory takes seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tempo {
+    /// Nothing happens yet.
+    pub calm: Duration,
+    /// How long it is watched after all is well again, or after the last thing happened.
+    pub after: Duration,
+    /// Bad for so long before anything moves.
+    pub sustain: Duration,
+    /// The mean of readings is taken over this long.
+    pub window: Duration,
+    pub probe_every: Duration,
+    /// Between acceptance of a change and its being answered.
+    pub propagation: Duration,
+    pub ttl: Duration,
+    /// A fault shorter than anything worth a move.
+    pub blip: Duration,
+    /// Between two rounds of the controller.
+    pub round: Duration,
+}
+
+impl Tempo {
+    /// For eyes: a regional loss takes half a minute.
+    pub const EYES: Self = Self {
+        calm: Duration::from_secs(9),
+        after: Duration::from_secs(6),
+        sustain: Duration::from_secs(6),
+        window: Duration::from_secs(3),
+        probe_every: Duration::from_millis(500),
+        propagation: Duration::from_secs(2),
+        ttl: Duration::from_secs(2),
+        blip: Duration::from_millis(1500),
+        round: Duration::from_millis(500),
+    };
+    /// For tests.
+    pub const FAST: Self = Self {
+        calm: Duration::from_secs(6),
+        after: Duration::from_secs(3),
+        sustain: Duration::from_secs(4),
+        window: Duration::from_secs(2),
+        probe_every: Duration::from_millis(250),
+        propagation: Duration::from_secs(1),
+        ttl: Duration::from_secs(1),
+        blip: Duration::from_millis(700),
+        round: Duration::from_millis(250),
+    };
+}
+
+/// One region as laid out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub region: RegionName,
+    pub aws_region: &'static str,
+    pub address: IpAddr,
+}
+
+impl Place {
+    pub fn balancer(&self) -> String {
+        format!("web-{}", self.region)
+    }
+
+    pub fn target_group(&self) -> String {
+        format!(
+            "arn:aws:elasticloadbalancing:{}:000000000000:targetgroup/web/{:016x}",
+            self.aws_region, 1
+        )
+    }
+}
+
+/// The first `count` regions; the first of them is home.
+pub fn places(count: usize) -> Vec<Place> {
+    let place = |(number, (name, aws_region)): (u8, &(&str, &'static str))| {
+        let region = name.parse().ok()?;
+        let address = IpAddr::V4(Ipv4Addr::new(127, 0, 11 + number, 1));
+        Some(Place { region, aws_region, address })
+    };
+    (0..).zip(&PLACES).take(count).filter_map(place).collect()
+}
+
+pub fn vantage_addresses() -> impl Iterator<Item = IpAddr> {
+    VANTAGES.into_iter().map(|(_, address)| IpAddr::V4(address))
+}
+
+/// What the policy has to name.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    pub places: Vec<Place>,
+    /// The same for all balancers, so that an address in DNS is enough.
+    pub port: u16,
+    pub name_server: SocketAddr,
+    pub beacon: SocketAddr,
+    pub tempo: Tempo,
+}
+
+impl Layout {
+    /// The policy file of the laboratory: the language of real ones, the times of a film.
+    pub fn policy(&self) -> String {
+        let mut text = String::from(HEADER);
+        self.regions(&mut text);
+        text.push_str("\nvantages:\n");
+        for (name, address) in VANTAGES {
+            let _ = writeln!(text, "  {name}: {{ source: {address} }}");
+        }
+        self.lever(&mut text);
+        self.signals(&mut text);
+        self.rules(&mut text);
+        text
+    }
+
+    fn regions(&self, text: &mut String) {
+        text.push_str("\nregions:\n");
+        for (number, place) in self.places.iter().enumerate() {
+            let (role, weight) = if number == 0 { ("primary", 100) } else { ("standby", 0) };
+            let _ = writeln!(
+                text,
+                "  {region}:\n    role: {role}\n    weight: {weight}\n    capacity: {CAPACITY_RPS} rps\n    \
+                 aws_region: {aws}\n    balancers:\n      {balancer}:\n        carries: 100%\n        \
+                 connect: {address}\n        target_groups: [\"{group}\"]",
+                region = place.region,
+                aws = place.aws_region,
+                balancer = place.balancer(),
+                address = place.address,
+                group = place.target_group(),
+            );
+        }
+    }
+
+    fn lever(&self, text: &mut String) {
+        let members: Vec<String> =
+            self.places.iter().map(|place| format!("{0}: {0}", place.region)).collect();
+        let _ = write!(
+            text,
+            "\nlevers:\n  - weights:\n      records:\n        - {{ zone: {ZONE_ID}, name: {HOST}, \
+             types: [A], members: {{ {} }} }}\n      epoch_record: {{ zone: {ZONE_ID}, name: \
+             {EPOCH_NAME} }}\n      ttl: {}\n      in_sync_within: 30s\n      readback: {{ servers: \
+             [\"{}\"] }}\n",
+            members.join(", "),
+            span(self.tempo.ttl),
+            self.name_server,
+        );
+    }
+
+    fn signals(&self, text: &mut String) {
+        let every = span(self.tempo.probe_every);
+        let _ = write!(
+            text,
+            "\nsignals:\n  outside:\n    class: outside\n    fresh_for: 4s\n    probe:\n      protocol: \
+             http\n      host: {HOST}\n      port: {}\n      path: /health\n      every: {every}\n      \
+             timeout: {{ connect: 800ms, tls: 800ms, first_byte: 1s, body: 800ms }}\n      expect: {{ status: \
+             [200-299], body_contains: ok }}\n  targets:\n    class: inside\n    fresh_for: 4s\n    \
+             target_health: {{ every: 1s }}\n",
+            self.port,
+        );
+        for (signal, measures, metric) in [
+            ("errors", "target_errors", "TargetErrors"),
+            ("gateway", "balancer_errors", "BalancerErrors"),
+            ("latency", "latency", "Latency"),
+            ("load", "requests", "Requests"),
+        ] {
+            let _ = write!(
+                text,
+                "  {signal}:\n    class: traffic\n    fresh_for: 5s\n    metric:\n      measures: \
+                 {measures}\n      every: 1s\n      period: 1s\n      window: 5s\n      queries:\n"
+            );
+            for place in &self.places {
+                let _ = writeln!(
+                    text,
+                    "        {}: {{ namespace: Lab, name: {metric}, statistic: Average, dimensions: {{ \
+                     LoadBalancer: {} }} }}",
+                    place.region,
+                    place.balancer(),
+                );
+            }
+        }
+        let _ = write!(
+            text,
+            "  own-network:\n    class: context\n    fresh_for: 4s\n    beacon: {{ url: \
+             \"http://{}/\", every: {every}, timeout: 1s }}\n",
+            self.beacon,
+        );
+    }
+
+    fn rules(&self, text: &mut String) {
+        let _ = write!(
+            text,
+            "\njudge:\n  success_below: 90%\n  latency_above: 700ms\n  window: {}\n  sustain: {}\n  \
+             vantages: 2\n  classes: 2\n  healthy_hosts_below: 50%\n",
+            span(self.tempo.window),
+            span(self.tempo.sustain),
+        );
+        text.push_str(RULES);
+    }
+}
+
+const HEADER: &str = "\
+# The policy of the laboratory, written by `leeward lab`. Its language is that of real policies; its times
+# are short so that a person can watch. A real one sustains for minutes, not for seconds.
+version: 1
+service: shop
+mode: auto
+";
+
+const RULES: &str = "
+shift:
+  ramp: [100%]
+  hold: 2s
+  spare: 10%
+  overflow: spill
+  last_resort: never
+  unready: hold
+
+failback: manual
+
+guards:
+  cooldown: 5s
+  shifts: { max: 2, within: 1h }
+  latch: { after: 3, within: 24h }
+  standby_healthy_hosts: 50%
+
+tell:
+  channels: []
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy;
+
+    #[test]
+    fn the_policy_of_the_laboratory_is_valid() {
+        for (count, tempo) in [(2, Tempo::EYES), (3, Tempo::FAST)] {
+            let layout = Layout {
+                places: places(count),
+                port: 8080,
+                name_server: "127.0.0.1:5300".parse().unwrap(),
+                beacon: "127.0.10.1:8081".parse().unwrap(),
+                tempo,
+            };
+            let text = layout.policy();
+            match policy::load(&text, "lab.yaml") {
+                Ok((policy, warnings)) => {
+                    assert_eq!(policy.regions.len(), count);
+                    assert_eq!(policy.judge.sustain, tempo.sustain);
+                    for warning in &warnings {
+                        eprintln!("{}", warning.message);
+                    }
+                }
+                Err(problems) => panic!("{text}\n{}", problems.render(false)),
+            }
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! What a person sees: one line a second, events between them, and the sum at the end.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+
+use super::clients::Sent;
+use super::control::Moment;
+use super::setup::{EPOCH_NAME, HOST, Layout};
+use super::summary::Summary;
+use super::world::World;
+use crate::decide::{Decision, Diagnosis, Hold};
+use crate::domain::{Split, Timestamp, span};
+use crate::health::Reading;
+use crate::tell::Severity;
+
+/// Octets of the last column, so that a line fits into 110 columns with two regions.
+const SAYS_MAX: usize = 44;
+/// Columns and lines of one event.
+const EVENT_WIDTH: usize = 96;
+const EVENT_LINES_MAX: usize = 6;
+
+const GOOD: Style = AnsiColor::Green.on_default();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const DOUBT: Style = AnsiColor::Yellow.on_default();
+const FAINT: Style = Style::new().dimmed();
+const STRONG: Style = Style::new().bold();
+
+fn paint(style: Style, text: &str) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// How to look at it from another terminal.
+pub fn head(layout: &Layout, title: &str, policy: &str, requests_per_second: u32) -> String {
+    let port = layout.name_server.port();
+    let mut head = format!("\n{}\n\n", paint(STRONG, &format!("leeward lab: {title}")));
+    let mut row = |name: &str, text: &str| {
+        let _ = writeln!(head, "  {:<10} {text}", paint_padded(FAINT, name, 10));
+    };
+    for (number, place) in layout.places.iter().enumerate() {
+        let role = if number == 0 { "primary" } else { "standby" };
+        let text = format!("{role}, http://{}:{}/", place.address, layout.port);
+        row(place.region.as_str(), &text);
+    }
+    row("answers", &format!("dig @127.0.0.1 -p {port} {HOST} +short"));
+    row("who moved", &format!("dig @127.0.0.1 -p {port} {EPOCH_NAME} TXT +short"));
+    row("policy", policy);
+    let ttl = span(layout.tempo.ttl);
+    row("visitors", &format!("{requests_per_second} requests a second, answers kept for {ttl}"));
+    head
+}
+
+fn paint_padded(style: Style, text: &str, width: usize) -> String {
+    let fill = width.saturating_sub(text.chars().count());
+    format!("{}{}", paint(style, text), " ".repeat(fill))
+}
+
+/// The names over the columns.
+pub fn columns(layout: &Layout) -> String {
+    let mut line = format!("{:>6}  ", "time");
+    for place in &layout.places {
+        let _ = write!(line, "{:<20}  ", format!("{} (weight)", place.region));
+    }
+    let _ = write!(line, "{:<17}  Leeward", "visitors served");
+    paint(FAINT, &line)
+}
+
+/// One second. `at` counts from the start.
+pub fn line(at: Duration, world: &World, sent: &Sent, decision: Option<&Decision>) -> String {
+    let mut line = format!("{:>5}s  ", at.as_secs());
+    let weights = world.answers();
+    for place in &world.layout.places {
+        let verdict = decision.and_then(|decision| decision.regions.get(&place.region));
+        let suspected = verdict.is_some_and(|verdict| verdict.bad_since.is_some());
+        let (mark, state, style) = match verdict.map(|verdict| verdict.reading) {
+            Some(Reading::Bad) => ("✗", "BAD", BAD),
+            _ if suspected => ("▼", "fails", DOUBT),
+            Some(Reading::Good) => ("●", "well", GOOD),
+            Some(Reading::Unknown) | None => ("?", "unclear", DOUBT),
+        };
+        let success = verdict.and_then(|verdict| verdict.success);
+        let success = success.map_or(String::new(), |success| format!(" {success}"));
+        let weight = weights.get(&place.region).copied().unwrap_or_default();
+        let text = format!("{mark} {state}{success}");
+        let weight = format!("({weight})");
+        line.push_str(&paint_padded(style, &text, 14));
+        line.push_str(&paint_padded(if weight == "(0)" { FAINT } else { STRONG }, &weight, 6));
+        line.push_str("  ");
+    }
+    line.push_str(&visitors(sent));
+    line.push_str("  ");
+    let says: String = decision.map(says).unwrap_or_default().chars().take(SAYS_MAX).collect();
+    line.push_str(&says);
+    line.trim_end().to_owned()
+}
+
+fn visitors(sent: &Sent) -> String {
+    let all = sent.all();
+    if all.sent == 0 {
+        return format!("{:<17}", "-");
+    }
+    #[expect(clippy::cast_precision_loss, reason = "requests of one second")]
+    let part = all.served as f64 / all.sent as f64 * 100.0;
+    // Nothing but all of them is 100 per cent.
+    let part = if all.served == all.sent { 100.0 } else { part.floor().min(99.0) };
+    let style = if all.served == all.sent {
+        GOOD
+    } else if part < 50.0 {
+        BAD
+    } else {
+        DOUBT
+    };
+    paint_padded(style, &format!("{}/{} {part:.0}%", all.served, all.sent), 17)
+}
+
+/// What it thinks, in a few words.
+fn says(decision: &Decision) -> String {
+    let finding = decision.findings.first();
+    let about = finding.and_then(|finding| finding.region.as_ref());
+    let diagnosis = finding.map_or(Diagnosis::Well, |finding| finding.diagnosis);
+    let words = match (about, diagnosis) {
+        (_, Diagnosis::Well) => String::new(),
+        (Some(region), _) => format!("{diagnosis} {region}"),
+        (None, _) => diagnosis.to_string(),
+    };
+    let act = match (&decision.wanted, decision.holds.first()) {
+        (Some(wanted), _) => format!("moves {}", target(wanted)),
+        (None, Some(hold)) => in_short(hold, decision.at),
+        (None, None) => String::new(),
+    };
+    match (words.as_str(), act.as_str()) {
+        ("", "") => "all well".to_owned(),
+        ("", one) | (one, "") => one.to_owned(),
+        (words, act) => format!("{words}: {act}"),
+    }
+}
+
+fn target(wanted: &crate::plan::Wanted) -> String {
+    match wanted {
+        crate::plan::Wanted::Move(moved) => format!("to {}", weights(&moved.to)),
+        crate::plan::Wanted::Refresh { balancer, .. } => format!("nothing, refreshes {balancer}"),
+    }
+}
+
+/// The holds that are met in the laboratory, without the words that a second of a line has no room for.
+fn in_short(hold: &Hold, now: Timestamp) -> String {
+    let left = |until: Timestamp| format!("{:.0}s", until.since(now).as_secs_f64().ceil());
+    if let Hold::WarmingUp { until } = hold {
+        format!("warming up, {} more", left(*until))
+    } else if let Hold::NotSustained { region, since, needs } = hold {
+        let lasted = now.since(*since).as_secs_f64();
+        format!("{region} bad for {lasted:.1}s, acts after {}", span(*needs))
+    } else if let Hold::Cooldown { until } = hold {
+        format!("cooling down, {} more", left(*until))
+    } else if let Hold::OrderOpen { to, .. } = hold {
+        format!("moving to {}", weights(to))
+    } else {
+        hold.to_string().replace('`', "")
+    }
+}
+
+fn weights(split: &Split) -> String {
+    let parts = split.weights().iter().filter(|(_, weight)| weight.0 > 0);
+    parts.map(|(region, weight)| format!("{region} {weight}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Something that was done to the world.
+pub fn done(at: Duration, text: &str) -> String {
+    let mark = paint(AnsiColor::Magenta.on_default().bold(), "!!");
+    format!("{:>5.1}s  {mark} {}", at.as_secs_f64(), paint(STRONG, text))
+}
+
+/// Something that Leeward saw, did or said; nothing for what the lines show anyway.
+pub fn moment(at: Duration, what: &Moment) -> Option<String> {
+    let (style, text) = match what {
+        Moment::Suspected { region } => (DOUBT, format!("{region} begins to look bad")),
+        Moment::Read { region, reading: Reading::Bad } => {
+            (BAD, format!("{region} is bad: enough witnesses for long enough"))
+        }
+        Moment::Diagnosed { diagnosis: Diagnosis::Well, .. }
+        | Moment::Read { reading: Reading::Good | Reading::Unknown, .. } => return None,
+        Moment::Diagnosed { diagnosis, region } => {
+            let about = region.as_ref().map_or(String::new(), |region| format!(" ({region})"));
+            (DOUBT, format!("diagnosis: {diagnosis}{about}"))
+        }
+        Moment::Decided { to } => (STRONG, format!("decides to move: {}", weights(to))),
+        Moment::Accepted { .. } => (STRONG, "the change is accepted, and pending".to_owned()),
+        Moment::InForce => (GOOD, "in sync, and seen in the answers".to_owned()),
+        Moment::Ended(outcome) => (DOUBT, format!("the order ended: {outcome:?}")),
+        Moment::Told(note) => {
+            let (style, word) = match note.severity {
+                Severity::Info => (FAINT, "tells"),
+                Severity::Warn => (DOUBT, "warns"),
+                Severity::Page => (BAD, "pages"),
+                Severity::Status => (FAINT, "status page"),
+            };
+            (style, format!("{word}: {}", note.text))
+        }
+    };
+    let mut lines = wrapped(&text).into_iter();
+    let first = lines.next().unwrap_or_default();
+    let mut page = format!("{:>5.1}s  {} {first}", at.as_secs_f64(), paint(style, "->"));
+    for line in lines {
+        let _ = write!(page, "\n{:>11}{line}", "");
+    }
+    Some(page)
+}
+
+/// Broken between words; what is far too long is cut.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let Some(line) = lines.last_mut() else { break };
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + word.chars().count() < EVENT_WIDTH {
+            let _ = write!(line, " {word}");
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines.truncate(EVENT_LINES_MAX);
+    lines
+}
+
+/// The sum.
+pub fn summary(summary: &Summary) -> String {
+    let mut page = String::from("\n");
+    let style = if summary.ok { GOOD.bold() } else { BAD };
+    let mut row = |name: &str, text: String| {
+        let _ = writeln!(page, "  {name:<17} {text}");
+    };
+    let after = |at: Option<f64>| at.map(|at| format!("{at:.1} s"));
+    row("verdict", paint(style, &summary.verdict));
+    let stages = [
+        ("detected after", after(summary.detected_after)),
+        ("decided after", after(summary.decided_after)),
+        ("accepted after", after(summary.accepted_after)),
+        ("in force after", after(summary.in_force_after)),
+        ("well again after", after(summary.well_again_after)),
+    ];
+    for (name, text) in stages {
+        if let Some(text) = text {
+            row(name, text);
+        }
+    }
+    row("requests lost", format!("{} of {}", summary.lost, summary.requests));
+    if let (Some(lost), Some(how)) = (summary.lost_without, &summary.lost_without_how) {
+        row("without Leeward", format!("{lost} until now"));
+        row("", paint(FAINT, &format!("({how})")));
+    }
+    page
+}

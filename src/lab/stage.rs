@@ -1,0 +1,324 @@
+//! One performance: starts everything, breaks what the script says, shows it, and sums up.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::control::{At, Control, Moment};
+use super::outage::{Act, Demand, Outage, Script};
+use super::region::Fault;
+use super::remote::{Order, Remote};
+use super::show;
+use super::summary::{Facts, Summary, Verdict};
+use super::world::{NoWorld, Size, World};
+use crate::domain::{RegionName, Timestamp};
+use crate::journal::JournalError;
+use crate::policy;
+use crate::ports::Clock;
+
+/// How often it is looked whether something is due.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// A line speaks of the second that ended this long ago: by then its requests have their answers, but
+/// for those that wait in vain.
+const LINE_DELAY: Duration = Duration::from_millis(100);
+/// The last requests get their answers in this time, or never.
+const LAST_ANSWERS: Duration = Duration::from_millis(300);
+
+/// What is to be played.
+#[derive(Debug, Clone, Copy)]
+pub struct Show<'a> {
+    /// `None`: hands on.
+    pub outage: Option<Outage>,
+    pub size: Size,
+    /// Hands on ends after this long, if not by ctrl-c.
+    pub lasts: Option<Duration>,
+    /// Where orders from another terminal come in.
+    pub control: Option<std::net::SocketAddr>,
+    pub state: &'a Path,
+    /// The whole policy is printed at the beginning.
+    pub print_policy: bool,
+}
+
+/// Why there is no performance.
+#[derive(Debug, thiserror::Error)]
+pub enum NoShow {
+    #[error(transparent)]
+    World(#[from] NoWorld),
+    #[error("write `{path}`: {error}")]
+    Write { path: String, error: std::io::Error },
+    #[error("the laboratory's own policy is wrong:\n{0}")]
+    Policy(String),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("listen for orders on {address}: {error}")]
+    Remote { address: std::net::SocketAddr, error: std::io::Error },
+    #[error("the controller ended: {0}")]
+    Ended(String),
+}
+
+/// Plays it. `screen` takes one line at a time. `stop` ends it early and in order.
+pub async fn play(
+    show: Show<'_>,
+    clock: Arc<dyn Clock>,
+    screen: &mut dyn FnMut(&str),
+    stop: CancellationToken,
+) -> Result<(Summary, Verdict), NoShow> {
+    let world = World::start(show.size, Arc::clone(&clock)).await?;
+    let text = world.layout.policy();
+    let path = show.state.join("policy.yaml");
+    std::fs::write(&path, &text)
+        .map_err(|error| NoShow::Write { path: path.display().to_string(), error })?;
+    let (policy, _) = policy::load(&text, &path.display().to_string())
+        .map_err(|problems| NoShow::Policy(problems.render(false)))?;
+    let script = show.outage.map(|outage| outage.script(show.size.regions, show.size.tempo));
+    let title = script.as_ref().map_or("hands on", |script| script.title);
+    let visitors = show.size.requests_per_second;
+    screen(&show::head(&world.layout, title, &path.display().to_string(), visitors));
+    if show.print_policy {
+        text.lines().for_each(|line| screen(&format!("    {line}")));
+        screen("");
+    }
+    let (orders, given) = mpsc::channel(16);
+    let remote = match show.control {
+        Some(address) => Some(
+            Remote::start(address, &world.layout, orders)
+                .await
+                .map_err(|error| NoShow::Remote { address, error })?,
+        ),
+        None => None,
+    };
+    if let Some(remote) = &remote {
+        screen(&remote.usage(&world.layout));
+    }
+    screen(&show::columns(&world.layout));
+    let control = Control::start(&world, policy, show.state, Arc::clone(&clock)).await?;
+    let mut stage = Stage::new(show, script, world, control, clock, given);
+    let interrupted = stage.run(screen, stop).await?;
+    let ended_at = stage.clock.now();
+    sleep(LAST_ANSWERS).await;
+    let result = stage.sum_up(interrupted, ended_at);
+    stage.control.stop().await;
+    stage.world.stop().await;
+    drop(remote);
+    Ok(result)
+}
+
+struct Stage {
+    outage: Option<Outage>,
+    lasts: Option<Duration>,
+    script: Option<Script>,
+    next_step: usize,
+    world: World,
+    control: Control,
+    clock: Arc<dyn Clock>,
+    orders: mpsc::Receiver<Order>,
+    began: Instant,
+    began_at: Timestamp,
+    lines: u32,
+    chronicle: Vec<At>,
+    broke_at: Option<Timestamp>,
+    healed_at: Option<Timestamp>,
+    destination_healed_at: Option<Timestamp>,
+    /// Since when nothing was lost and nothing was left to do.
+    calm_since: Option<Instant>,
+    home: RegionName,
+}
+
+impl Stage {
+    fn new(
+        show: Show<'_>,
+        script: Option<Script>,
+        world: World,
+        control: Control,
+        clock: Arc<dyn Clock>,
+        orders: mpsc::Receiver<Order>,
+    ) -> Self {
+        let home = world.layout.places[0].region.clone();
+        Self {
+            outage: show.outage,
+            lasts: show.lasts,
+            script,
+            next_step: 0,
+            world,
+            control,
+            orders,
+            began: Instant::now(),
+            began_at: clock.now(),
+            clock,
+            lines: 0,
+            chronicle: Vec::new(),
+            broke_at: None,
+            healed_at: None,
+            destination_healed_at: None,
+            calm_since: None,
+            home,
+        }
+    }
+
+    /// Until it is over. True if somebody stopped it.
+    async fn run(
+        &mut self,
+        screen: &mut dyn FnMut(&str),
+        stop: CancellationToken,
+    ) -> Result<bool, NoShow> {
+        let mut beat = interval(LOOK_EVERY);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(true),
+                _ = beat.tick() => {}
+            }
+            if let Some(why) = self.control.ended() {
+                return Err(NoShow::Ended(why));
+            }
+            self.follow_script(screen);
+            self.follow_orders(screen);
+            self.hear(screen);
+            self.draw(screen);
+            if self.is_over() {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn follow_script(&mut self, screen: &mut dyn FnMut(&str)) {
+        while let Some(script) = &self.script
+            && let Some((due, act)) = script.steps.get(self.next_step).copied()
+            && self.began.elapsed() >= due
+        {
+            self.next_step += 1;
+            self.act(act, screen);
+        }
+    }
+
+    fn act(&mut self, act: Act, screen: &mut dyn FnMut(&str)) {
+        let named = |region: usize| self.world.regions.get(region).map(|r| r.name.clone());
+        match act {
+            Act::Break { region, fault } => {
+                if let Some(name) = named(region) {
+                    self.set(&name, fault, screen);
+                }
+            }
+            Act::Heal { region } => {
+                if let Some(name) = named(region) {
+                    self.set(&name, Fault::None, screen);
+                }
+            }
+            Act::Isolate => self.isolate(true, screen),
+            Act::Rejoin => self.isolate(false, screen),
+        }
+    }
+
+    fn set(&mut self, name: &RegionName, fault: Fault, screen: &mut dyn FnMut(&str)) {
+        let now = self.clock.now();
+        let Some(region) = self.world.region(name.as_str()) else { return };
+        region.break_with(fault);
+        if *name == self.home {
+            match fault {
+                Fault::None => self.healed_at = self.broke_at.map(|_| now),
+                Fault::Down | Fault::Brownout(_) | Fault::Slow(_) | Fault::Rotten => {
+                    self.broke_at = self.broke_at.or(Some(now));
+                    self.healed_at = None;
+                }
+            }
+        } else if fault == Fault::None {
+            self.destination_healed_at = Some(now);
+        }
+        let again = if fault == Fault::None { " again" } else { "" };
+        screen(&show::done(self.began.elapsed(), &format!("{name} is {fault}{again}")));
+    }
+
+    fn isolate(&mut self, isolated: bool, screen: &mut dyn FnMut(&str)) {
+        self.world.isolate(isolated);
+        let text = if isolated {
+            "our own network breaks: no probe gets an answer from anywhere"
+        } else {
+            "our own network is well again"
+        };
+        screen(&show::done(self.began.elapsed(), text));
+    }
+
+    fn follow_orders(&mut self, screen: &mut dyn FnMut(&str)) {
+        while let Ok(order) = self.orders.try_recv() {
+            match order {
+                Order::Break { region, fault } => self.set(&region, fault, screen),
+                Order::Heal { region } => self.set(&region, Fault::None, screen),
+                Order::Isolate => self.isolate(true, screen),
+                Order::Rejoin => self.isolate(false, screen),
+            }
+        }
+    }
+
+    fn hear(&mut self, screen: &mut dyn FnMut(&str)) {
+        while let Ok(moment) = self.control.moments.try_recv() {
+            let at = moment.at.since(self.began_at);
+            if let Some(text) = show::moment(at, &moment.what) {
+                screen(&text);
+            }
+            self.chronicle.push(moment);
+        }
+    }
+
+    /// One line for each second that is over.
+    fn draw(&mut self, screen: &mut dyn FnMut(&str)) {
+        while self.began.elapsed() >= Duration::from_secs(1) * (self.lines + 1) + LINE_DELAY {
+            self.lines += 1;
+            let at = Duration::from_secs(1) * self.lines;
+            let to = self.began_at.plus(at);
+            let sent = self.world.book.between(to.minus(Duration::from_secs(1)), to);
+            let decision = self.control.decision.borrow().clone();
+            screen(&show::line(at, &self.world, &sent, decision.as_ref()));
+            let all = sent.all();
+            let calm = all.sent > 0 && all.sent == all.served && self.has_come_to_rest();
+            self.calm_since = if calm { self.calm_since.or(Some(Instant::now())) } else { None };
+        }
+    }
+
+    /// The script is through, and what it demands of the answers is so.
+    fn has_come_to_rest(&self) -> bool {
+        let Some(script) = &self.script else { return false };
+        let at_home = self.world.answers().get(&self.home).copied().unwrap_or_default();
+        let moved = self.chronicle.iter().any(|moment| moment.what == Moment::InForce);
+        let through = self.next_step >= script.steps.len();
+        match script.demand {
+            Demand::Moves | Demand::MovesOnceHealed { .. } => through && moved && at_home == 0,
+            Demand::Stays | Demand::MovesOnceAtMost => false,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        let elapsed = self.began.elapsed();
+        match &self.script {
+            Some(script) => {
+                let calm = self
+                    .calm_since
+                    .is_some_and(|since| since.elapsed() >= self.world.layout.tempo.after);
+                calm || elapsed >= script.limit
+            }
+            None => self.lasts.is_some_and(|lasts| elapsed >= lasts),
+        }
+    }
+
+    fn sum_up(&self, interrupted: bool, ended_at: Timestamp) -> (Summary, Verdict) {
+        let facts = Facts {
+            outage: self.outage,
+            demand: self.script.as_ref().map(|script| script.demand),
+            broke_at: self.broke_at,
+            healed_at: self.healed_at,
+            home: &self.home,
+            destination_healed_at: self.destination_healed_at,
+            ended_at,
+            began_at: self.began_at,
+            chronicle: &self.chronicle,
+            book: &self.world.book,
+            answers_at_home: self.world.answers().get(&self.home).copied().unwrap_or_default(),
+            after: self.world.layout.tempo.after,
+            interrupted,
+        };
+        facts.sum_up()
+    }
+}

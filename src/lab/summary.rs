@@ -1,0 +1,197 @@
+//! What it came to: how long each stage took, and what it cost, counted at the visitors.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::clients::Book;
+use super::control::{At, Moment};
+use super::outage::{Demand, Outage};
+use crate::domain::{RegionName, Timestamp};
+
+/// Everything that is known when the curtain falls.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    pub outage: Option<Outage>,
+    pub demand: Option<Demand>,
+    /// When home, which carried the visitors, broke for the first time, and when it was well again.
+    pub broke_at: Option<Timestamp>,
+    pub healed_at: Option<Timestamp>,
+    pub home: &'a RegionName,
+    /// When the region that a move had to wait for was well again.
+    pub destination_healed_at: Option<Timestamp>,
+    pub ended_at: Timestamp,
+    /// When visitors began to be counted.
+    pub began_at: Timestamp,
+    pub chronicle: &'a [At],
+    pub book: &'a Book,
+    /// Shares of the answers at the end, in per cent.
+    pub answers_at_home: u8,
+    /// How long the end has to be without a lost request.
+    pub after: Duration,
+    /// Somebody ended it before its time.
+    pub interrupted: bool,
+}
+
+/// The figures, in seconds from the moment in which the fault began.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Summary {
+    pub outage: Option<String>,
+    pub ok: bool,
+    pub verdict: String,
+    pub detected_after: Option<f64>,
+    pub decided_after: Option<f64>,
+    pub accepted_after: Option<f64>,
+    pub in_force_after: Option<f64>,
+    /// The last lost request.
+    pub well_again_after: Option<f64>,
+    pub moves: usize,
+    pub requests: u64,
+    pub lost: u64,
+    /// What would have been lost had nothing moved; absent if nothing moved.
+    pub lost_without: Option<u64>,
+    /// How that was worked out.
+    pub lost_without_how: Option<String>,
+}
+
+/// How a run is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    AsDemanded,
+    /// It had to move and did not.
+    Held,
+    /// Anything else that must not be.
+    Wrong,
+}
+
+impl Facts<'_> {
+    pub fn sum_up(&self) -> (Summary, Verdict) {
+        let from = self.broke_at.unwrap_or(self.began_at);
+        let first = |wanted: &dyn Fn(&Moment) -> bool| {
+            let found =
+                self.chronicle.iter().find(|moment| moment.at >= from && wanted(&moment.what));
+            found.map(|moment| moment.at)
+        };
+        let after = |at: Option<Timestamp>| {
+            at.filter(|_| self.broke_at.is_some()).map(|at| at.since(from).as_secs_f64())
+        };
+        let detected =
+            first(&|what| matches!(what, Moment::Suspected { region } if region == self.home));
+        let moves: Vec<Timestamp> = self
+            .chronicle
+            .iter()
+            .filter(|moment| matches!(moment.what, Moment::Accepted { .. }))
+            .map(|moment| moment.at)
+            .collect();
+        let all = self.book.between(self.began_at, self.ended_at).all();
+        let last_lost = self.last_lost(from);
+        let without = moves.first().and_then(|_| self.lost_without(from));
+        let (verdict, words) = self.judge(&moves);
+        let summary = Summary {
+            outage: self.outage.map(name),
+            ok: verdict == Verdict::AsDemanded,
+            verdict: words,
+            detected_after: after(detected),
+            decided_after: after(first(&|what| matches!(what, Moment::Decided { .. }))),
+            accepted_after: after(first(&|what| matches!(what, Moment::Accepted { .. }))),
+            in_force_after: after(first(&|what| matches!(what, Moment::InForce))),
+            well_again_after: after(last_lost),
+            moves: moves.len(),
+            requests: all.sent,
+            lost: all.sent - all.served,
+            lost_without: without.as_ref().map(|(lost, _)| *lost),
+            lost_without_how: without.map(|(_, how)| how),
+        };
+        (summary, verdict)
+    }
+
+    /// To a tenth of a second: the end of the last tenth in which a request was lost.
+    fn last_lost(&self, from: Timestamp) -> Option<Timestamp> {
+        const TENTH: Duration = Duration::from_millis(100);
+        let mut at = self.ended_at;
+        while at > from {
+            let before = at.minus(TENTH);
+            let all = self.book.between(before, at).all();
+            if all.served < all.sent {
+                return Some(at);
+            }
+            at = before;
+        }
+        None
+    }
+
+    /// Had nothing moved, every visitor would have gone on to home, and failed as often as those did
+    /// who were still sent there.
+    fn lost_without(&self, from: Timestamp) -> Option<(u64, String)> {
+        let until = self.healed_at.unwrap_or(self.ended_at);
+        let sent = self.book.between(from, until);
+        let at_home = sent.regions.get(self.home).copied().unwrap_or_default();
+        if at_home.sent == 0 {
+            return None;
+        }
+        let all = sent.all().sent;
+        #[expect(clippy::cast_precision_loss, reason = "counts of one laboratory")]
+        let failing = (at_home.sent - at_home.served) as f64 / at_home.sent as f64;
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a part of a count"
+        )]
+        let lost = (all as f64 * failing).round() as u64;
+        let how = format!(
+            "{all} requests were made while `{}` was not well; of those still sent there {:.0}% failed",
+            self.home,
+            failing * 100.0
+        );
+        Some((lost, how))
+    }
+
+    fn all_served_at_the_end(&self) -> bool {
+        // The last requests may still be under way.
+        let until = self.ended_at.minus(super::clients::PATIENCE);
+        let all = self.book.between(until.minus(self.after / 2), until).all();
+        all.sent > 0 && all.sent == all.served
+    }
+
+    fn judge(&self, moves: &[Timestamp]) -> (Verdict, String) {
+        let (said, words) = match self.demand {
+            None => (Verdict::AsDemanded, "hands on: you were the outage".to_owned()),
+            Some(_) if self.interrupted => (Verdict::Wrong, "stopped before its time".to_owned()),
+            Some(Demand::Moves) => self.moved(moves, self.broke_at),
+            Some(Demand::MovesOnceHealed { .. }) => self.moved(moves, self.destination_healed_at),
+            Some(Demand::Stays) if moves.is_empty() => {
+                (Verdict::AsDemanded, "held still, as it should".to_owned())
+            }
+            Some(Demand::Stays) => (Verdict::Wrong, "moved, and should not have".to_owned()),
+            Some(Demand::MovesOnceAtMost) => match moves.len() {
+                0 => (Verdict::AsDemanded, "did not run after it".to_owned()),
+                1 => (Verdict::AsDemanded, "moved once and stayed on the steady side".to_owned()),
+                _ => (Verdict::Wrong, "moved to and fro".to_owned()),
+            },
+        };
+        let served = self.demand.is_none() || self.interrupted || self.all_served_at_the_end();
+        if said == Verdict::AsDemanded && !served {
+            return (Verdict::Wrong, format!("{words}, but visitors are still not all served"));
+        }
+        (said, words)
+    }
+
+    fn moved(&self, moves: &[Timestamp], not_before: Option<Timestamp>) -> (Verdict, String) {
+        match moves.first() {
+            None => (Verdict::Held, "did not move".to_owned()),
+            Some(at) if not_before.is_none_or(|earliest| *at < earliest) => {
+                (Verdict::Wrong, "moved before there was reason to".to_owned())
+            }
+            Some(_) if self.answers_at_home > 0 => {
+                (Verdict::Wrong, format!("`{}` is still in the answers", self.home))
+            }
+            Some(_) => (Verdict::AsDemanded, "moved, and every visitor is served again".to_owned()),
+        }
+    }
+}
+
+fn name(outage: Outage) -> String {
+    use clap::ValueEnum as _;
+    outage.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}

@@ -1,0 +1,220 @@
+//! Everything that runs in the laboratory except Leeward itself: regions, name server, beacon, visitors.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::{Request, Response, StatusCode};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::clients::{Book, Crowd};
+use super::door::{Answerer, Door, says, serve};
+use super::instruments::Instruments;
+use super::nameserver::NameServer;
+use super::region::{Fault, Region};
+use super::setup::{
+    BEACON, CAPACITY_RPS, HOST, Layout, Place, Tempo, ZONE, ZONE_ID, places, vantage_addresses,
+};
+use super::zone::Zones;
+use crate::domain::{Malformed, RegionName, Weight};
+use crate::plan::{RecordData, RecordSet};
+use crate::ports::Clock;
+
+/// Ports tried until one is free at every address.
+const PORT_TRIES_MAX: usize = 32;
+
+/// What the world is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Size {
+    pub regions: usize,
+    /// Visitors' requests per second.
+    pub requests_per_second: u32,
+    /// Of the name server; zero for any.
+    pub dns_port: u16,
+    pub tempo: Tempo,
+    pub seed: u64,
+}
+
+/// The running world. Stops when dropped.
+#[derive(Debug)]
+pub struct World {
+    pub layout: Layout,
+    pub regions: Vec<Region>,
+    pub zones: Arc<Zones>,
+    pub book: Arc<Book>,
+    pub instruments: Arc<Instruments>,
+    barred: watch::Sender<BTreeSet<IpAddr>>,
+    name_server: NameServer,
+    _keeps_open: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+/// Why there is no world.
+#[derive(Debug, thiserror::Error)]
+pub enum NoWorld {
+    #[error("listen on loopback: {0}")]
+    Listen(#[from] io::Error),
+    #[error(transparent)]
+    Name(#[from] Malformed),
+}
+
+impl World {
+    pub async fn start(size: Size, clock: Arc<dyn Clock>) -> Result<Self, NoWorld> {
+        let places = places(size.regions);
+        let (barred, bars) = watch::channel(BTreeSet::new());
+        let listeners = listeners(&places).await?;
+        let port = listeners.first().map_or(Ok(0), |first| first.local_addr().map(|a| a.port()))?;
+        let mut regions = Vec::new();
+        let mut instruments = Instruments::default();
+        for (place, listener) in places.iter().zip(listeners) {
+            let (name, bars, clock) = (place.region.clone(), bars.clone(), Arc::clone(&clock));
+            let region = Region::start(name, listener, CAPACITY_RPS, bars, clock).await?;
+            instruments.add(place.balancer(), place.target_group(), &region.balancer);
+            regions.push(region);
+        }
+        let zones = Arc::new(Zones::new(Arc::clone(&clock), size.tempo.propagation, size.seed));
+        let name_server = NameServer::start(Arc::clone(&zones), size.dns_port).await?;
+        let records = records(&places, size.tempo)?;
+        let address = name_server.address;
+        zones.add(ZONE_ID.parse()?, ZONE.parse()?, vec![format!("ns1.{ZONE}")], records);
+
+        let beacon = TcpListener::bind((BEACON, 0)).await?;
+        let layout = Layout {
+            places,
+            port,
+            name_server: address,
+            beacon: beacon.local_addr()?,
+            tempo: size.tempo,
+        };
+        let (keeps_open, open) = watch::channel(true);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(serve(beacon, Door { open, barred: bars }, Arc::new(Neutral)));
+        let book = Arc::new(Book::default());
+        tasks.spawn(crowd(&layout, size, clock, &book)?.run());
+        let instruments = Arc::new(instruments);
+        Ok(Self {
+            layout,
+            regions,
+            zones,
+            book,
+            instruments,
+            barred,
+            name_server,
+            _keeps_open: keeps_open,
+            tasks,
+        })
+    }
+
+    pub fn region(&self, name: &str) -> Option<&Region> {
+        self.regions.iter().find(|region| region.name.as_str() == name)
+    }
+
+    pub fn home(&self) -> Option<&Region> {
+        self.regions.first()
+    }
+
+    /// The way from all vantages to everywhere breaks, or is open again. Visitors come another way.
+    pub fn isolate(&self, isolated: bool) {
+        let from = if isolated { vantage_addresses().collect() } else { BTreeSet::new() };
+        self.barred.send_replace(from);
+    }
+
+    pub fn is_isolated(&self) -> bool {
+        !self.barred.borrow().is_empty()
+    }
+
+    /// Shares of the answers now, by the weights in force.
+    pub fn answers(&self) -> BTreeMap<RegionName, u8> {
+        let Ok(zone) = ZONE_ID.parse() else { return BTreeMap::new() };
+        let sets = self.zones.in_force(&zone);
+        let weighted = sets
+            .into_iter()
+            .filter_map(|set| Some((set.set_identifier?.parse().ok()?, set.weight?.0)));
+        weighted.collect()
+    }
+
+    /// Whether a region that carries visitors is broken.
+    pub fn fault_of(&self, region: &RegionName) -> Fault {
+        self.region(region.as_str()).map_or(Fault::None, Region::fault)
+    }
+
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
+        self.name_server.stop().await;
+    }
+}
+
+/// One listener for each region, all on the same port.
+async fn listeners(places: &[Place]) -> io::Result<Vec<TcpListener>> {
+    let mut tries = 0;
+    loop {
+        let mut listeners: Vec<TcpListener> = Vec::new();
+        let mut failed = None;
+        for place in places {
+            let port =
+                listeners.first().map_or(Ok(0), |first| first.local_addr().map(|a| a.port()))?;
+            match TcpListener::bind((place.address, port)).await {
+                Ok(listener) => listeners.push(listener),
+                Err(error) => failed = Some(error),
+            }
+        }
+        match failed {
+            None => return Ok(listeners),
+            Some(error) if tries == PORT_TRIES_MAX => return Err(error),
+            Some(_) => tries += 1,
+        }
+    }
+}
+
+fn records(places: &[Place], tempo: Tempo) -> Result<Vec<RecordSet>, Malformed> {
+    let record = |(number, place): (usize, &Place)| {
+        Ok(RecordSet {
+            zone: ZONE_ID.parse()?,
+            name: HOST.parse()?,
+            kind: "A".to_owned(),
+            set_identifier: Some(place.region.to_string()),
+            weight: Some(Weight(if number == 0 { 100 } else { 0 })),
+            ttl: Some(u32::try_from(tempo.ttl.as_secs()).unwrap_or(1)),
+            data: RecordData::Values(vec![place.address.to_string()]),
+            health_check: None,
+            foreign: Vec::new(),
+        })
+    };
+    places.iter().enumerate().map(record).collect()
+}
+
+fn crowd(
+    layout: &Layout,
+    size: Size,
+    clock: Arc<dyn Clock>,
+    book: &Arc<Book>,
+) -> Result<Crowd, Malformed> {
+    Ok(Crowd {
+        name_server: layout.name_server,
+        host: HOST.parse()?,
+        port: layout.port,
+        regions: layout.places.iter().map(|place| (place.address, place.region.clone())).collect(),
+        ttl: size.tempo.ttl,
+        requests_per_second: size.requests_per_second,
+        clock,
+        book: Arc::clone(book),
+    })
+}
+
+/// A place that has nothing to do with the shop.
+#[derive(Debug)]
+struct Neutral;
+
+#[async_trait]
+impl Answerer for Neutral {
+    async fn answer(&self, _request: Request<Incoming>) -> Response<Full<Bytes>> {
+        says(StatusCode::OK, "still here\n")
+    }
+}
