@@ -535,15 +535,19 @@ pub fn decide(policy: &Policy, memory: &Memory, now: Timestamp) -> Decision {
         .map(|(name, _)| name.clone())
         .collect();
     let mut treated = BTreeMap::new();
-    for name in &sick {
-        if let Some(view) = case.picture.regions.get(name) {
-            treated.insert(name.clone(), refresh::treatment(&case, name, view));
-        }
+    for (name, view) in case.picture.regions.iter().filter(|(name, _)| case.share(name) > 0.0) {
+        // A balancer that drops requests is seen by probes alone: its own counters contradict them, so
+        // its region is not convicted, and need not be.
+        treated.insert(name.clone(), refresh::treatment(&case, name, view));
     }
-    let (treatable, leaving): (BTreeSet<RegionName>, BTreeSet<RegionName>) =
-        sick.iter().cloned().partition(|name| {
-            matches!(treated.get(name), Some(Treatment::Refresh(..) | Treatment::Wait(..)))
-        });
+    let curable = |name: &RegionName| {
+        matches!(treated.get(name), Some(Treatment::Refresh(..) | Treatment::Wait(..)))
+    };
+    let treatable: BTreeSet<RegionName> =
+        treated.keys().filter(|name| curable(name)).cloned().collect();
+    let leaving: BTreeSet<RegionName> =
+        sick.iter().filter(|name| !curable(name)).cloned().collect();
+    let sick: BTreeSet<RegionName> = sick.union(&treatable).cloned().collect();
     let response = if leaving.is_empty() {
         Response::default()
     } else {

@@ -209,6 +209,17 @@ pub struct Told {
     pub at: Timestamp,
     pub severity: Severity,
     pub delivered: bool,
+    /// What is still to be said; empty once it was delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsaid: Option<Unsaid>,
+}
+
+/// A message that was not delivered yet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Unsaid {
+    pub since: Timestamp,
+    pub about: Vec<Topic>,
+    pub text: String,
 }
 
 /// Bounds of what is remembered: the newest of each list.
@@ -328,12 +339,19 @@ impl Acts {
                     last.accepted = failure.is_none();
                 }
             }
-            Entry::Told { severity, key, delivered, .. } => {
+            Entry::Told { severity, about, key, text, delivered } => {
                 if *severity == Severity::Status && *delivered {
                     self.status_at = Some(at);
                 }
-                self.told
-                    .insert(key.clone(), Told { at, severity: *severity, delivered: *delivered });
+                let first = self
+                    .told
+                    .get(key)
+                    .and_then(|told| told.unsaid.as_ref())
+                    .map_or(at, |u| u.since);
+                let unsaid = Unsaid { since: first, about: about.clone(), text: text.clone() };
+                let unsaid = (!delivered).then_some(unsaid);
+                let told = Told { at, severity: *severity, delivered: *delivered, unsaid };
+                self.told.insert(key.clone(), told);
                 while self.told.len() > REMEMBERED_MAX {
                     let oldest = self
                         .told

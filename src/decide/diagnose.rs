@@ -97,7 +97,7 @@ fn sick_region(
     response: &Response,
 ) -> Option<Finding> {
     let view = case.picture.regions.get(name)?;
-    let since = case.convicted_since(name)?;
+    let since = case.convicted_since(name).or(view.bad_since)?;
     let diagnosis = match treatment {
         Some(Treatment::Refresh(..) | Treatment::Wait(..)) => Diagnosis::BalancerFault,
         Some(Treatment::None | Treatment::GiveUp(..)) | None if response.common.is_some() => {

@@ -23,6 +23,9 @@ const RESEND: Duration = Duration::from_secs(60);
 /// be made good in time.
 const STATUS_EARLY: f64 = 0.7;
 
+/// A message that could not be delivered for a day is history.
+const UNSAID_KEPT: Duration = Duration::from_secs(24 * 3600);
+
 /// Users are served while something is wrong: worth a word after this long.
 const LEVER_OUT: Duration = Duration::from_secs(180);
 
@@ -76,11 +79,31 @@ pub(super) fn notes(case: &Case<'_>, decision: &Decision, facts: &Facts<'_>) -> 
         }
     }
     desk.one_sided(facts);
+    desk.unseen(facts);
     desk.vantages();
     desk.too_small();
     desk.home_again(facts);
     desk.status();
-    desk.out
+    desk.unsaid();
+    paced(case, desk.out)
+}
+
+/// While messages get lost, one at a time: the most important, and a pause after each that was refused,
+/// so that a channel that is throttled is not kept closed by our own haste.
+fn paced(case: &Case<'_>, mut notes: Vec<Keyed>) -> Vec<Keyed> {
+    let lost = case.acts.told.values().filter(|told| !told.delivered).map(|told| told.at).max();
+    let Some(lost) = lost.filter(|at| case.now.since(*at) < RESEND * 10) else { return notes };
+    if case.now.since(lost) < RESEND {
+        return Vec::new();
+    }
+    notes.sort_by_key(|keyed| match keyed.note.severity {
+        Severity::Page => 0,
+        Severity::Status => 1,
+        Severity::Warn => 2,
+        Severity::Info => 3,
+    });
+    notes.truncate(1);
+    notes
 }
 
 impl Desk<'_> {
@@ -122,6 +145,9 @@ impl Desk<'_> {
         let mut topics = vec![region(name), word(Word::RegionDown)];
         if diagnose::is_slow(view) {
             topics.push(word(Word::Latency));
+        }
+        if super::respond::is_overloaded(self.case, name) {
+            topics.extend([word(Word::Capacity), word(Word::Overload)]);
         }
         if view.spells > 1 {
             topics.push(word(Word::Flapping));
@@ -257,6 +283,48 @@ impl Desk<'_> {
                     &text,
                 );
             }
+        }
+    }
+
+    /// What could not be delivered is still said when the matter itself is over.
+    fn unsaid(&mut self) {
+        let case = self.case;
+        for (key, told) in &case.acts.told {
+            let Some(unsaid) = told.unsaid.as_ref().filter(|_| told.severity != Severity::Status)
+            else {
+                continue;
+            };
+            let known = self.out.iter().any(|keyed| keyed.key == *key);
+            if known || !is_due(told, case.now) || case.now.since(unsaid.since) >= UNSAID_KEPT {
+                continue;
+            }
+            let note = Note {
+                service: case.policy.service.clone(),
+                at: case.now,
+                severity: told.severity,
+                about: unsaid.about.iter().cloned().collect(),
+                text: unsaid.text.clone(),
+            };
+            self.out.push(Keyed { key: key.clone(), note });
+        }
+    }
+
+    /// The other way round: users fail while probes are well. Nothing is moved on that alone, so a human
+    /// must know soon.
+    fn unseen(&mut self, facts: &Facts<'_>) {
+        for (name, view) in &self.case.picture.regions {
+            let since = view.traffic_bad_since.filter(|_| view.outside.reading == Reading::Good);
+            let Some(since) = since.filter(|since| {
+                !facts.sick.contains(name)
+                    && self.case.now.since(*since) >= self.case.policy.judge.sustain * 2
+            }) else {
+                continue;
+            };
+            let text = format!(
+                "users of `{name}` fail since {since} ({}), but probes are well ({}): the probes may look too shallowly; nothing is moved on counters alone",
+                view.traffic.says, view.outside.says
+            );
+            self.say(Severity::Page, format!("unseen:{name}:{since}"), &[region(name)], &text);
         }
     }
 

@@ -116,13 +116,15 @@ fn targets_are_well(case: &Case<'_>, seen: &BalancerView) -> bool {
             .is_some_and(|hosts| hosts >= case.policy.guards.standby_healthy_hosts_min.get())
 }
 
-/// The balancer makes the errors itself: it counts them, or a part of the requests (not all) fails with
-/// clean counters, as a balancer that drops requests does. When everything fails and nobody but the
-/// probe notices, the probe's own address or path is the likelier fault.
+/// The balancer makes the errors itself: it counts them, or a part of the requests (not all) fails from
+/// every side with clean counters, as with a balancer that drops requests. When everything fails and
+/// nobody but the probe notices, the probe's own address or path is the likelier fault; when only some
+/// vantages see it, the way from there is.
 fn is_its_own(case: &Case<'_>, seen: &BalancerView) -> bool {
     let accepted = 1.0 - case.policy.judge.success_below.get();
     let counted = seen.own_errors.is_some_and(|errors| errors >= accepted / 2.0);
-    counted || seen.success.is_some_and(|success| success >= accepted / 2.0)
+    let partly = seen.success.is_some_and(|success| success >= accepted / 2.0);
+    counted || (partly && seen.unanimous)
 }
 
 fn is_full(view: &RegionView) -> bool {

@@ -116,7 +116,7 @@ fn is_fit(case: &Case<'_>, name: &RegionName) -> bool {
     }
 }
 
-fn is_overloaded(case: &Case<'_>, name: &RegionName) -> bool {
+pub(super) fn is_overloaded(case: &Case<'_>, name: &RegionName) -> bool {
     let Some(view) = case.picture.regions.get(name) else { return false };
     let well = view.hosts.is_none_or(|hosts| hosts >= case.policy.judge.healthy_hosts_below.get());
     view.requests_rps.zip(view.capacity_rps).is_some_and(|(rps, capacity)| rps > capacity) && well

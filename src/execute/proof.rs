@@ -62,8 +62,28 @@ impl Executor<'_> {
                 Err(failure) => return self.lever_failed(failure),
             }
         }
+        if !self.nameless_have_settled() {
+            return Ok(Stage::Later);
+        }
         self.note(&Entry::InSync { epoch })?;
         Ok(Stage::Next)
+    }
+
+    /// A batch that was found done by reading has no change to ask about. The records show what is
+    /// accepted, not what is in force, so it counts as in sync only when the time that the policy gives
+    /// a change has passed; where the name servers can be asked, they prove it earlier or later.
+    fn nameless_have_settled(&self) -> bool {
+        let (Some(order), Some(lever)) = (&self.acts.order, self.lever()) else { return true };
+        if lever.readback != Readback::None && self.levers.resolver.is_some() {
+            return true;
+        }
+        let now = self.clock.now();
+        order.batches.iter().all(|state| match state {
+            BatchState::Accepted { at, change: None } => now.since(*at) >= lever.in_sync_within,
+            BatchState::Accepted { change: Some(_), .. }
+            | BatchState::Waiting
+            | BatchState::Sending { .. } => true,
+        })
     }
 
     /// The service does not know a change that it had accepted, as after an event in its region. The

@@ -52,6 +52,8 @@ pub struct RegionView {
     pub by_vantage: BTreeMap<VantageName, Reading>,
     pub outside: ClassView,
     pub traffic: ClassView,
+    /// What users got is bad by the balancers' counters since then.
+    pub traffic_bad_since: Option<Timestamp>,
     pub inside: ClassView,
     /// Median over usable vantages, of the whole region by what its balancers carry.
     pub success: Option<Ratio>,
@@ -100,6 +102,8 @@ pub struct BalancerView {
     pub hosts: Option<f64>,
     pub bad_since: Option<Timestamp>,
     pub still_bad: bool,
+    /// Every vantage that can be believed sees it bad.
+    pub unanimous: bool,
 }
 
 /// How far a region's data is behind.
@@ -407,10 +411,14 @@ impl Evidence {
         let zone = self.zone_tracks.entry(name.clone()).or_default();
         zone.take(if part_gone { Reading::Bad } else { Reading::Good }, now);
         let part_gone_since = zone.bad_since;
+        let track = self.traffic_tracks.entry(name.clone()).or_default();
+        track.take(traffic.reading, now);
+        let traffic_bad_since = track.bad_since;
         let mut view = RegionView {
             by_vantage,
             outside,
             traffic,
+            traffic_bad_since,
             inside,
             success: success.map(Ratio::new),
             latency_ms,
@@ -479,6 +487,7 @@ impl Evidence {
                 hosts: read(Measures::HealthyHosts),
                 bad_since,
                 still_bad,
+                unanimous: looks().all(|look| look.reading == Reading::Bad),
             };
             views.insert(balancer.name.clone(), view);
         }
