@@ -175,7 +175,10 @@ impl Journal {
         file.write_all(&snapshot).map_err(failed("write", &next))?;
         file.sync_all().map_err(failed("sync", &next))?;
         remove_if_there(&old_next)?;
-        fs::hard_link(&self.path, &old_next).map_err(failed("link", &old_next))?;
+        // Not every file system has hard links; the old file is only for `history` and for bad luck.
+        fs::hard_link(&self.path, &old_next)
+            .or_else(|_| fs::copy(&self.path, &old_next).map(drop))
+            .map_err(failed("copy", &old_next))?;
         fs::rename(&old_next, &old).map_err(failed("rename", &old))?;
         fs::rename(&next, &self.path).map_err(failed("rename", &next))?;
         sync_directory(&self.path)?;
@@ -342,3 +345,6 @@ fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> JournalE
     let path = path.to_owned();
     move |source| JournalError::File { what, path, source }
 }
+
+#[cfg(test)]
+mod tests;

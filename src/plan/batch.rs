@@ -431,3 +431,6 @@ fn next_epoch(
     }
     Swap { before: Some(standing.clone()), after }
 }
+
+#[cfg(test)]
+mod tests;
