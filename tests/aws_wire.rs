@@ -4,6 +4,7 @@
 
 mod changes;
 mod permissions;
+mod program;
 mod reads;
 mod service;
 mod signals;

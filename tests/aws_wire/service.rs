@@ -30,7 +30,7 @@ use crate::wire::http::Message;
 use crate::wire::proxy::{Fault, Proxy, Seen};
 
 const CHANGE: &str = "ChangeResourceRecordSets";
-const READING: [&str; 5] = [
+pub(super) const READING: [&str; 5] = [
     "ListResourceRecordSets",
     "GetHostedZone",
     "GetChange",
@@ -61,22 +61,23 @@ struct Deployment {
 }
 
 /// Two regions, their zones, and a controller in `auto` mode.
-struct Shop {
-    world: World,
+pub(super) struct Shop {
+    pub(super) world: World,
+    pub(super) policy_text: String,
     policy: Policy,
     clock: Arc<StepClock>,
     deployments: BTreeMap<RegionName, Deployment>,
-    zones: Vec<ZoneId>,
+    pub(super) zones: Vec<ZoneId>,
     service: Service,
     journal: std::path::PathBuf,
     _folder: tempfile::TempDir,
 }
 
-fn eu() -> RegionName {
+pub(super) fn eu() -> RegionName {
     "eu-west-1".parse().unwrap()
 }
 
-fn central() -> RegionName {
+pub(super) fn central() -> RegionName {
     "eu-central-1".parse().unwrap()
 }
 
@@ -92,7 +93,7 @@ async fn doors() -> (TcpListener, TcpListener) {
     panic!("no port is free on both addresses");
 }
 
-fn policy_text(zones: &[ZoneId], port: u16, groups: [&str; 2], mode: &str) -> String {
+fn policy_text(zones: &[ZoneId], port: u16, groups: [&str; 2]) -> String {
     let records: Vec<String> = zones
         .iter()
         .enumerate()
@@ -107,7 +108,7 @@ fn policy_text(zones: &[ZoneId], port: u16, groups: [&str; 2], mode: &str) -> St
     format!(
         r#"version: 1
 service: shop
-mode: {mode}
+mode: auto
 regions:
   eu-west-1:
     role: primary
@@ -152,7 +153,7 @@ fn compiled(text: &str) -> Policy {
 }
 
 impl Shop {
-    async fn open(zone_count: usize) -> Self {
+    pub(super) async fn open(zone_count: usize) -> Self {
         let world = World::start().await;
         let mut zones = Vec::new();
         for place in 0..zone_count {
@@ -180,18 +181,29 @@ impl Shop {
             deployments.insert(name, Deployment { region: region.unwrap(), group });
         }
         let groups = [&eu(), &central()].map(|name| deployments[name].group.as_str());
-        let policy = compiled(&policy_text(&zones, port, groups, "auto"));
+        let policy_text = policy_text(&zones, port, groups);
+        let policy = compiled(&policy_text);
         let clock = Arc::new(StepClock(AtomicI64::new(1_800_000_000_000)));
         let folder = tempfile::tempdir().unwrap();
         let journal = folder.path().join("shop.journal");
         let log = Box::new(Journal::open(&journal).unwrap().0);
         let service = service(&policy, &world.edge, log, &clock);
         world.proxy.forget();
-        Self { world, policy, clock, deployments, zones, service, journal, _folder: folder }
+        Self {
+            world,
+            policy_text,
+            policy,
+            clock,
+            deployments,
+            zones,
+            service,
+            journal,
+            _folder: folder,
+        }
     }
 
     /// The region stops serving, and its balancer sees that.
-    fn kill(&self, name: &RegionName) {
+    pub(super) fn kill(&self, name: &RegionName) {
         let deployment = &self.deployments[name];
         deployment.region.break_with(Broken::Down);
         let sick = "<State>unhealthy</State><Reason>Target.Timeout</Reason>";
@@ -264,21 +276,21 @@ impl Shop {
     }
 
     /// Weights of a zone, by set identifier, as they are at the server now.
-    async fn weights(&self, zone: &ZoneId) -> BTreeMap<String, u8> {
+    pub(super) async fn weights(&self, zone: &ZoneId) -> BTreeMap<String, u8> {
         let sets = self.world.edge.weights.read(zone, None).await.unwrap();
         let weighted =
             sets.into_iter().filter_map(|set| Some((set.set_identifier?, set.weight?.0)));
         weighted.collect()
     }
 
-    async fn epoch(&self) -> Option<EpochTxt> {
+    pub(super) async fn epoch(&self) -> Option<EpochTxt> {
         let name = "_leeward.shop0.example".parse().unwrap();
         let sets = self.world.edge.weights.read(&self.zones[0], Some(&name)).await.unwrap();
         let RecordData::Values(values) = &sets.first()?.data else { panic!("a TXT has values") };
         Some(EpochTxt::parse(&values[0]).unwrap())
     }
 
-    fn changes(&self) -> Vec<Seen> {
+    pub(super) fn changes(&self) -> Vec<Seen> {
         self.world.proxy.seen().into_iter().filter(|seen| seen.action == CHANGE).collect()
     }
 }
@@ -295,12 +307,12 @@ fn service(policy: &Policy, edge: &Edge, log: Box<dyn Log>, clock: &Arc<StepCloc
     Service::new(policy.clone(), levers, log, clock, pace, "wire-test".to_owned())
 }
 
-fn split(weights: [u8; 2]) -> BTreeMap<String, u8> {
+pub(super) fn split(weights: [u8; 2]) -> BTreeMap<String, u8> {
     ["central", "eu"].map(str::to_owned).into_iter().zip(weights).collect()
 }
 
 /// What the batches look like on the wire, by sending them to somebody who keeps them to himself.
-async fn on_the_wire(batches: &[Batch]) -> Vec<String> {
+pub(super) async fn on_the_wire(batches: &[Batch]) -> Vec<String> {
     let nobody = Proxy::start(1).await;
     nobody.inject(CHANGE, "only looks", Fault::error(400, "InvalidInput", "no"), usize::MAX);
     let edge = Edge::connect(&settings(&nobody.url())).await;
