@@ -70,7 +70,7 @@ fn settings(url: &str) -> Settings {
     }
 }
 
-fn credentials() -> SharedCredentialsProvider {
+pub(crate) fn credentials() -> SharedCredentialsProvider {
     SharedCredentialsProvider::new(Credentials::new("test", "test", None, None, "tests"))
 }
 

@@ -14,6 +14,8 @@ mod bad_policies;
 mod cli;
 mod crash;
 #[cfg(feature = "aws")]
+mod evacuate;
+#[cfg(feature = "aws")]
 mod infra;
 mod lab;
 mod orders;
