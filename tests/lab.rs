@@ -1,1 +1,388 @@
-//! To be filled.
+//! The laboratory as a person runs it: the real binary, watched by a client of its own that speaks DNS and
+//! HTTP by hand and believes nothing that is printed.
+
+#![expect(clippy::disallowed_methods, reason = "real processes on real time, every wait bounded")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use leeward::journal::Journal;
+use leeward::memory::Entry;
+use leeward::policy;
+use serde_json::Value;
+
+const DUBLIN: Ipv4Addr = Ipv4Addr::new(127, 0, 11, 1);
+const FRANKFURT: Ipv4Addr = Ipv4Addr::new(127, 0, 12, 1);
+/// Generous: a whole run takes 20 seconds on an idle machine.
+const RUN_MAX: Duration = Duration::from_secs(150);
+/// One exchange of the client on loopback.
+const EXCHANGE_MAX: Duration = Duration::from_millis(1500);
+
+/// A running laboratory. Killed if a test forgets it.
+struct Lab {
+    child: Child,
+    screen: Arc<Mutex<Vec<String>>>,
+    readers: Vec<JoinHandle<()>>,
+    stdout: Arc<Mutex<String>>,
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+impl Lab {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_leeward"))
+            .args(["lab", "--fast", "--format", "json"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (screen, stdout) =
+            (Arc::<Mutex<Vec<String>>>::default(), Arc::<Mutex<String>>::default());
+        let (lines, errors) = (Arc::clone(&screen), child.stderr.take().unwrap());
+        let reader = std::thread::spawn(move || {
+            for line in BufReader::new(errors).lines().map_while(Result::ok) {
+                lines.lock().unwrap().push(line);
+            }
+        });
+        let (text, mut output) = (Arc::clone(&stdout), child.stdout.take().unwrap());
+        let other = std::thread::spawn(move || {
+            let mut read = String::new();
+            output.read_to_string(&mut read).ok();
+            *text.lock().unwrap() = read;
+        });
+        Self { child, screen, readers: vec![reader, other], stdout }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.screen.lock().unwrap().clone()
+    }
+
+    /// Waits for a line with this text.
+    fn wait_for(&self, text: &str) -> String {
+        let until = Instant::now() + RUN_MAX;
+        loop {
+            if let Some(line) = self.lines().into_iter().find(|line| line.contains(text)) {
+                return line;
+            }
+            assert!(Instant::now() < until, "no `{text}` in\n{}", self.lines().join("\n"));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn name_server(&self) -> SocketAddr {
+        let line = self.wait_for("dig @127.0.0.1 -p");
+        let port = line.split_whitespace().skip_while(|word| *word != "-p").nth(1).unwrap();
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port.parse().unwrap()))
+    }
+
+    fn shop_port(&self) -> u16 {
+        let line = self.wait_for("primary, http://127.0.11.1:");
+        line.trim_end_matches('/').rsplit(':').next().unwrap().parse().unwrap()
+    }
+
+    /// Waits for the end; what was said to stdout, and how it ended.
+    fn end(mut self) -> (ExitStatus, Value, Vec<String>) {
+        let until = Instant::now() + RUN_MAX;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < until, "it does not end:\n{}", self.lines().join("\n"));
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        for reader in self.readers.drain(..) {
+            reader.join().unwrap();
+        }
+        let text = self.stdout.lock().unwrap().clone();
+        let lines = self.lines();
+        let sum = serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("{error}: {text}\n{}", lines.join("\n")));
+        (status, sum, lines)
+    }
+
+    fn terminate(&self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+}
+
+/// What the client saw at one moment.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    at: Instant,
+    answer: Option<Ipv4Addr>,
+    served: bool,
+}
+
+/// A client that asks the name server and then the shop, many times a second, without any cache.
+struct Watcher {
+    looks: Arc<Mutex<Vec<Look>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watcher {
+    fn over(lab: &Lab) -> Self {
+        let (dns, port) = (lab.name_server(), lab.shop_port());
+        let (looks, stop) = (Arc::<Mutex<Vec<Look>>>::default(), Arc::<AtomicBool>::default());
+        let (seen, ended) = (Arc::clone(&looks), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            while !ended.load(Ordering::SeqCst) {
+                let at = Instant::now();
+                let answer = address(dns);
+                let served = answer.is_some_and(|address| get(SocketAddr::from((address, port))));
+                // The laboratory is going home: that is no outage.
+                if answer.is_some() {
+                    seen.lock().unwrap().push(Look { at, answer, served });
+                }
+                std::thread::sleep(Duration::from_millis(40));
+            }
+        });
+        Self { looks, stop, thread: Some(thread) }
+    }
+
+    fn stop(mut self) -> Vec<Look> {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.take().unwrap().join().unwrap();
+        let mut looks = self.looks.lock().unwrap().clone();
+        // Answered, and then the curtain fell before the shop was asked.
+        looks.pop_if(|last| !last.served);
+        looks
+    }
+}
+
+/// One question over UDP, written by hand (RFC 1035, 4.1).
+fn ask(server: SocketAddr, name: &str, kind: u16) -> Option<Vec<u8>> {
+    let mut question = vec![0x12, 0x34, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        question.push(u8::try_from(label.len()).unwrap());
+        question.extend_from_slice(label.as_bytes());
+    }
+    question.push(0);
+    question.extend_from_slice(&kind.to_be_bytes());
+    question.extend_from_slice(&[0, 1]);
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    socket.set_read_timeout(Some(EXCHANGE_MAX)).unwrap();
+    socket.send_to(&question, server).ok()?;
+    let mut answer = [0; 1500];
+    let length = socket.recv(&mut answer).ok()?;
+    let answer = answer.get(..length)?.to_vec();
+    // Our question, without error, with authority, one answer.
+    let is_ours = answer.get(..2)? == [0x12, 0x34] && answer[2] & 0x84 == 0x84;
+    (is_ours && answer[3] % 16 == 0 && answer[7] == 1).then_some(answer)
+}
+
+/// The last four octets of the answer to a question for an address are that address.
+fn address(server: SocketAddr) -> Option<Ipv4Addr> {
+    let answer = ask(server, "shop.lab.test", 1)?;
+    let last: [u8; 4] = answer.last_chunk().copied()?;
+    Some(Ipv4Addr::from(last))
+}
+
+fn get(shop: SocketAddr) -> bool {
+    let Ok(mut stream) = TcpStream::connect_timeout(&shop, EXCHANGE_MAX) else { return false };
+    stream.set_read_timeout(Some(EXCHANGE_MAX)).unwrap();
+    let request = "GET / HTTP/1.1\r\nHost: shop.lab.test\r\nConnection: close\r\n\r\n";
+    let mut answer = String::new();
+    stream.write_all(request.as_bytes()).is_ok()
+        && stream.read_to_string(&mut answer).is_ok()
+        && answer.starts_with("HTTP/1.1 200 ")
+}
+
+fn number(sum: &Value, name: &str) -> f64 {
+    sum[name].as_f64().unwrap_or_else(|| panic!("no `{name}` in {sum:#}"))
+}
+
+fn lines_with<'a>(lines: &'a [String], text: &str) -> Vec<&'a String> {
+    lines.iter().filter(|line| line.contains(text)).collect()
+}
+
+#[test]
+fn a_lost_region_is_left_and_the_summary_is_true() {
+    let state = tempfile::tempdir().unwrap();
+    let lab = Lab::start(&["--outage", "region-loss", "--state", state.path().to_str().unwrap()]);
+    let watcher = Watcher::over(&lab);
+    let server = lab.name_server();
+    assert!(ask(server, "_leeward.shop.lab.test", 16).is_none(), "nobody has moved anything yet");
+    lab.wait_for("seen in the answers");
+    let epoch = ask(server, "_leeward.shop.lab.test", 16).expect("who moved it?");
+    let epoch = String::from_utf8_lossy(&epoch).into_owned();
+    assert!(epoch.contains("service=shop epoch=1 split=dublin:0,frankfurt:100"), "{epoch}");
+    let (status, sum, lines) = lab.end();
+    let looks = watcher.stop();
+    let screen = lines.join("\n");
+    assert!(status.success() && sum["ok"] == true, "{status} {sum:#}\n{screen}");
+
+    // The answers changed once, from home to the standby, and never back.
+    let turned = looks.iter().position(|look| look.answer == Some(FRANKFURT)).expect("it moves");
+    assert!(turned > 20, "it begins at home");
+    assert!(looks[..turned].iter().all(|look| look.answer == Some(DUBLIN)));
+    assert!(looks[turned..].iter().all(|look| look.answer == Some(FRANKFURT)));
+
+    // The client saw the outage itself, and all was well before it and after the change.
+    let lost = looks.iter().position(|look| !look.served).expect("an outage");
+    assert!(lost > 20, "all is well at first: {screen}");
+    let last_lost = looks.iter().rposition(|look| !look.served).unwrap();
+    assert!(last_lost <= turned + 1, "all is well afterwards");
+    assert!(looks.len() - turned > 20, "and stays so for a while");
+    assert!(looks[lost..turned].iter().all(|look| !look.served));
+
+    // Its own clock agrees with the summary.
+    let dark = (looks[turned].at - looks[lost].at).as_secs_f64();
+    let in_force = number(&sum, "in_force_after");
+    assert!((dark - in_force).abs() < 2.0, "seen {dark}, told {in_force}\n{screen}");
+    let stages: Vec<f64> = ["detected_after", "decided_after", "accepted_after", "in_force_after"]
+        .map(|name| number(&sum, name))
+        .to_vec();
+    assert!(stages.is_sorted(), "{stages:?}");
+    // The policy asks for four seconds of evidence, and a change takes one to be in force.
+    assert!(stages[1] >= 4.0 && stages[3] >= stages[2] + 1.0, "{stages:?}");
+
+    // Visitors keep an answer for one second (one of them for two), so they lose a little longer.
+    let again = number(&sum, "last_loss_after");
+    assert!(again >= dark - 0.5 && again <= dark + 5.0, "seen {dark}, told {again}");
+    let (lost, requests) = (number(&sum, "lost"), number(&sum, "requests"));
+    assert!(lost >= dark * 50.0 * 0.6 && lost <= (again + 1.0) * 50.0 * 1.2, "{sum:#}");
+    assert!(requests > lost && number(&sum, "lost_without") > lost, "{sum:#}");
+    assert_eq!(sum["moves"], 1);
+
+    // What it worked by and what it did can be read afterwards.
+    let text = std::fs::read_to_string(state.path().join("policy.yaml")).unwrap();
+    policy::load(&text, "policy.yaml").unwrap();
+    let journal = Journal::read(&state.path().join("journal")).unwrap();
+    let place = |wanted: fn(&Entry) -> bool| {
+        journal.iter().position(|record| wanted(&record.entry)).expect("an entry")
+    };
+    let intended = place(|entry| matches!(entry, Entry::Intended(_)));
+    let sending = place(|entry| matches!(entry, Entry::Sending { .. }));
+    let accepted = place(|entry| matches!(entry, Entry::Accepted { .. }));
+    assert!(intended < sending && sending < accepted);
+}
+
+#[test]
+fn a_blip_moves_nothing() {
+    let lab = Lab::start(&["--outage", "blip"]);
+    let watcher = Watcher::over(&lab);
+    let (status, sum, lines) = lab.end();
+    let looks = watcher.stop();
+    assert!(status.success() && sum["ok"] == true, "{status} {sum:#}\n{}", lines.join("\n"));
+    assert!(looks.iter().any(|look| !look.served), "there was a blip");
+    assert!(looks.iter().all(|look| look.answer == Some(DUBLIN)));
+    assert_eq!(sum["moves"], 0);
+    assert!(number(&sum, "lost") > 0.0);
+    assert_eq!(sum["lost_without"], Value::Null);
+}
+
+#[test]
+fn a_brownout_is_left_though_half_of_it_works() {
+    let lab = Lab::start(&["--outage", "brownout", "--regions", "3"]);
+    let watcher = Watcher::over(&lab);
+    let (status, sum, lines) = lab.end();
+    let looks = watcher.stop();
+    assert!(status.success() && sum["ok"] == true, "{status} {sum:#}\n{}", lines.join("\n"));
+    assert_eq!(sum["moves"], 1);
+    let turned = looks.iter().position(|look| look.answer != Some(DUBLIN)).expect("it moves");
+    let lost = looks[..turned].iter().filter(|look| !look.served).count();
+    assert!(lost > 0 && lost < turned, "a part of the requests fails");
+    assert!(looks[turned..].iter().all(|look| look.served), "nobody fails afterwards");
+    // Had it stayed, about half would have failed on.
+    let how = sum["lost_without_how"].as_str().unwrap();
+    assert!(how.contains("failed"), "{how}");
+}
+
+#[test]
+fn a_rotten_standby_is_not_moved_to_before_it_is_well() {
+    let lab = Lab::start(&["--outage", "standby-rotten"]);
+    let watcher = Watcher::over(&lab);
+    let (status, sum, lines) = lab.end();
+    let looks = watcher.stop();
+    let screen = lines.join("\n");
+    assert!(status.success() && sum["ok"] == true, "{status} {sum:#}\n{screen}");
+    let place = |text: &str| {
+        lines
+            .iter()
+            .position(|line| line.contains(text))
+            .unwrap_or_else(|| panic!("{text}\n{screen}"))
+    };
+    assert!(place("frankfurt is rotten") < place("dublin is down"));
+    assert!(place("dublin is down") < place("frankfurt is well again"));
+    assert!(place("frankfurt is well again") < place("decides to move"));
+    assert_eq!(lines_with(&lines, "decides to move").len(), 1, "{screen}");
+    // The client never was sent into the rotten region.
+    let turned = looks.iter().position(|look| look.answer == Some(FRANKFURT)).expect("it moves");
+    assert!(looks[turned..].iter().all(|look| look.served));
+}
+
+#[test]
+fn an_isolated_observer_moves_nothing_while_visitors_are_well() {
+    let lab = Lab::start(&["--outage", "observer-isolated"]);
+    let (status, sum, lines) = lab.end();
+    let screen = lines.join("\n");
+    assert!(status.success() && sum["ok"] == true, "{status} {sum:#}\n{screen}");
+    assert_eq!(sum["moves"], 0);
+    assert!(!lines_with(&lines, "ObserverIsolated").is_empty(), "{screen}");
+    assert!(number(&sum, "lost") <= number(&sum, "requests") / 100.0, "{sum:#}");
+}
+
+#[test]
+fn sigterm_ends_it_in_order() {
+    let lab = Lab::start(&["--outage", "region-loss"]);
+    lab.wait_for("1s  ");
+    lab.terminate();
+    let asked = Instant::now();
+    let (status, sum, _) = lab.end();
+    assert!(asked.elapsed() < Duration::from_secs(20));
+    assert_eq!(status.code(), Some(5), "it was not played to its end");
+    assert_eq!(sum["verdict"], "stopped before its time");
+}
+
+#[test]
+fn hands_on_is_broken_and_healed_from_another_terminal() {
+    let lab = Lab::start(&["--hands-on", "--control", "127.0.0.1:0", "--for", "120"]);
+    let usage = lab.wait_for("curl -X POST http://");
+    let control = usage.split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
+    let order = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_leeward"));
+        command.arg("lab").args(words).args(["--control", &control]).output().unwrap()
+    };
+    lab.wait_for("all well");
+    assert!(order(&["break", "dublin", "down"]).status.success());
+    lab.wait_for("dublin is down");
+    lab.wait_for("seen in the answers");
+    assert_eq!(address(lab.name_server()), Some(FRANKFURT));
+    let unknown = order(&["break", "atlantis", "down"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
+    assert!(said.contains("there are dublin, frankfurt"), "{said}");
+    assert!(order(&["heal", "dublin"]).status.success());
+    lab.wait_for("dublin is well again");
+    lab.terminate();
+    let (status, sum, _) = lab.end();
+    assert!(status.success(), "{status} {sum:#}");
+    assert_eq!(sum["moves"], 1);
+}
+
+#[test]
+fn a_directory_with_an_earlier_journal_is_not_taken() {
+    let state = tempfile::tempdir().unwrap();
+    std::fs::write(state.path().join("journal"), "").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_leeward"))
+        .args(["lab", "--outage", "blip", "--state", state.path().to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("holds the journal of an earlier run"), "{said}");
+}

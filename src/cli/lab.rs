@@ -184,6 +184,10 @@ async fn perform(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
         (None, Ok(passing)) => passing.path().to_owned(),
         (None, Err(error)) => return Err(trouble(error)),
     };
+    if state.join("journal").exists() {
+        let message = format!("`{}` holds the journal of an earlier run", state.display());
+        return Err(Failure::new(Exit::Input, message).hint("name an empty directory"));
+    }
     let stop = CancellationToken::new();
     let asked_to_stop = stop_on_signals(stop.clone()).map_err(|error| trouble(&error))?;
     let (summary, verdict) = {
@@ -239,10 +243,11 @@ fn failure(error: &NoShow) -> Failure {
     let failure = trouble(error);
     match error {
         NoShow::Remote { .. } => failure.hint("choose another place with `--control`"),
-        NoShow::Journal(_) => {
-            failure.hint("is another laboratory running with the same `--state`?")
-        }
-        NoShow::World(_) | NoShow::Write { .. } | NoShow::Policy(_) | NoShow::Ended(_) => failure,
+        NoShow::World(_)
+        | NoShow::Write { .. }
+        | NoShow::Policy(_)
+        | NoShow::Journal(_)
+        | NoShow::Ended(_) => failure,
     }
 }
 

@@ -80,7 +80,8 @@ pub fn line(at: Duration, world: &World, sent: &Sent, decision: Option<&Decision
             Some(Reading::Unknown) | None => ("?", "unclear", DOUBT),
         };
         let success = verdict.and_then(|verdict| verdict.success);
-        let success = success.map_or(String::new(), |success| format!(" {success}"));
+        let success =
+            success.map_or(String::new(), |success| format!(" {:.0}%", success.get() * 100.0));
         let weight = weights.get(&place.region).copied().unwrap_or_default();
         let text = format!("{mark} {state}{success}");
         let weight = format!("({weight})");
@@ -124,6 +125,9 @@ fn says(decision: &Decision) -> String {
         (Some(region), _) => format!("{diagnosis} {region}"),
         (None, _) => diagnosis.to_string(),
     };
+    if let (None, Some(Hold::FailbackManual { .. })) = (&decision.wanted, decision.holds.first()) {
+        return "moved; going home waits for a human".to_owned();
+    }
     let act = match (&decision.wanted, decision.holds.first()) {
         (Some(wanted), _) => format!("moves {}", target(wanted)),
         (None, Some(hold)) => in_short(hold, decision.at),
@@ -153,6 +157,10 @@ fn in_short(hold: &Hold, now: Timestamp) -> String {
         format!("{region} bad for {lasted:.1}s, acts after {}", span(*needs))
     } else if let Hold::Cooldown { until } = hold {
         format!("cooling down, {} more", left(*until))
+    } else if let Hold::CommonCause { .. } = hold {
+        "same fault everywhere".to_owned()
+    } else if let Hold::DestinationUnready { region, .. } = hold {
+        format!("{region} is not ready")
     } else if let Hold::OrderOpen { to, .. } = hold {
         format!("moving to {}", weights(to))
     } else {
@@ -231,24 +239,27 @@ pub fn summary(summary: &Summary) -> String {
     let mut row = |name: &str, text: String| {
         let _ = writeln!(page, "  {name:<17} {text}");
     };
-    let after = |at: Option<f64>| at.map(|at| format!("{at:.1} s"));
     row("verdict", paint(style, &summary.verdict));
     let stages = [
-        ("detected after", after(summary.detected_after)),
-        ("decided after", after(summary.decided_after)),
-        ("accepted after", after(summary.accepted_after)),
-        ("in force after", after(summary.in_force_after)),
-        ("well again after", after(summary.well_again_after)),
+        ("detected after", summary.detected_after, "the first sign in the readings"),
+        (
+            "decided after",
+            summary.decided_after,
+            "bad for as long as the policy asks, and every guard passed",
+        ),
+        ("accepted after", summary.accepted_after, "the zone took the change"),
+        ("in force after", summary.in_force_after, "in sync, and answered by the name server"),
+        ("last loss after", summary.last_loss_after, "the last request that was lost"),
     ];
-    for (name, text) in stages {
-        if let Some(text) = text {
-            row(name, text);
+    for (name, at, meaning) in stages {
+        if let Some(at) = at {
+            row(name, format!("{:<9}{}", format!("{at:.1} s"), paint(FAINT, meaning)));
         }
     }
     row("requests lost", format!("{} of {}", summary.lost, summary.requests));
     if let (Some(lost), Some(how)) = (summary.lost_without, &summary.lost_without_how) {
         row("without Leeward", format!("{lost} until now"));
-        row("", paint(FAINT, &format!("({how})")));
+        row("", paint(FAINT, how));
     }
     page
 }

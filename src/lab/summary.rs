@@ -9,6 +9,9 @@ use super::control::{At, Moment};
 use super::outage::{Demand, Outage};
 use crate::domain::{RegionName, Timestamp};
 
+/// The grain of the visitors' book.
+const TENTH: Duration = Duration::from_millis(100);
+
 /// Everything that is known when the curtain falls.
 #[derive(Debug)]
 pub struct Facts<'a> {
@@ -43,8 +46,8 @@ pub struct Summary {
     pub decided_after: Option<f64>,
     pub accepted_after: Option<f64>,
     pub in_force_after: Option<f64>,
-    /// The last lost request.
-    pub well_again_after: Option<f64>,
+    /// The last request that was lost.
+    pub last_loss_after: Option<f64>,
     pub moves: usize,
     pub requests: u64,
     pub lost: u64,
@@ -95,7 +98,7 @@ impl Facts<'_> {
             decided_after: after(first(&|what| matches!(what, Moment::Decided { .. }))),
             accepted_after: after(first(&|what| matches!(what, Moment::Accepted { .. }))),
             in_force_after: after(first(&|what| matches!(what, Moment::InForce))),
-            well_again_after: after(last_lost),
+            last_loss_after: after(last_lost),
             moves: moves.len(),
             requests: all.sent,
             lost: all.sent - all.served,
@@ -107,7 +110,6 @@ impl Facts<'_> {
 
     /// To a tenth of a second: the end of the last tenth in which a request was lost.
     fn last_lost(&self, from: Timestamp) -> Option<Timestamp> {
-        const TENTH: Duration = Duration::from_millis(100);
         let mut at = self.ended_at;
         while at > from {
             let before = at.minus(TENTH);
@@ -124,7 +126,8 @@ impl Facts<'_> {
     /// who were still sent there.
     fn lost_without(&self, from: Timestamp) -> Option<(u64, String)> {
         let until = self.healed_at.unwrap_or(self.ended_at);
-        let sent = self.book.between(from, until);
+        // The tenth of a second in which it broke was well for a part.
+        let sent = self.book.between(from.plus(TENTH), until);
         let at_home = sent.regions.get(self.home).copied().unwrap_or_default();
         if at_home.sent == 0 {
             return None;
