@@ -27,7 +27,11 @@ pub(super) fn findings(
     response: &Response,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for name in sick {
+    let left = case.charges.iter().filter(|(name, charge)| {
+        matches!(charge, Charge::Convicted { .. }) && case.home_split.weight(name).0 > 0
+    });
+    let bad: BTreeSet<&RegionName> = sick.iter().chain(left.map(|(name, _)| name)).collect();
+    for name in bad {
         findings.extend(sick_region(case, name, treated.get(name), response));
     }
     if response.nowhere && response.common.is_none() {
@@ -212,7 +216,9 @@ fn flapping(case: &Case<'_>, name: &RegionName, view: &RegionView) -> Option<Fin
 
 /// A region that carries nothing now but would have to: down, too small, too far behind.
 pub(super) fn standby(case: &Case<'_>, name: &RegionName, view: &RegionView) -> Option<Finding> {
-    if case.share(name) >= shares::SAME / 2.0 {
+    // A region that carries traffic on a calm day and has none now was left: that is its outage, not a
+    // matter of readiness.
+    if case.share(name) >= shares::SAME / 2.0 || case.home_split.weight(name).0 > 0 {
         return None;
     }
     let mut evidence: Vec<String> = view.unfit.iter().cloned().collect();

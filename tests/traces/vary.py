@@ -61,11 +61,14 @@ def changed(trace):
     for rule in out["expect"]:
         if rule["kind"] in ("no_shift", "no_refresh", "max_notes", "max_share") and rule["from_t"] <= LATER:
             rule["from_t"] = 0
-        # Days of calm cost nothing, but a ruin in the calm phase itself lasts longer here.
     if trace["phases"][0].get("regions"):
+        # What is ill from the start is ill for longer here: it costs more, and who mends it is told as
+        # early as before but must not be done before the story needs it.
         for rule in out["expect"]:
             if rule["kind"] == "max_lost":
                 rule["hard"] = False
+        for responder in out.get("responders", []):
+            responder["after_s"] += LATER
     out["id"] = trace["id"] + "-changed"
     return out
 
