@@ -219,7 +219,7 @@ fn line(seq: u64, at: Timestamp, entry: &Entry) -> Result<Vec<u8>, JournalError>
 }
 
 /// One line without its line feed. `None` if it is not whole.
-fn parse(line: &[u8]) -> Option<Record> {
+pub fn parse(line: &[u8]) -> Option<Record> {
     let (sum, json) = line.split_at_checked(9)?;
     let sum = std::str::from_utf8(sum).ok()?.strip_suffix(' ')?;
     // Only what we write ourselves: `from_str_radix` would also take a sign and capitals.

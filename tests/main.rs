@@ -11,6 +11,7 @@
 #[cfg(feature = "aws")]
 mod aws_wire;
 mod bad_policies;
+mod check;
 mod cli;
 mod crash;
 #[cfg(feature = "aws")]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use leeward::policy;
+use leeward::policy::{self, Measures, MetricQuery, Policy, QueryBody, Source};
 
 fn files() -> Vec<PathBuf> {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
@@ -44,4 +44,72 @@ fn the_schema_is_in_step_with_the_types() {
 fn the_description_is_in_step_with_the_types() {
     let now = format!("{}\n", policy::markdown().trim_end());
     assert_in_step("README.md", &now, "leeward schema --markdown");
+}
+
+fn example(name: &str) -> Policy {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("policies").join(name);
+    policy::load(&std::fs::read_to_string(path).unwrap(), name).unwrap().0
+}
+
+fn queries(policy: &Policy, signal: &str) -> Vec<MetricQuery> {
+    let Source::Metric(metric) = &policy.signals[&signal.parse().unwrap()].source else {
+        panic!("{signal} is no metric")
+    };
+    metric.queries.values().flatten().cloned().collect()
+}
+
+#[test]
+fn the_errors_of_a_balancer_are_counted_against_all_that_it_was_asked() {
+    let queries = queries(&example("two-region-web.yaml"), "users");
+    assert_eq!(queries.len(), 4, "one for each balancer: {queries:?}");
+    let web = queries.iter().find(|q| q.balancer == "web-west".parse().ok()).unwrap();
+    assert_eq!(web.aws_region, "eu-west-1");
+    let QueryBody::Expression { expression, inputs } = &web.what else { panic!("{web:?}") };
+    // No errors are no data point, no requests are no signal.
+    assert_eq!(expression, "FILL(e, 0) / (r + FILL(e, 0))");
+    assert_eq!(
+        (inputs["e"].name.as_str(), inputs["r"].name.as_str()),
+        ("HTTPCode_ELB_5XX_Count", "RequestCount")
+    );
+    for input in inputs.values() {
+        assert_eq!(input.namespace, "AWS/ApplicationELB");
+        assert_eq!(input.statistic, "Sum");
+        assert_eq!(input.dimensions["LoadBalancer"], "app/web/50dc6c495c0c9188");
+    }
+}
+
+#[test]
+fn requests_are_derived_per_second_and_target_errors_per_request() {
+    let arriving = queries(&example("two-region-web.yaml"), "arriving");
+    let QueryBody::Expression { expression, .. } = &arriving[0].what else { panic!() };
+    assert_eq!(expression, "r / 60");
+    let policy = example("last-resort.yaml");
+    let answers = queries(&policy, "answers");
+    let QueryBody::Expression { expression, inputs } = &answers[0].what else { panic!() };
+    assert_eq!(expression, "FILL(e, 0) / r");
+    assert_eq!(inputs["e"].name, "HTTPCode_Target_5XX_Count");
+    // The region's own AWS region, not its name, and nothing for the last resort.
+    assert_eq!((answers.len(), answers[0].aws_region.as_str()), (1, "eu-central-1"));
+}
+
+#[test]
+fn a_policy_says_what_was_written() {
+    let policy = example("active-active.yaml");
+    let region = &policy.regions[&"eu-west-1".parse().unwrap()];
+    assert_eq!(region.aws_region.as_deref(), Some("eu-west-1"));
+    assert_eq!(region.capacity_rps, Some(5000.0));
+    assert!((region.balancers[0].carries.get() - 1.0).abs() < 1e-9, "alone it carries all");
+    let lever = policy.weights_lever().unwrap();
+    assert_eq!(lever.records.len(), 2);
+    assert_eq!(lever.records[0].members, lever.records[1].members, "through an alias");
+    assert!((lever.pace.changes_per_second - 40.0).abs() < 1e-9);
+    assert_eq!(policy.home_split().unwrap().to_string(), "eu-west-1=60 us-west-2=40");
+    let Source::Metric(failed) = &policy.signals[&"failed-searches".parse().unwrap()].source else {
+        panic!()
+    };
+    assert_eq!(
+        (failed.measures, failed.bad),
+        (Measures::Verdict, Some(policy::BadWhen::Above(0.05)))
+    );
+    assert_eq!(example("last-resort.yaml").last_resort().unwrap().as_str(), "cached-pages");
 }

@@ -142,6 +142,17 @@ proptest! {
     }
 }
 
+/// Found by the fuzz target: names of the file reached the terminal with their control characters.
+#[test]
+fn names_from_the_file_cannot_write_to_the_terminal() {
+    let long = "x".repeat(3000);
+    for name in ["\"eu\\e[2J\"", "\"eu\\twest\"", "\"a\\u2028b\"", "? eu\r\n  ", long.as_str()] {
+        let text = EXAMPLE.replacen("  eu-west-1:\n", &format!("  {name}:\n"), 1);
+        assert!(policy::load(&text, "policy.yaml").is_err(), "{name}");
+        check(&text);
+    }
+}
+
 /// Texts made to be expensive, each with the kind of problem that ends the reading.
 fn monsters() -> Vec<(&'static str, String, &'static str)> {
     const FULL: usize = policy::BYTES_MAX - 1000;

@@ -256,23 +256,24 @@ impl<'a> Findings<'a> {
     }
 
     pub(super) fn add(&mut self, finding: Finding) {
-        let severity = finding.code.severity();
+        let Finding { code, at, message, label, help } = finding;
+        let severity = code.severity();
         self.errors += usize::from(severity == Severity::Error);
         if self.is_full() {
             self.unlisted += 1;
             return;
         }
-        let (place, source_line) = match finding.at {
+        let (place, source_line) = match at {
             Some(bytes) => self.locate(bytes),
             None => (None, None),
         };
         self.problems.push(Problem {
-            code: finding.code,
+            code,
             severity,
-            message: finding.message,
+            message: printable(&message),
             place,
-            label: finding.label,
-            help: finding.help,
+            label: printable(&label),
+            help: help.into_iter().map(|help| printable(&help)).collect(),
             source_line,
         });
     }
@@ -313,7 +314,10 @@ impl<'a> Findings<'a> {
             column: before.chars().count() + 1,
             length: marked.chars().count().max(1),
         };
-        (Some(place), (whole.len() <= SHOWN_LINE_MAX).then(|| whole.to_owned()))
+        // A lone carriage return would overwrite the line on a terminal. One character for one, so that
+        // columns stay right.
+        let shown = || whole.replace('\r', "␍");
+        (Some(place), (whole.len() <= SHOWN_LINE_MAX).then(shown))
     }
 }
 
@@ -392,17 +396,34 @@ fn byte_at(line: &str, column: usize) -> usize {
     line.char_indices().nth(column.saturating_sub(1)).map_or(line.len(), |(at, _)| at)
 }
 
-/// A piece of the file as it may be quoted in a message: short, and without control characters.
-pub(super) fn quoted(text: &str) -> String {
-    const SHOWN_MAX: usize = 60;
+/// A text about the file as it may be shown: names in it come from the file, whatever they contain.
+fn printable(text: &str) -> String {
+    /// The longest of our own is half of it.
+    const CHARS_MAX: usize = 600;
+    let mut shown = escaped(text, CHARS_MAX, char::is_control);
+    if text.chars().nth(CHARS_MAX).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// The first `most` characters, the `strange` among them written as escapes.
+fn escaped(text: &str, most: usize, strange: impl Fn(char) -> bool) -> String {
     let mut shown = String::new();
-    for character in text.chars().take(SHOWN_MAX) {
-        if character.is_control() || matches!(character, '\u{2028}' | '\u{2029}' | '`') {
+    for character in text.chars().take(most) {
+        if strange(character) || matches!(character, '\u{2028}' | '\u{2029}') {
             shown.extend(character.escape_unicode());
         } else {
             shown.push(character);
         }
     }
+    shown
+}
+
+/// A piece of the file as it may be quoted in a message: short, and without control characters.
+pub(super) fn quoted(text: &str) -> String {
+    const SHOWN_MAX: usize = 60;
+    let mut shown = escaped(text, SHOWN_MAX, |c| c.is_control() || c == '`');
     if text.chars().nth(SHOWN_MAX).is_some() {
         shown.push('…');
     }
