@@ -1,6 +1,7 @@
 //! What is read is what is there: pages, names, changes, name servers.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use leeward::domain::ZoneId;
 use leeward::plan::{RecordData, RecordSet};
@@ -129,6 +130,28 @@ async fn a_listing_that_never_ends_is_given_up() {
     assert_eq!(kind_of(&failure), "unknown");
     assert!(failure.to_string().contains("does not get past"), "{failure}");
     assert_eq!(rule.fired(), 2);
+}
+
+/// Always a next page, and always another one.
+#[tokio::test]
+async fn a_listing_without_an_end_is_given_up_after_four_hundred_pages() {
+    let world = World::start().await;
+    let zone = world.zone("example.com").await;
+    let page = AtomicUsize::new(0);
+    let onwards = Fault::rewrite(move |mut answer| {
+        let next = format!(
+            "<IsTruncated>true</IsTruncated><NextRecordName>p{}.example.com.</NextRecordName><NextRecordType>A</NextRecordType>",
+            page.fetch_add(1, Ordering::SeqCst)
+        );
+        let text = answer.text().replace("<IsTruncated>false</IsTruncated>", &next);
+        answer.body = text.into_bytes();
+        answer
+    });
+    let again = world.proxy.inject(LIST, "always another page", onwards, usize::MAX);
+    let failure = world.edge.weights.read(&zone, None).await.unwrap_err();
+    assert_eq!(kind_of(&failure), "unknown", "{failure}");
+    assert!(failure.to_string().contains("more than 400 pages"), "{failure}");
+    assert_eq!(again.fired(), 400);
 }
 
 #[tokio::test]
