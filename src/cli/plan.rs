@@ -30,6 +30,8 @@ use crate::runtime::watch::{IN_FLIGHT_MAX, SAMPLES_MAX, Sources, watch};
 use crate::telemetry::Numbers;
 
 mod assume;
+#[cfg(test)]
+mod tests;
 
 use assume::{Assume, history_of};
 
@@ -94,7 +96,9 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
         // From here on nothing that could change anything is within reach.
         world.levers = read_only(&world.levers);
         let seen = look(&policy, &world, time).await;
-        rehearse(args, &policy, acts, &world, &seen, time, out)
+        let (text, exit) = rehearse(args, &policy, acts, &world, &seen, time)?;
+        out.line(text);
+        Ok(exit)
     })
 }
 
@@ -199,8 +203,7 @@ fn rehearse(
     world: &World,
     seen: &Seen,
     time: Duration,
-    out: &mut Output,
-) -> Result<Exit, Failure> {
+) -> Result<(String, Exit), Failure> {
     let now = world.clock.now();
     let mut memory = Memory { acts, ..Memory::default() };
     for (at, samples) in history_of(policy, &args.assume, &seen.live, now) {
@@ -240,14 +243,14 @@ fn rehearse(
         lever_depends_on: lever_depends_on(policy),
         changed: false,
     };
-    match args.format {
-        Format::Text => out.line(page(&rehearsal, policy).trim_end()),
-        Format::Json => out.line(json(&rehearsal)?),
-    }
+    let text = match args.format {
+        Format::Text => page(&rehearsal, policy).trim_end().to_owned(),
+        Format::Json => json(&rehearsal)?,
+    };
     if let (Some(file), Some(plan), Some(sum)) = (&args.out, &plan, &sum) {
         save(file, plan, sum)?;
     }
-    Ok(exit(args, &decision, &rehearsal))
+    Ok((text, exit(args, &decision, &rehearsal)))
 }
 
 fn exit(args: &Args, decision: &Decision, rehearsal: &Rehearsal<'_>) -> Exit {

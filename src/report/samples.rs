@@ -1,6 +1,6 @@
 //! A service, its outage and its records, as the texts of the tests need them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::history::Line;
@@ -13,7 +13,7 @@ use crate::plan::{Batch, Epoch, Move, Plan, Purpose, RecordData, RecordSet, Swap
 use crate::policy::{
     Balancer, Class, EpochRecord, Failback, Guards, Judge, LastResort, Lever, LeverKind, Mode,
     Overflow, Pace, Policy, Probe, ProbeExpect, ProbeProtocol, ProbeTimeouts, Readback, Region,
-    Role, ShiftRules, Signal, Source, Tell, Unready, WeightsLever,
+    Role, ShiftRules, Signal, Source, Tell, Unready, Vantage, WeightsLever,
 };
 use crate::ports::{CallFailed, ChangeId, InAnswers};
 use crate::tell::Severity;
@@ -96,7 +96,7 @@ pub(crate) fn policy() -> Policy {
         mode: Mode::Advise,
         regions: [place("eu-west-1", Role::Primary, 100), place("eu-central-1", Role::Standby, 0)]
             .into(),
-        vantages: BTreeMap::new(),
+        vantages: [("here".parse().unwrap(), Vantage::Here { source: None })].into(),
         levers: vec![Lever::Weights(WeightsLever {
             records: Vec::new(),
             epoch_record: EpochRecord {

@@ -1,0 +1,183 @@
+//! Dry runs against records in memory that take changes as Route 53 does, and count them.
+
+use clap::Parser as _;
+
+use super::*;
+use crate::clock::SystemClock;
+use crate::domain::{RecordName, Weight, ZoneId};
+use crate::lab::zone::Zones;
+use crate::plan::{Batch, RecordData, RecordSet, Swap};
+use crate::policy::{Lever, Mode, Records, WhichRecords};
+use crate::ports::{Levers, Weights};
+use crate::report::samples;
+
+#[derive(Debug, clap::Parser)]
+struct Line {
+    #[command(flatten)]
+    args: Args,
+}
+
+fn args(more: &[&str]) -> Args {
+    Line::try_parse_from([&["plan", "shop.yaml"], more].concat()).unwrap().args
+}
+
+fn zone() -> ZoneId {
+    "Z1".parse().unwrap()
+}
+
+fn record(set: &str, weight: u8, value: &str) -> RecordSet {
+    RecordSet {
+        zone: zone(),
+        name: "api.example.com".parse().unwrap(),
+        kind: "A".to_owned(),
+        set_identifier: Some(set.to_owned()),
+        weight: Some(Weight(weight)),
+        ttl: Some(60),
+        data: RecordData::Values(vec![value.to_owned()]),
+        health_check: None,
+        foreign: Vec::new(),
+    }
+}
+
+struct Bench {
+    policy: Policy,
+    zones: Arc<Zones>,
+    world: World,
+}
+
+impl Bench {
+    /// One name in two regions; one class of evidence is enough, so that a probe alone decides.
+    fn new(mode: Mode) -> Self {
+        let mut policy = samples::policy();
+        policy.mode = mode;
+        policy.judge.classes_min = 1;
+        let Lever::Weights(lever) = &mut policy.levers[0] else { unreachable!("the only lever") };
+        let members = [("eu-west-1", "eu"), ("eu-central-1", "central")];
+        lever.records = vec![Records {
+            zone: zone(),
+            which: WhichRecords::Named {
+                name: "api.example.com".parse().unwrap(),
+                types: ["A".to_owned()].into(),
+            },
+            members: members.map(|(region, set)| (region.parse().unwrap(), set.to_owned())).into(),
+        }];
+        let clock = Arc::new(SystemClock);
+        let zones = Arc::new(Zones::new(clock.clone(), Duration::ZERO, 1));
+        let apex: RecordName = "example.com".parse().unwrap();
+        let records = [record("eu", 100, "192.0.2.1"), record("central", 0, "198.51.100.1")];
+        zones.add(zone(), apex, Vec::new(), records);
+        let weights = Arc::clone(&zones) as Arc<dyn Weights>;
+        let levers = read_only(&Levers { weights: Some(weights), ..Levers::default() });
+        let world = World { levers, targets: None, metrics: None, clock };
+        Self { policy, zones, world }
+    }
+
+    async fn plan(&self, more: &[&str]) -> (String, Exit) {
+        self.plan_after(more, Acts::default()).await
+    }
+
+    async fn plan_after(&self, more: &[&str], acts: Acts) -> (String, Exit) {
+        let (args, before) = (args(more), self.zones.changes());
+        let seen = look(&self.policy, &self.world, Duration::ZERO).await;
+        let (text, exit) =
+            rehearse(&args, &self.policy, acts, &self.world, &seen, Duration::ZERO).unwrap();
+        assert_eq!(self.zones.changes(), before, "a dry run changes nothing");
+        (anstream::adapter::strip_str(&text).to_string(), exit)
+    }
+}
+
+const OUTAGE: &[&str] = &["--assume", "eu-west-1=down", "--assume", "eu-central-1=well"];
+
+fn and(more: &[&'static str]) -> Vec<&'static str> {
+    [OUTAGE, more].concat()
+}
+
+#[tokio::test]
+async fn an_outage_is_planned_to_the_last_record() {
+    let bench = Bench::new(Mode::Auto);
+    let (text, exit) = bench.plan(OUTAGE).await;
+    assert_eq!(exit, Exit::Done, "{text}");
+    for line in [
+        "PLAN shop: eu-central-1=0 eu-west-1=100 -> eu-central-1=100 eu-west-1=0",
+        "DELETE api.example.com A \"eu\" weight 100 ttl 60 192.0.2.1",
+        "CREATE api.example.com A \"eu\" weight 0 ttl 60 192.0.2.1",
+        "DELETE api.example.com A \"central\" weight 0 ttl 60 198.51.100.1",
+        "CREATE api.example.com A \"central\" weight 100 ttl 60 198.51.100.1",
+        "CREATE _leeward.api.example.com TXT",
+        "batch 1 of 1   zone Z1   5 change tokens",
+        "nothing was changed",
+    ] {
+        assert!(text.contains(line), "`{line}` in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn the_exit_status_says_what_a_script_needs() {
+    for (mode, more, expected) in [
+        (Mode::Auto, &[][..], Exit::Done),
+        (Mode::Auto, &["--detailed-exit-code"], Exit::Planned),
+        (Mode::Approve, &["--detailed-exit-code"], Exit::Approval),
+        // What a mode may not do is still planned: that is what a dry run is for.
+        (Mode::Advise, &["--detailed-exit-code"], Exit::Planned),
+        (Mode::Observe, &["--detailed-exit-code"], Exit::Planned),
+    ] {
+        let (text, exit) = Bench::new(mode).plan(&and(more)).await;
+        assert_eq!(exit, expected, "{mode:?} {more:?}\n{text}");
+        assert!(text.contains("-> eu-central-1=100 eu-west-1=0"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_calm_day_has_nothing_to_do() {
+    let well = ["--assume", "eu-west-1=well", "--assume", "eu-central-1=well"];
+    let well = [&well[..], &["--detailed-exit-code"]].concat();
+    let (text, exit) = Bench::new(Mode::Auto).plan(&well).await;
+    assert_eq!(exit, Exit::Done, "{text}");
+    assert!(text.starts_with("NOTHING TO DO shop"), "{text}");
+}
+
+#[tokio::test]
+async fn nowhere_to_go_is_held() {
+    let down = ["--assume", "eu-west-1=down", "--assume", "eu-central-1=down"];
+    let (text, exit) = Bench::new(Mode::Auto).plan(&down).await;
+    assert_eq!(exit, Exit::Held, "{text}");
+}
+
+#[tokio::test]
+async fn a_hold_by_a_human_is_shown_and_held() {
+    let bench = Bench::new(Mode::Auto);
+    let mut acts = Acts::default();
+    let until = Some(bench.world.clock.now().plus(Duration::from_secs(600)));
+    let pin = crate::memory::Pin { until, ..samples::pin() };
+    acts.apply(pin.since, &Entry::Pinned(pin));
+    let (text, exit) = bench.plan_after(OUTAGE, acts).await;
+    assert_eq!(exit, Exit::Held, "{text}");
+    assert!(text.starts_with("HELD shop") && text.contains("pinned by ana"), "{text}");
+}
+
+#[tokio::test]
+async fn the_same_move_on_the_same_records_has_the_same_checksum() {
+    let bench = Bench::new(Mode::Auto);
+    let json = and(&["--format", "json"]);
+    let sum = |text: &str| {
+        let value: serde_json::Value = serde_json::from_str(text).unwrap();
+        value["checksum"].as_str().expect("a checksum").to_owned()
+    };
+    let first = sum(&bench.plan(&json).await.0);
+    assert_eq!(first, sum(&bench.plan(&json).await.0));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap().to_owned();
+    let more = [OUTAGE, &["--out", &path]].concat();
+    bench.plan(&more).await;
+    assert_eq!(sum(&std::fs::read_to_string(&path).unwrap()), first);
+    let other = Batch {
+        zone: zone(),
+        comment: String::new(),
+        swaps: vec![Swap {
+            before: Some(record("eu", 100, "192.0.2.1")),
+            after: RecordSet { ttl: Some(30), ..record("eu", 100, "192.0.2.1") },
+        }],
+    };
+    bench.zones.change(&other).await.unwrap();
+    assert_ne!(first, sum(&bench.plan(&json).await.0));
+}
