@@ -153,6 +153,15 @@ fn names_from_the_file_cannot_write_to_the_terminal() {
     }
 }
 
+/// Found by the fuzz target: the line before a byte that is not text was shown as it is.
+#[test]
+fn a_line_cannot_write_to_the_terminal() {
+    for bytes in [&b"# \xc2\x9b2J\xff"[..], b"# \x1b[2J\xff", b"# a\rb\xff", b"a: \xc2\x85"] {
+        let shown = policy::load_bytes(bytes, "policy.yaml").unwrap_err().render(false);
+        assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "{shown:?}");
+    }
+}
+
 /// Texts made to be expensive, each with the kind of problem that ends the reading.
 fn monsters() -> Vec<(&'static str, String, &'static str)> {
     const FULL: usize = policy::BYTES_MAX - 1000;

@@ -314,9 +314,7 @@ impl<'a> Findings<'a> {
             column: before.chars().count() + 1,
             length: marked.chars().count().max(1),
         };
-        // A lone carriage return would overwrite the line on a terminal. One character for one, so that
-        // columns stay right.
-        let shown = || whole.replace('\r', "␍");
+        let shown = || whole.chars().map(picture).collect();
         (Some(place), (whole.len() <= SHOWN_LINE_MAX).then(shown))
     }
 }
@@ -394,6 +392,19 @@ impl Problem {
 /// The byte at which the character `column` (from 1) begins.
 fn byte_at(line: &str, column: usize) -> usize {
     line.char_indices().nth(column.saturating_sub(1)).map_or(line.len(), |(at, _)| at)
+}
+
+/// What stands for a control character in a line that is shown: one for one, so that columns stay
+/// right. A lone carriage return would overwrite the line on a terminal.
+fn picture(character: char) -> char {
+    match u32::from(character) {
+        // The renderer makes spaces of it.
+        0x09 => character,
+        code @ ..0x20 => char::from_u32(0x2400 + code).unwrap_or('\u{fffd}'),
+        0x7f => '\u{2421}',
+        0x80..=0x9f | 0x2028 | 0x2029 => '\u{fffd}',
+        _ => character,
+    }
 }
 
 /// A text about the file as it may be shown: names in it come from the file, whatever they contain.
