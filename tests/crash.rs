@@ -179,6 +179,13 @@ async fn kill_at_every_step(case: Case) -> (usize, BTreeMap<Ending, usize>) {
         let judged =
             std::panic::catch_unwind(|| judge(case, &world, &path, &Route53::with(case.zones)));
         let ending = judged.unwrap_or_else(|_| panic!("{what}"));
+        if died_at == "after line `intended`" && !case.withdrawn {
+            assert_eq!(
+                ending,
+                Ending::Abandoned,
+                "{what}: nothing was sent, so it is decided anew"
+            );
+        }
         *endings.entry(ending).or_insert(0) += 1;
     }
     unreachable!("the steps of a life are finite")

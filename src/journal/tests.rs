@@ -120,6 +120,15 @@ fn a_spoilt_snapshot_falls_back_on_the_file_before() {
 }
 
 #[test]
+fn a_single_flipped_bit_is_noticed_even_if_the_line_still_reads_well() {
+    let (_directory, path) = written(&[pinned("anna")]);
+    let text = fs::read_to_string(&path).unwrap().replace("anna", "anno");
+    fs::write(&path, text).unwrap();
+    let (_journal, recovered) = Journal::open(&path).unwrap();
+    assert_eq!((recovered.records, recovered.acts), (0, Acts::default()));
+}
+
+#[test]
 fn after_a_failed_write_nothing_more_is_recorded() {
     let (_directory, path) = written(&[Entry::Incident { open: true }]);
     let (mut journal, _) = Journal::open(&path).unwrap();
