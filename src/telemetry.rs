@@ -33,7 +33,10 @@ pub fn start_logging(format: LogFormat) {
     // The only failure is that a subscriber is there already, as in tests.
     let _ = match format {
         LogFormat::Text => {
-            lines.with_ansi(anstream::stderr().is_terminal()).with_target(false).try_init()
+            // As all other output: `NO_COLOR` and no terminal mean no colour.
+            let choice = anstream::AutoStream::choice(&std::io::stderr());
+            let colour = choice != anstream::ColorChoice::Never;
+            lines.with_ansi(colour).with_target(false).try_init()
         }
         LogFormat::Json => {
             lines.json().flatten_event(true).with_span_list(false).with_target(false).try_init()

@@ -151,17 +151,20 @@ async fn a_hold_is_honoured_and_survives_being_killed() {
     let (_, numbers) = sidecar.get("/metrics").await;
     assert_eq!(number(&numbers, "leeward_pin_active{service=\"shop\"}"), Some(1.0));
     sidecar.kill().await;
+    // Another one, left while nothing ran.
+    let later = leeward(&bench, &["hold", "shop", "--for", "3h", "--reason", "still"]).await;
+    assert!(later.status.success(), "{later:?}");
     let again = bench.start().await;
     // From the very first state on: there is no moment without it.
     let shop = again.shop_when("it is there", |shop| !shop.is_null()).await;
-    assert!(is_pinned(&shop), "{shop:#}");
+    assert!(is_pinned(&shop) && shop["did"]["pin"]["reason"] == "still", "{shop:#}");
     let lifted = leeward(&bench, &["resume", "shop", "--reason", "done"]).await;
     assert!(lifted.status.success(), "{lifted:?}");
     again.shop_when("the hold is lifted", |shop| shop["did"]["pin"].is_null()).await;
     let history = leeward(&bench, &["history"]).await;
     let history = String::from_utf8(history.stdout).unwrap();
     assert_eq!(history.matches(" started ").count(), 2, "{history}");
-    assert_eq!(history.matches(" pinned ").count(), 1, "{history}");
+    assert_eq!(history.matches(" pinned ").count(), 2, "{history}");
     assert!(history.contains("unpinned   by ana (done)"), "{history}");
 }
 

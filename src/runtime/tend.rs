@@ -140,6 +140,8 @@ impl Tended {
         };
         let mut reload = self.reload.subscribe();
         let mut life = Life::new(self, loaded, opened, stop.clone());
+        // A hold that was left while nothing ran is in force before anything else is.
+        life.heed_a_hold()?;
         life.publish(None);
         if let Some(outcome) = life.service.start().await? {
             info!(service = %life.name(), ?outcome, "What the last run left open is settled.");
@@ -342,6 +344,23 @@ impl Life {
         }
     }
 
+    fn heed_a_hold(&mut self) -> Result<(), JournalError> {
+        let now = self.shared.board.now();
+        let on_disk = pin::read(&self.shared.state, self.name()).filter(|pin| in_force(pin, now));
+        match (on_disk, self.service.memory.acts.pin_at(now)) {
+            (Some(new), old) if old.is_none_or(|old| !same(old, &new)) => {
+                self.write_down(now, &Entry::Pinned(Pin { since: now, ..new }))
+            }
+            (Some(_) | None, _) => Ok(()),
+        }
+    }
+
+    fn write_down(&mut self, now: Timestamp, entry: &Entry) -> Result<(), JournalError> {
+        self.service.log.append(now, entry)?;
+        self.service.memory.acts.apply(now, entry);
+        Ok(())
+    }
+
     /// What humans left in the state directory since the last round, as events; an opened latch goes
     /// into the journal at once.
     fn human_words(&mut self) -> Result<Vec<Event>, JournalError> {
@@ -353,9 +372,7 @@ impl Life {
         });
         if let Some(word) = resume.as_ref().filter(|word| word.unlatch) {
             let by = format!("{} ({})", word.by, word.reason);
-            let entry = Entry::Unlatched { by };
-            self.service.log.append(now, &entry)?;
-            self.service.memory.acts.apply(now, &entry);
+            self.write_down(now, &Entry::Unlatched { by })?;
             info!(service = %name, by = word.by, "The latch was opened.");
         }
         let event = |what| Event { at: now, heard_at: now, what };
