@@ -10,6 +10,7 @@ mod elb;
 mod fail;
 mod route53;
 mod settings;
+mod unknown;
 
 use std::collections::BTreeMap;
 use std::fmt;

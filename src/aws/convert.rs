@@ -1,8 +1,7 @@
 //! Every conversion between the SDK's types and ours.
 //!
 //! What a record set carries and we do not is named in `foreign`, and a set with such a field is never
-//! written. An XML element that even the SDK does not know is lost before it gets here; the delete of
-//! such a set would not match what Route 53 has, so it is refused there.
+//! written. `unknown` finds what even the SDK does not know.
 
 use aws_sdk_cloudwatch::types as cloudwatch;
 use aws_sdk_elasticloadbalancingv2::types as elb;

@@ -9,6 +9,7 @@ use aws_sdk_route53::operation::list_resource_record_sets::ListResourceRecordSet
 use aws_sdk_route53::types::RrType;
 
 use super::fail::failed;
+use super::unknown::Unknown;
 use super::{Base, Call, Service, convert};
 use crate::domain::{RecordName, ZoneId};
 use crate::plan::{Batch, RecordSet};
@@ -56,21 +57,34 @@ impl Route53 {
         }
     }
 
+    /// A page, and what the SDK does not know about each of its sets.
     async fn page(
         &self,
         zone: &ZoneId,
         start: Option<&Start>,
-    ) -> Result<ListResourceRecordSetsOutput, CallFailed> {
-        self.list
+    ) -> Result<(ListResourceRecordSetsOutput, Vec<Vec<String>>), CallFailed> {
+        let unknown = Unknown::default();
+        let page = self
+            .list
             .list_resource_record_sets()
             .hosted_zone_id(zone.as_str())
             .set_start_record_name(start.map(|start| start.name.clone()))
             .set_start_record_type(start.and_then(|start| start.kind.clone()))
             .set_start_record_identifier(start.and_then(|start| start.identifier.clone()))
             .max_items(PAGE_SETS)
+            .customize()
+            .interceptor(unknown.clone())
             .send()
             .await
-            .map_err(|error| failed(&error))
+            .map_err(|error| failed(&error))?;
+        let unknown = unknown.take();
+        if unknown.len() == page.resource_record_sets().len() {
+            Ok((page, unknown))
+        } else {
+            Err(CallFailed::Unknown {
+                why: format!("the listing of zone {zone} is not in the form we know"),
+            })
+        }
     }
 }
 
@@ -93,11 +107,12 @@ impl Weights for Route53 {
             name.map(|name| Start { name: name.as_str().to_owned(), kind: None, identifier: None });
         let mut listing = Listing::default();
         for _ in 0..PAGES_MAX {
-            let page = self.page(zone, start.as_ref()).await?;
-            for listed in page.resource_record_sets() {
-                let set = convert::record_set(zone, listed).map_err(|malformed| {
+            let (page, unknown) = self.page(zone, start.as_ref()).await?;
+            for (listed, unknown) in page.resource_record_sets().iter().zip(unknown) {
+                let mut set = convert::record_set(zone, listed).map_err(|malformed| {
                     CallFailed::Unknown { why: format!("zone {zone} cannot be read: {malformed}") }
                 })?;
+                set.foreign.extend(unknown);
                 if name.is_some_and(|name| &set.name != name) {
                     // Names are listed in order, so ours is over, or there is none.
                     return Ok(listing.sets);

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use leeward::domain::ZoneId;
-use leeward::plan::{RecordData, RecordSet};
+use leeward::plan::{RecordData, RecordSet, Swap};
 use leeward::ports::{ChangeId, ChangeStatus};
 
 use super::{World, kind_of, weighted};
@@ -152,6 +152,29 @@ async fn a_listing_without_an_end_is_given_up_after_four_hundred_pages() {
     assert_eq!(kind_of(&failure), "unknown", "{failure}");
     assert!(failure.to_string().contains("more than 400 pages"), "{failure}");
     assert_eq!(again.fired(), 400);
+}
+
+#[tokio::test]
+async fn what_even_the_sdk_does_not_know_is_foreign_and_never_written() {
+    let world = World::start().await;
+    let zone = world.zone("example.com").await;
+    world.create(samples(&zone)).await.unwrap();
+    let novel = Fault::replace("<Weight>255</Weight>", "<Weight>255</Weight><Mood>calm</Mood>");
+    let rule = world.proxy.inject(LIST, "a new element", novel, 1);
+    let read = world.edge.weights.read(&zone, None).await.unwrap();
+    assert_eq!(rule.fired(), 1);
+    let (odd, known): (Vec<_>, Vec<_>) = read.into_iter().partition(|set| !set.foreign.is_empty());
+    assert_eq!(known.len(), samples(&zone).len() + 1, "all but one, NS and SOA among them");
+    assert_eq!(odd.len(), 1);
+    assert_eq!(
+        (odd[0].set_identifier.as_deref(), odd[0].foreign.as_slice()),
+        (Some("eu"), &["Mood".to_owned()][..])
+    );
+    world.proxy.forget();
+    let after = RecordSet { weight: None, foreign: Vec::new(), ..odd[0].clone() };
+    let failure = world.swap(vec![Swap { before: Some(odd[0].clone()), after }]).await.unwrap_err();
+    assert_eq!(kind_of(&failure), "not sent", "{failure}");
+    assert!(world.proxy.seen().is_empty());
 }
 
 #[tokio::test]
