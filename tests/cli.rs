@@ -118,6 +118,28 @@ fn a_missing_policy_is_named_with_a_hint() {
 }
 
 #[test]
+fn two_policies_of_one_service_do_not_run_together() {
+    let (directory, path) = policy_file();
+    let other = directory.path().join("other.yaml");
+    std::fs::copy(&path, &other).unwrap();
+    let state = tempfile::tempdir().unwrap();
+    let said = run(&["run", &path, text(&other), "--state", text(state.path())]);
+    assert_eq!((said.status, said.out.as_str()), (1, ""), "{}", said.err);
+    assert!(said.err.contains("both are policies of `shop`"), "{}", said.err);
+}
+
+#[test]
+fn an_address_that_is_taken_is_our_trouble_with_a_hint() {
+    let (_directory, path) = policy_file();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let state = tempfile::tempdir().unwrap();
+    let said = run(&["run", &path, "--listen", &address, "--state", text(state.path())]);
+    assert_eq!((said.status, said.out.as_str()), (5, ""), "{}", said.err);
+    assert!(said.err.contains("hint: choose another address"), "{}", said.err);
+}
+
+#[test]
 fn an_invalid_policy_is_refused_with_its_place() {
     let (directory, _) = policy_file();
     let path = directory.path().join("bad.yaml");

@@ -273,6 +273,37 @@ async fn a_peer_lends_its_eyes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_process_runs_many_services() {
+    let bench = Bench::new().await;
+    let other = bench.directory.path().join("other.yaml");
+    std::fs::write(
+        &other,
+        policy_text("observe", bench.port).replace("service: shop", "service: api"),
+    )
+    .unwrap();
+    let sidecar = Sidecar::start_all(&[bench.policy(), other], &bench.state()).await;
+    sidecar.shop_when("shop sees", |shop| reading(shop, "west") == "good").await;
+    let (_, body) = sidecar.get("/v1/state").await;
+    let state: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(state["services"].as_object().unwrap().keys().collect::<Vec<_>>(), ["api", "shop"]);
+    // A hold is about one of them.
+    let held = leeward(&bench, &["hold", "api", "--for", "1h", "--reason", "upgrade"]).await;
+    assert!(held.status.success(), "{held:?}");
+    let pinned = |text: &str, service: &str| {
+        number(text, &format!("leeward_pin_active{{service=\"{service}\"}}"))
+    };
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let (_, text) = sidecar.get("/metrics").await;
+        if (pinned(&text, "api"), pinned(&text, "shop")) == (Some(1.0), Some(0.0)) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{text}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_journal_nothing_begins() {
     let bench = Bench::new().await;
     std::fs::create_dir_all(bench.state().join("shop.journal")).unwrap();

@@ -168,9 +168,13 @@ pub(crate) struct Sidecar {
 
 impl Sidecar {
     pub(crate) async fn start(policy: &Path, state: &Path) -> Self {
+        Self::start_all(&[policy.to_owned()], state).await
+    }
+
+    pub(crate) async fn start_all(policies: &[PathBuf], state: &Path) -> Self {
         let mut child = program()
             .arg("run")
-            .arg(policy)
+            .args(policies)
             .args(["--listen", "127.0.0.1:0", "--log", "json", "--holder", "test", "--state"])
             .arg(state)
             .stderr(Stdio::piped())

@@ -144,6 +144,16 @@ async fn nowhere_to_go_is_held() {
 }
 
 #[tokio::test]
+async fn records_that_cannot_be_read_are_our_trouble_and_said() {
+    let bench = Bench::new(Mode::Auto);
+    let silent = crate::ports::CallFailed::Unknown { why: "the API is silent".to_owned() };
+    bench.zones.impair(crate::lab::zone::Impairment::Fails(silent));
+    let (text, exit) = bench.plan(OUTAGE).await;
+    assert_eq!(exit, Exit::Trouble, "{text}");
+    assert!(text.contains("now unknown: outcome unknown: the API is silent"), "{text}");
+}
+
+#[tokio::test]
 async fn a_hold_by_a_human_is_shown_and_held() {
     let bench = Bench::new(Mode::Auto);
     let mut acts = Acts::default();
