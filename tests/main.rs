@@ -24,6 +24,7 @@ mod policies;
 mod policy_text;
 mod service;
 mod tidy;
+mod timeline;
 mod traces;
 #[cfg(feature = "aws")]
 mod wire;

@@ -109,17 +109,17 @@ fn budget(policy: &Policy, acts: &Acts, purpose: Purpose, now: Timestamp) -> Vec
         Purpose::Ramp | Purpose::Repair => return holds,
         Purpose::Failback | Purpose::Evacuate | Purpose::LastResort | Purpose::Operator => {}
     }
-    let last = acts.last_end.filter(|_| acts.shifts.last().is_some_and(|s| s.purpose != purpose));
+    let goes_on =
+        purpose == Purpose::Failback && acts.shifts.last().is_some_and(|s| s.purpose == purpose);
+    let cools = acts.last_end.filter(|_| !goes_on && !acts.shifts.is_empty());
     if let Some(until) =
-        last.map(|end| end.plus(policy.guards.cooldown)).filter(|until| now < *until)
+        cools.map(|end| end.plus(policy.guards.cooldown)).filter(|until| now < *until)
     {
         holds.push(Hold::Cooldown { until });
     }
     let window = policy.guards.shifts_window;
     let recent: Vec<Timestamp> =
         turns(acts).into_iter().filter(|at| now.since(*at) < window).collect();
-    let goes_on =
-        purpose == Purpose::Failback && acts.shifts.last().is_some_and(|s| s.purpose == purpose);
     if let Some(oldest) =
         recent.first().filter(|_| !goes_on && recent.len() >= policy.guards.shifts_max as usize)
     {

@@ -131,7 +131,7 @@ fn nowhere(case: &Case<'_>, sick: &BTreeSet<RegionName>, suspect: Option<Hold>) 
         response.common = Some(Common { change: change.clone() });
         response.holds.push(suspect.unwrap_or(Hold::CommonCause { change }));
     }
-    for (name, _) in case.policy.serving().filter(|(name, _)| !sick.contains(*name)) {
+    for (name, _) in case.policy.serving().filter(|(name, _)| case.share(name) < shares::SAME) {
         let why = case.picture.regions.get(name).and_then(|view| view.unfit.clone());
         let why = why.unwrap_or_else(|| "nothing proves it fit".to_owned());
         response.holds.push(Hold::DestinationUnready { region: name.clone(), why });

@@ -219,33 +219,34 @@ impl Evidence {
                 entry.or_insert_with(|| (sample.class, Series::default())).1.push(heard, value);
             }
             Measure::HealthyHosts(value) => {
-                self.metric(region, balancer, Measures::HealthyHosts, *value, sample);
+                self.metric(policy, (region, balancer), Measures::HealthyHosts, *value, sample);
             }
             Measure::BalancerErrors(value) => {
-                self.metric(region, balancer, Measures::BalancerErrors, *value, sample);
+                self.metric(policy, (region, balancer), Measures::BalancerErrors, *value, sample);
             }
             Measure::TargetErrors(value) => {
-                self.metric(region, balancer, Measures::TargetErrors, *value, sample);
+                self.metric(policy, (region, balancer), Measures::TargetErrors, *value, sample);
             }
             Measure::Requests(value) => {
-                self.metric(region, balancer, Measures::Requests, *value, sample);
+                self.metric(policy, (region, balancer), Measures::Requests, *value, sample);
             }
             Measure::Capacity(value) => {
-                self.metric(region, balancer, Measures::Capacity, *value, sample);
+                self.metric(policy, (region, balancer), Measures::Capacity, *value, sample);
             }
             Measure::ReplicationLag(value) => {
-                self.metric(region, balancer, Measures::ReplicationLag, *value, sample);
+                self.metric(policy, (region, balancer), Measures::ReplicationLag, *value, sample);
             }
             Measure::Latency(value) => {
-                self.metric(region, balancer, Measures::Latency, *value, sample);
+                self.metric(policy, (region, balancer), Measures::Latency, *value, sample);
             }
         }
     }
 
+    /// Numbers that are too old, or whose stamps cannot be believed, are heard as "could not tell".
     fn metric(
         &mut self,
-        region: RegionName,
-        balancer: Option<BalancerName>,
+        policy: &Policy,
+        (region, balancer): (RegionName, Option<BalancerName>),
         measures: Measures,
         value: Option<f64>,
         sample: &Sample,
@@ -253,6 +254,9 @@ impl Evidence {
         let signal = sample.signal.clone();
         let stamps = self.stamps.entry((region.clone(), signal.clone())).or_default();
         stamps.hear(sample.taken_at, sample.heard_at);
+        let fresh = policy.signals.get(&signal).map_or(Duration::MAX, |s| s.fresh_for);
+        let believed = stamps.odd_since.is_none() && sample.age(sample.heard_at) <= fresh;
+        let value = value.filter(|_| believed);
         let entry = self.metrics.entry((region, balancer, measures));
         entry.or_insert_with(|| (signal, Series::default())).1.push(sample.heard_at, value);
     }

@@ -1,0 +1,880 @@
+//! Drawn timelines: what is seen, a character for each ten seconds, and what is done.
+//!
+//! Probes: `.` well, `x` fails, `~` half fails, `s` slow, `?` no reading. Counters: `.` well, `x` errors,
+//! `?` silent. What is done: `S` a shift, `H` home, `L` last resort, `R` a refresh, `-` nothing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use leeward::decide::{Decision, Diagnosis, Hold, decide};
+use leeward::domain::{RegionName, Split, Timestamp, Weight};
+use leeward::health::{About, Answers, Event, Happening, Measure, Observations, Sample};
+use leeward::memory::{Entry, Memory, Outcome, Pin};
+use leeward::plan::{Batch, Plan, Purpose, Wanted};
+use leeward::policy::{Class, LeverKind, Mode, Policy, load};
+use leeward::ports::{CallFailed, ChangeId};
+
+const POLICY: &str = r"
+version: 1
+service: shop
+mode: auto
+regions:
+  east:
+    role: primary
+    weight: 100
+    capacity: 3000 rps
+    balancers: { east-web: { carries: 70% }, east-api: { carries: 30% } }
+  west:
+    role: standby
+    weight: 0
+    capacity: 3000 rps
+    balancers: { west-web: { carries: 70% }, west-api: { carries: 30% } }
+vantages: { one: { source: 127.0.0.1 }, two: { source: 127.0.0.2 }, three: { source: 127.0.0.3 } }
+levers:
+  - weights:
+      records: [{ zone: Z1, name: shop.example.com, types: [A], members: { east: east, west: west } }]
+      epoch_record: { zone: Z1, name: _leeward.shop.example.com }
+      ttl: 60s
+      in_sync_within: 5m
+      readback: none
+signals:
+  probes: { class: outside, fresh_for: 30s, pushed: {} }
+  metrics: { class: traffic, fresh_for: 3m, pushed: {} }
+  beacons: { class: context, fresh_for: 30s, pushed: {} }
+judge: { success_below: 85%, latency_above: 3s, window: 1m, sustain: 2m, vantages: 2, classes: 2, healthy_hosts_below: 50%, deploy_guard: 30m }
+shift: { demand: 2000 rps, ramp: [100%], hold: 2m, spare: 10%, overflow: hold, last_resort: never, unready: hold }
+failback: manual
+guards: { cooldown: 10m, shifts: { max: 2, within: 1h }, latch: { after: 4, within: 24h }, replication_lag: 30s, standby_healthy_hosts: 70% }
+tell: { channels: [], status_every: 15m }
+";
+
+/// The policy of most pictures, with some lines changed.
+fn policy(changes: &[(&str, &str)]) -> Policy {
+    let mut text = POLICY.to_owned();
+    for (old, new) in changes {
+        assert!(text.contains(old), "`{old}` is not in the policy");
+        text = text.replace(old, new);
+    }
+    match load(&text, "picture.yaml") {
+        Ok((policy, _)) => policy,
+        Err(problems) => panic!("{}", problems.render(false)),
+    }
+}
+
+/// What one service sees and does, step by step, with every wanted move carried out at once.
+struct Picture {
+    policy: Policy,
+    memory: Memory,
+    now: i64,
+    split: Split,
+    answers: Answering,
+    lag: Option<f64>,
+    requests: f64,
+    capacity: f64,
+    lever: Lever,
+    last: Option<Decision>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Answering {
+    Split,
+    Drift,
+    Unknown,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Lever {
+    Works,
+    Fails,
+    Hangs,
+}
+
+#[derive(Default)]
+struct Seen<'a> {
+    east: &'a str,
+    west: &'a str,
+    /// Vantages that see `east` as drawn; the others see it well. All if empty.
+    only: &'a [&'a str],
+    east_counters: &'a str,
+    west_counters: &'a str,
+    /// Beacons of vantage `one`.
+    beacon: &'a str,
+}
+
+impl Picture {
+    fn new(policy: Policy) -> Self {
+        let split = policy.home_split().unwrap();
+        let mut picture = Self {
+            policy,
+            memory: Memory::default(),
+            now: 1_000_000,
+            split,
+            answers: Answering::Split,
+            lag: Some(1.0),
+            requests: 2000.0,
+            capacity: 3000.0,
+            lever: Lever::Works,
+            last: None,
+        };
+        // Windows are full before a picture begins.
+        picture.see(&Seen { east: "......", ..Seen::default() });
+        picture
+    }
+
+    fn see(&mut self, seen: &Seen<'_>) -> String {
+        let mut done = String::new();
+        for step in 0..seen.east.len() {
+            done.push(self.step(seen, step));
+        }
+        done
+    }
+
+    fn step(&mut self, seen: &Seen<'_>, step: usize) -> char {
+        let at = |line: &str| line.chars().nth(step).unwrap_or('.');
+        let mut samples = Vec::new();
+        for vantage in ["one", "two", "three"] {
+            let drawn = seen.only.is_empty() || seen.only.contains(&vantage);
+            let east = if drawn { at(seen.east) } else { '.' };
+            self.probe(&mut samples, "east", vantage, east);
+            self.probe(&mut samples, "west", vantage, at(seen.west));
+            if !seen.beacon.is_empty() {
+                let success = if vantage == "one" && at(seen.beacon) == 'x' { 0.0 } else { 1.0 };
+                let about = About { vantage: Some(vantage.parse().unwrap()), ..About::default() };
+                self.sample(
+                    &mut samples,
+                    "beacons",
+                    Class::Context,
+                    about,
+                    Measure::Beacon { success },
+                );
+            }
+        }
+        self.counters(&mut samples, "east", at(seen.east_counters));
+        self.counters(&mut samples, "west", at(seen.west_counters));
+        self.decide(samples, Vec::new())
+    }
+
+    fn decide(&mut self, samples: Vec<Sample>, events: Vec<Event>) -> char {
+        let now = Timestamp::from_secs(self.now);
+        let answers = match self.answers {
+            Answering::Split => Answers::Split { split: self.split.clone(), read_at: now },
+            Answering::Drift => {
+                Answers::Drift { what: "`shop.example.com` A set `east` is gone".to_owned() }
+            }
+            Answering::Unknown => Answers::Unknown,
+        };
+        let seen = Observations { samples, events, answers };
+        self.memory.evidence.take_in(&self.policy, &seen, now);
+        let decision = decide(&self.policy, &self.memory, now);
+        if decision.incident != self.memory.acts.incident_since.is_some() {
+            self.note(&Entry::Incident { open: decision.incident });
+        }
+        let done = match decision.wanted.clone() {
+            None => '-',
+            Some(Wanted::Refresh { balancer, .. }) => {
+                self.note(&Entry::Refreshing { balancer: balancer.clone() });
+                self.note(&Entry::Refreshed { balancer, failure: None });
+                'R'
+            }
+            Some(wanted @ Wanted::Move(_)) => self.carry_out(wanted),
+        };
+        self.last = Some(decision);
+        self.now += 10;
+        done
+    }
+
+    fn carry_out(&mut self, wanted: Wanted) -> char {
+        let Wanted::Move(moved) = wanted.clone() else { panic!("not a move") };
+        if self.memory.acts.order.is_some() {
+            return '=';
+        }
+        let epoch = self.memory.acts.epoch.next();
+        let batch =
+            Batch { zone: "Z1".parse().unwrap(), comment: String::new(), swaps: Vec::new() };
+        let plan = Plan {
+            service: self.policy.service.clone(),
+            epoch,
+            made_at: Timestamp::from_secs(self.now),
+            wanted,
+            batches: vec![batch],
+            result: moved.to.weights().clone(),
+        };
+        self.note(&Entry::Intended(Box::new(plan)));
+        self.note(&Entry::Sending { epoch, batch: 0 });
+        match self.lever {
+            Lever::Fails => {
+                let failure =
+                    CallFailed::Throttled { code: "Throttling".to_owned(), why: "rate".to_owned() };
+                self.note(&Entry::Failed { epoch, batch: 0, failure });
+                return 'f';
+            }
+            Lever::Works | Lever::Hangs => {
+                self.note(&Entry::Accepted { epoch, batch: 0, change: ChangeId("C1".to_owned()) });
+            }
+        }
+        self.split = moved.to;
+        if self.lever == Lever::Works {
+            self.note(&Entry::InSync { epoch });
+            self.note(&Entry::Ended { epoch, outcome: Outcome::Done });
+        }
+        match moved.purpose {
+            Purpose::Evacuate | Purpose::Ramp => 'S',
+            Purpose::Failback => 'H',
+            Purpose::LastResort => 'L',
+            Purpose::Operator | Purpose::Repair => 'o',
+        }
+    }
+
+    fn note(&mut self, entry: &Entry) {
+        self.memory.acts.apply(Timestamp::from_secs(self.now), entry);
+    }
+
+    fn sample(
+        &self,
+        to: &mut Vec<Sample>,
+        signal: &str,
+        class: Class,
+        about: About,
+        measure: Measure,
+    ) {
+        let at = Timestamp::from_secs(self.now);
+        let signal = signal.parse().unwrap();
+        to.push(Sample { signal, class, about, measure, taken_at: at, heard_at: at });
+    }
+
+    fn probe(&self, to: &mut Vec<Sample>, region: &str, vantage: &str, drawn: char) {
+        let (success, ms) = match drawn {
+            'x' => (0.0, None),
+            '~' => (0.5, Some(200.0)),
+            's' => (1.0, Some(9000.0)),
+            '?' => return,
+            _ => (1.0, Some(100.0)),
+        };
+        for part in ["web", "api"] {
+            let about = About {
+                region: Some(region.parse().unwrap()),
+                balancer: Some(format!("{region}-{part}").parse().unwrap()),
+                vantage: Some(vantage.parse().unwrap()),
+            };
+            let measure = Measure::Probe { success, latency_ms: ms, failure: None };
+            self.sample(to, "probes", Class::Outside, about, measure);
+        }
+    }
+
+    fn counters(&self, to: &mut Vec<Sample>, region: &str, drawn: char) {
+        let whole = About { region: Some(region.parse().unwrap()), ..About::default() };
+        if drawn == '?' {
+            let silence = Measure::Silence { why: "no answer".to_owned() };
+            return self.sample(to, "metrics", Class::Traffic, whole, silence);
+        }
+        let share = self.split.share(&region.parse().unwrap()).get();
+        let carries = share > 0.0;
+        for part in ["web", "api"] {
+            let balancer = Some(format!("{region}-{part}").parse().unwrap());
+            let about = About { balancer, ..whole.clone() };
+            // `x`: the targets fail. `b`: the balancer itself does, with well targets. `h`: hosts are gone.
+            let (own, targets) = match drawn {
+                'x' => (0.001, 0.6),
+                'b' => (0.5, 0.001),
+                _ => (0.001, 0.001),
+            };
+            let hosts = if drawn == 'h' { 0.6 } else { 1.0 };
+            self.sample(
+                to,
+                "metrics",
+                Class::Traffic,
+                about.clone(),
+                Measure::HealthyHosts(Some(hosts)),
+            );
+            let count = |value: f64| carries.then_some(value);
+            self.sample(
+                to,
+                "metrics",
+                Class::Traffic,
+                about.clone(),
+                Measure::BalancerErrors(count(own)),
+            );
+            self.sample(
+                to,
+                "metrics",
+                Class::Traffic,
+                about,
+                Measure::TargetErrors(count(targets)),
+            );
+        }
+        self.sample(
+            to,
+            "metrics",
+            Class::Traffic,
+            whole.clone(),
+            Measure::Requests(Some(share * self.requests)),
+        );
+        self.sample(
+            to,
+            "metrics",
+            Class::Traffic,
+            whole.clone(),
+            Measure::Capacity(Some(self.capacity)),
+        );
+        if region == "west" {
+            self.sample(to, "metrics", Class::Traffic, whole, Measure::ReplicationLag(self.lag));
+        }
+    }
+
+    #[track_caller]
+    fn holds(&self, is: impl Fn(&Hold) -> bool) {
+        let holds = &self.last.as_ref().unwrap().holds;
+        assert!(holds.iter().any(is), "not among the holds: {holds:#?}");
+        for hold in holds {
+            assert!(!hold.to_string().is_empty() && !hold.flips_when().is_empty());
+        }
+    }
+
+    #[track_caller]
+    fn finds(&self, diagnosis: Diagnosis) {
+        let findings = &self.last.as_ref().unwrap().findings;
+        assert!(
+            findings.iter().any(|f| f.diagnosis == diagnosis),
+            "{diagnosis} is not among {findings:#?}"
+        );
+    }
+
+    fn event(&mut self, what: Happening) {
+        let at = Timestamp::from_secs(self.now);
+        self.decide(Vec::new(), vec![Event { at, heard_at: at, what }]);
+    }
+}
+
+const DARK: &str = "xxxxxxxxxxxxxxxxxxxxxxxx";
+const SILENT: &str = "????????????????????????";
+const STILL: &str = "------------------------";
+
+#[track_caller]
+fn still(picture: &mut Picture, seen: &Seen<'_>) {
+    let done = picture.see(seen);
+    assert_eq!(done, STILL[..done.len()], "holds: {:?}", picture.last.as_ref().map(|d| &d.holds));
+}
+
+#[test]
+fn a_dead_region_is_left_once_after_the_sustained_time() {
+    let mut picture = Picture::new(policy(&[]));
+    let done = picture.see(&Seen { east: DARK, east_counters: SILENT, ..Seen::default() });
+    // One of six samples bad is 83 %, under the limit of 85 %; two minutes later it is left.
+    assert_eq!(done, "------------S-----------");
+    picture.finds(Diagnosis::RegionDown);
+}
+
+#[test]
+fn a_brownout_is_degraded_and_left() {
+    let mut picture = Picture::new(policy(&[]));
+    let counters = "xxxxxxxxxxxxxxxxxxxxxxxx";
+    let done =
+        picture.see(&Seen { east: "~~~~~~~~~~~~~~~", east_counters: counters, ..Seen::default() });
+    assert_eq!(done.matches('S').count(), 1);
+    picture.finds(Diagnosis::RegionDegraded);
+}
+
+#[test]
+fn slowness_alone_is_enough() {
+    let mut picture = Picture::new(policy(&[]));
+    let done = picture.see(&Seen { east: "ssssssssssssssssssssssss", ..Seen::default() });
+    assert_eq!(done.matches('S').count(), 1);
+}
+
+#[test]
+fn a_short_blip_moves_nothing() {
+    let mut picture = Picture::new(policy(&[]));
+    still(&mut picture, &Seen { east: "xxxx....................", ..Seen::default() });
+    picture.finds(Diagnosis::Well);
+}
+
+#[test]
+fn bad_is_not_yet_bad_enough() {
+    let mut picture = Picture::new(policy(&[]));
+    still(&mut picture, &Seen { east: "xxxxxxxx", ..Seen::default() });
+    picture.holds(|hold| matches!(hold, Hold::NotSustained { .. }));
+}
+
+#[test]
+fn silence_is_not_failure() {
+    let mut picture = Picture::new(policy(&[]));
+    let seen = Seen { east: "????????????????????????", east_counters: SILENT, ..Seen::default() };
+    still(&mut picture, &seen);
+    still(&mut picture, &seen);
+    picture.finds(Diagnosis::SignalsStale);
+}
+
+#[test]
+fn one_vantage_is_not_enough() {
+    let mut picture = Picture::new(policy(&[]));
+    still(&mut picture, &Seen { east: DARK, only: &["one"], ..Seen::default() });
+    picture.holds(|hold| matches!(hold, Hold::TooFewVantages { seen: 1, .. }));
+    picture.finds(Diagnosis::PathBroken);
+}
+
+#[test]
+fn a_vantage_that_lost_its_own_network_is_not_believed() {
+    let mut picture = Picture::new(policy(&[]));
+    let seen = Seen { east: DARK, west: DARK, only: &["one"], beacon: DARK, ..Seen::default() };
+    still(&mut picture, &seen);
+    picture.finds(Diagnosis::ObserverIsolated);
+}
+
+#[test]
+fn probes_that_users_contradict_move_nothing() {
+    let mut picture = Picture::new(policy(&[]));
+    still(&mut picture, &Seen { east: DARK, ..Seen::default() });
+    picture.holds(|hold| matches!(hold, Hold::OneClassOnly { .. }));
+}
+
+#[test]
+fn counters_alone_move_nothing() {
+    let mut picture = Picture::new(policy(&[]));
+    still(
+        &mut picture,
+        &Seen { east: "........................", east_counters: DARK, ..Seen::default() },
+    );
+    picture.holds(|hold| matches!(hold, Hold::OneClassOnly { .. }));
+}
+
+#[test]
+fn nothing_moves_before_the_windows_are_full() {
+    let mut picture = Picture::new(policy(&[]));
+    picture.memory = Memory::default();
+    let short = policy(&[("sustain: 2m", "sustain: 30s"), ("window: 1m", "window: 3m")]);
+    picture.policy = short;
+    let done = picture.see(&Seen { east: "xxxxxxxxxx", east_counters: SILENT, ..Seen::default() });
+    assert!(!done.contains('S'), "{done}");
+    picture.holds(|hold| matches!(hold, Hold::WarmingUp { .. }));
+}
+
+#[test]
+fn observing_proposes_and_moves_nothing() {
+    for mode in [Mode::Observe, Mode::Advise] {
+        let mut picture = Picture::new(policy(&[]));
+        picture.policy.mode = mode;
+        still(&mut picture, &Seen { east: DARK, east_counters: SILENT, ..Seen::default() });
+        picture.holds(|hold| matches!(hold, Hold::ModeObserves { .. }));
+        assert!(picture.last.as_ref().unwrap().proposed.is_some());
+    }
+}
+
+#[test]
+fn a_pin_is_absolute_and_ends() {
+    let mut picture = Picture::new(policy(&[]));
+    let until = Timestamp::from_secs(picture.now + 200);
+    let pin =
+        Pin { by: "ana".to_owned(), reason: "drill".to_owned(), since: until, until: Some(until) };
+    picture.note(&Entry::Pinned(pin));
+    let done = picture.see(&Seen { east: DARK, east_counters: SILENT, ..Seen::default() });
+    assert_eq!(done, "--------------------S---");
+}
+
+#[test]
+fn a_pin_without_end_holds_until_it_is_lifted() {
+    let mut picture = Picture::new(policy(&[]));
+    let pin = Pin {
+        by: "ana".to_owned(),
+        reason: "x".to_owned(),
+        since: Timestamp::default(),
+        until: None,
+    };
+    picture.note(&Entry::Pinned(pin));
+    still(&mut picture, &Seen { east: DARK, east_counters: SILENT, ..Seen::default() });
+    picture.holds(|hold| matches!(hold, Hold::Pinned { .. }));
+    picture.note(&Entry::Unpinned { by: "ana".to_owned() });
+    let done = picture.see(&Seen { east: "xx", east_counters: "??", ..Seen::default() });
+    assert_eq!(done, "S-");
+}
+
+#[test]
+fn approval_is_waited_for_and_a_no_is_a_no() {
+    let mut picture = Picture::new(policy(&[("mode: auto", "mode: approve")]));
+    still(&mut picture, &Seen { east: DARK, east_counters: SILENT, ..Seen::default() });
+    picture.holds(|hold| matches!(hold, Hold::ApprovalNeeded { .. }));
+    picture.note(&Entry::Denied { by: "ana".to_owned() });
+    still(&mut picture, &Seen { east: "xx", east_counters: "??", ..Seen::default() });
+    picture.holds(|hold| matches!(hold, Hold::Denied { .. }));
+    picture.note(&Entry::Approved { by: "ben".to_owned(), until: None });
+    assert_eq!(picture.see(&Seen { east: "xx", east_counters: "??", ..Seen::default() }), "S-");
+}
+
+#[test]
+fn a_standby_that_is_behind_loses_writes() {
+    let mut picture = Picture::new(policy(&[]));
+    picture.lag = Some(45.0);
+    still(&mut picture, &Seen { east: DARK, east_counters: SILENT, ..Seen::default() });
+    picture.holds(|hold| matches!(hold, Hold::LagTooHigh { .. }));
+    picture.lag = None;
+    still(&mut picture, &Seen { east: "xx", east_counters: "??", ..Seen::default() });
+    picture.holds(|hold| matches!(hold, Hold::LagUnknown { .. }));
+    picture.lag = Some(29.0);
+    assert_eq!(picture.see(&Seen { east: "xx", east_counters: "??", ..Seen::default() }), "S-");
+}
+
+#[test]
+fn an_unfit_standby_gets_nothing() {
+    let mut picture = Picture::new(policy(&[]));
+    picture.see(&Seen { east: "..............", west: DARK, ..Seen::default() });
+    picture.finds(Diagnosis::StandbyUnready);
+    still(&mut picture, &Seen { east: DARK, west: DARK, east_counters: SILENT, ..Seen::default() });
+    picture.holds(|hold| matches!(hold, Hold::DestinationUnready { .. }));
+    picture.holds(|hold| matches!(hold, Hold::NowhereToGo));
+}
+
+#[test]
+fn nowhere_to_go_is_named_when_the_standby_fell_long_before() {
+    let mut picture = Picture::new(policy(&[]));
+    for _ in 0..5 {
+        picture.see(&Seen { east: "........................", west: DARK, ..Seen::default() });
+    }
+    still(&mut picture, &Seen { east: DARK, west: DARK, east_counters: SILENT, ..Seen::default() });
+    picture.finds(Diagnosis::NowhereToGo);
+}
+
+#[test]
+fn a_fault_everywhere_has_one_cause_and_moves_nothing() {
+    let mut picture = Picture::new(policy(&[]));
+    let regions: Vec<RegionName> = vec!["east".parse().unwrap(), "west".parse().unwrap()];
+    picture.event(Happening::Deploy { regions, version: "v7".to_owned(), scope: "all".to_owned() });
+    let bad = "~~~~~~~~~~~~~~~~~~~~~~~~";
+    still(&mut picture, &Seen { east: bad, west: bad, east_counters: DARK, ..Seen::default() });
+    picture.finds(Diagnosis::CommonCause);
+    picture.holds(
+        |hold| matches!(hold, Hold::CommonCause { change: Some(change) } if change.contains("v7")),
+    );
+}
+
+#[test]
+fn the_other_region_runs_the_suspected_version_too() {
+    let mut picture = Picture::new(policy(&[]));
+    let regions: Vec<RegionName> = vec!["east".parse().unwrap(), "west".parse().unwrap()];
+    picture.event(Happening::Deploy { regions, version: "v7".to_owned(), scope: "all".to_owned() });
+    still(
+        &mut picture,
+        &Seen { east: "~~~~~~~~~~~~~~~~~~~~~~~~", east_counters: DARK, ..Seen::default() },
+    );
+    picture.holds(|hold| matches!(hold, Hold::DeploySuspected { .. }));
+}
+
+#[test]
+fn the_first_wave_is_left() {
+    let mut picture = Picture::new(policy(&[]));
+    let regions: Vec<RegionName> = vec!["east".parse().unwrap()];
+    picture.event(Happening::Deploy {
+        regions,
+        version: "v7".to_owned(),
+        scope: "canary".to_owned(),
+    });
+    let done = picture.see(&Seen {
+        east: "~~~~~~~~~~~~~~~~~~~~~~~~",
+        east_counters: DARK,
+        ..Seen::default()
+    });
+    assert_eq!(done.matches('S').count(), 1);
+}
+
+#[test]
+fn what_does_not_fit_is_held_or_spilled() {
+    let mut picture = Picture::new(policy(&[]));
+    picture.capacity = 1000.0;
+    still(&mut picture, &Seen { east: DARK, east_counters: SILENT, ..Seen::default() });
+    picture.holds(|hold| matches!(hold, Hold::NoRoom { .. }));
+    let mut picture = Picture::new(policy(&[("overflow: hold", "overflow: spill")]));
+    picture.capacity = 1000.0;
+    let done = picture.see(&Seen { east: DARK, east_counters: SILENT, ..Seen::default() });
+    assert_eq!(done.matches('S').count(), 1);
+    // 90 % of 1,000 of 2,000 requests a second.
+    assert_eq!(picture.split.weight(&"west".parse().unwrap()), Weight(45));
+}
+
+#[test]
+fn a_ramp_goes_step_by_step() {
+    let mut picture = Picture::new(policy(&[("ramp: [100%]", "ramp: [25%, 100%]")]));
+    let long = "x".repeat(60);
+    let done =
+        picture.see(&Seen { east: &long, east_counters: &"?".repeat(60), ..Seen::default() });
+    assert_eq!(done.matches('S').count(), 2, "{done}");
+    let first = done.find('S').unwrap();
+    let second = first + 1 + done[first + 1..].find('S').unwrap();
+    assert!(second - first >= 12, "the second step waits for two minutes at least: {done}");
+}
+
+#[test]
+fn the_last_resort_waits_for_patience_and_comes_home() {
+    let resort = r"  cache: { role: last_resort, weight: 0, balancers: { cache-edge: { carries: 100% } } }
+vantages: {";
+    let mut picture = Picture::new(policy(&[
+        ("vantages: {", resort),
+        (
+            "members: { east: east, west: west }",
+            "members: { east: east, west: west, cache: cache }",
+        ),
+        ("last_resort: never", "last_resort: { after: 1m }"),
+        ("failback: manual", "failback: { auto: { hold: 5m, step: 100%, every: 1m } }"),
+        ("cooldown: 10m", "cooldown: 1m"),
+    ]));
+    let mut done = String::new();
+    for (east, west, counters, steps) in [('x', 'x', '?', 40), ('.', '.', '.', 60)] {
+        for _ in 0..steps {
+            let mut samples = Vec::new();
+            for vantage in ["one", "two", "three"] {
+                picture.probe(&mut samples, "east", vantage, east);
+                picture.probe(&mut samples, "west", vantage, west);
+                let about = About {
+                    region: Some("cache".parse().unwrap()),
+                    balancer: Some("cache-edge".parse().unwrap()),
+                    vantage: Some(vantage.parse().unwrap()),
+                };
+                let measure =
+                    Measure::Probe { success: 1.0, latency_ms: Some(50.0), failure: None };
+                picture.sample(&mut samples, "probes", Class::Outside, about, measure);
+            }
+            picture.counters(&mut samples, "east", counters);
+            picture.counters(&mut samples, "west", '.');
+            done.push(picture.decide(samples, Vec::new()));
+        }
+    }
+    assert_eq!(done.matches('L').count(), 1, "{done}");
+    assert_eq!(done.matches('H').count(), 1, "{done}");
+    assert!(done.find('L').unwrap() >= 18, "two minutes of proof and one of patience: {done}");
+}
+
+#[test]
+fn going_home_is_a_humans_matter_unless_said_otherwise() {
+    let mut picture = Picture::new(policy(&[]));
+    picture.see(&Seen { east: DARK, east_counters: SILENT, ..Seen::default() });
+    still(&mut picture, &Seen { east: "........................", ..Seen::default() });
+    picture.holds(|hold| matches!(hold, Hold::FailbackManual { .. }));
+}
+
+#[test]
+fn going_home_soaks_and_goes_in_steps() {
+    let auto = "failback: { auto: { hold: 10m, step: 50%, every: 5m } }";
+    let mut picture = Picture::new(policy(&[("failback: manual", auto)]));
+    picture.see(&Seen { east: DARK, east_counters: SILENT, ..Seen::default() });
+    let calm = ".".repeat(24);
+    still(&mut picture, &Seen { east: &calm, ..Seen::default() });
+    picture.holds(|hold| matches!(hold, Hold::FailbackSoaking { .. }));
+    let longer = ".".repeat(120);
+    let done = picture.see(&Seen { east: &longer, ..Seen::default() });
+    assert_eq!(done.matches('H').count(), 2, "{done}");
+    let first = done.find('H').unwrap();
+    assert!(first >= 60 - 24 - 6, "ten minutes of unbroken health: {done}");
+    assert_eq!(picture.split, picture.policy.home_split().unwrap());
+}
+
+#[test]
+fn a_region_that_became_worse_is_left_even_towards_home() {
+    let mut picture = Picture::new(policy(&[("cooldown: 10m", "cooldown: 1m")]));
+    picture.see(&Seen { east: DARK, east_counters: SILENT, ..Seen::default() });
+    picture.see(&Seen { east: &".".repeat(24), ..Seen::default() });
+    let seen = Seen { east: &".".repeat(24), west: DARK, west_counters: SILENT, ..Seen::default() };
+    let done = picture.see(&seen);
+    assert_eq!(done.matches('S').count(), 1, "{done}");
+    assert_eq!(picture.split.weight(&"west".parse().unwrap()), Weight(0));
+}
+
+#[test]
+fn shifts_are_bounded_and_cooled_and_latched() {
+    let mut picture = Picture::new(policy(&[]));
+    picture.see(&Seen { east: DARK, east_counters: SILENT, ..Seen::default() });
+    let back = Seen { east: &".".repeat(24), west: DARK, west_counters: SILENT, ..Seen::default() };
+    still(&mut picture, &back);
+    picture.holds(|hold| matches!(hold, Hold::Cooldown { .. }));
+
+    let mut picture =
+        Picture::new(policy(&[("cooldown: 10m", "cooldown: 1s"), ("max: 2", "max: 1")]));
+    picture.see(&Seen { east: DARK, east_counters: SILENT, ..Seen::default() });
+    still(&mut picture, &back);
+    picture.holds(|hold| matches!(hold, Hold::ShiftsExhausted { .. }));
+
+    let latch = ("latch: { after: 4, within: 24h }", "latch: { after: 1, within: 24h }");
+    let shifts = ("shifts: { max: 2, within: 1h }", "shifts: { max: 1, within: 1m }");
+    let mut picture = Picture::new(policy(&[("cooldown: 10m", "cooldown: 1s"), latch, shifts]));
+    picture.see(&Seen { east: DARK, east_counters: SILENT, ..Seen::default() });
+    still(&mut picture, &back);
+    picture.holds(|hold| matches!(hold, Hold::Latched { .. }));
+    picture.note(&Entry::Unlatched { by: "ana".to_owned() });
+    let done =
+        picture.see(&Seen { east: "..", west: "xx", west_counters: "??", ..Seen::default() });
+    assert_eq!(done, "S-");
+}
+
+#[test]
+fn nothing_moves_in_a_blocked_window() {
+    let blocked = "blocked: [\"Mon 00:00-Sun 23:59 UTC\"], standby_healthy_hosts";
+    let mut picture = Picture::new(policy(&[("standby_healthy_hosts", blocked)]));
+    still(&mut picture, &Seen { east: DARK, east_counters: SILENT, ..Seen::default() });
+    picture.holds(|hold| matches!(hold, Hold::Blocked { .. }));
+}
+
+#[test]
+fn records_that_somebody_else_changed_are_not_overwritten() {
+    let mut picture = Picture::new(policy(&[]));
+    picture.answers = Answering::Drift;
+    still(&mut picture, &Seen { east: DARK, east_counters: SILENT, ..Seen::default() });
+    picture.holds(|hold| matches!(hold, Hold::Drift { .. }));
+}
+
+#[test]
+fn records_that_were_never_read_are_not_written() {
+    let mut picture = Picture::new(policy(&[]));
+    picture.memory = Memory::default();
+    picture.answers = Answering::Unknown;
+    still(&mut picture, &Seen { east: DARK, east_counters: SILENT, ..Seen::default() });
+    picture.holds(|hold| matches!(hold, Hold::AnswersUnknown));
+    picture.finds(Diagnosis::ControlPlaneImpaired);
+}
+
+#[test]
+fn no_order_is_stacked_on_one_that_hangs() {
+    let mut picture = Picture::new(policy(&[]));
+    picture.lever = Lever::Hangs;
+    let done = picture.see(&Seen { east: DARK, east_counters: SILENT, ..Seen::default() });
+    assert_eq!(done.matches('S').count(), 1);
+    // West falls as well while the order hangs: another move is right, and waits.
+    picture.see(&Seen { east: &".".repeat(24), ..Seen::default() });
+    let seen = Seen { east: &".".repeat(24), west: DARK, west_counters: SILENT, ..Seen::default() };
+    still(&mut picture, &seen);
+    picture.holds(|hold| matches!(hold, Hold::ChangeStuck { .. }));
+    picture.finds(Diagnosis::ControlPlaneImpaired);
+}
+
+#[test]
+fn an_order_under_way_is_waited_for() {
+    let mut picture = Picture::new(policy(&[("in_sync_within: 5m", "in_sync_within: 50m")]));
+    picture.lever = Lever::Hangs;
+    picture.see(&Seen { east: DARK, east_counters: SILENT, ..Seen::default() });
+    picture.see(&Seen { east: &".".repeat(24), ..Seen::default() });
+    let seen = Seen { east: &".".repeat(24), west: DARK, west_counters: SILENT, ..Seen::default() };
+    still(&mut picture, &seen);
+    picture.holds(|hold| matches!(hold, Hold::OrderOpen { .. }));
+}
+
+#[test]
+fn a_lever_that_fails_is_tried_at_a_civil_pace() {
+    let mut picture = Picture::new(policy(&[]));
+    picture.lever = Lever::Fails;
+    let long = "x".repeat(40);
+    let done =
+        picture.see(&Seen { east: &long, east_counters: &"?".repeat(40), ..Seen::default() });
+    assert_eq!(done.matches('f').count(), 1, "{done}");
+    picture.finds(Diagnosis::ControlPlaneImpaired);
+    let state = picture.memory.acts.levers.get(&LeverKind::Weights).unwrap();
+    assert_eq!(state.failures_in_a_row, 1);
+    // The open order keeps its place until the pause is over; then it is sent again, not given anew.
+    assert!(done.contains('='), "{done}");
+    picture.note(&Entry::Failed {
+        epoch: picture.memory.acts.epoch,
+        batch: 0,
+        failure: CallFailed::Throttled { code: "Throttling".to_owned(), why: "rate".to_owned() },
+    });
+    still(&mut picture, &Seen { east: "xx", east_counters: "??", ..Seen::default() });
+    picture.holds(|hold| matches!(hold, Hold::LeverImpaired { .. }));
+}
+
+#[test]
+fn a_grey_balancer_is_refreshed_watched_and_given_up() {
+    let refresh = "refresh: { order: [east-web, east-api], wait: 5m, tries: 1 }\nguards:";
+    let mut picture = Picture::new(policy(&[("guards:", refresh)]));
+    let grey = "~".repeat(16);
+    let own = "b".repeat(16);
+    let done = picture.see(&Seen { east: &grey, east_counters: &own, ..Seen::default() });
+    assert_eq!(done.matches('R').count(), 1, "{done}");
+    picture.finds(Diagnosis::BalancerFault);
+    picture.holds(|hold| matches!(hold, Hold::RefreshWatching { .. }));
+    let long = "~".repeat(90);
+    let done =
+        picture.see(&Seen { east: &long, east_counters: &"b".repeat(90), ..Seen::default() });
+    // The second balancer gets its turn, then the region is left.
+    assert_eq!(done.matches('R').count(), 1, "{done}");
+    assert_eq!(done.matches('S').count(), 1, "{done}");
+    assert!(done.find('R').unwrap() < done.find('S').unwrap(), "{done}");
+}
+
+#[test]
+fn refreshing_a_balancer_that_is_pinned_waits_too() {
+    let refresh = "refresh: { order: [east-web, east-api], wait: 5m, tries: 1 }\nguards:";
+    let mut picture = Picture::new(policy(&[("guards:", refresh)]));
+    let pin = Pin {
+        by: "ana".to_owned(),
+        reason: "x".to_owned(),
+        since: Timestamp::default(),
+        until: None,
+    };
+    picture.note(&Entry::Pinned(pin));
+    still(
+        &mut picture,
+        &Seen {
+            east: "~~~~~~~~~~~~~~~~~~~~~~~~",
+            east_counters: "bbbbbbbbbbbbbbbbbbbbbbbb",
+            ..Seen::default()
+        },
+    );
+    picture.holds(|hold| matches!(hold, Hold::Pinned { .. }));
+}
+
+#[test]
+fn a_zone_is_not_a_region() {
+    let mut picture = Picture::new(policy(&[]));
+    still(
+        &mut picture,
+        &Seen {
+            east: "........................",
+            east_counters: &"h".repeat(24),
+            ..Seen::default()
+        },
+    );
+    picture.finds(Diagnosis::ZoneFault);
+}
+
+#[test]
+fn what_comes_and_goes_is_flapping() {
+    let mut picture = Picture::new(policy(&[]));
+    for _ in 0..3 {
+        still(&mut picture, &Seen { east: "xxxxx...................", ..Seen::default() });
+    }
+    picture.finds(Diagnosis::Flapping);
+}
+
+/// The same arguments give the same decision.
+#[test]
+fn deciding_twice_gives_the_same() {
+    let mut picture = Picture::new(policy(&[]));
+    picture.see(&Seen {
+        east: "xxxxxxxxxxxxxxx",
+        east_counters: "???????????????",
+        ..Seen::default()
+    });
+    let now = Timestamp::from_secs(picture.now);
+    assert_eq!(
+        decide(&picture.policy, &picture.memory, now),
+        decide(&picture.policy, &picture.memory, now)
+    );
+}
+
+/// The cooldown begins at the end of an execution and outlives a restart: it is in the acts.
+#[test]
+fn a_restart_forgets_what_was_seen_and_keeps_what_was_done() {
+    let mut picture = Picture::new(policy(&[]));
+    picture.see(&Seen { east: DARK, east_counters: SILENT, ..Seen::default() });
+    picture.memory = Memory { acts: picture.memory.acts.clone(), ..Memory::default() };
+    let back = Seen { east: &".".repeat(24), west: DARK, west_counters: SILENT, ..Seen::default() };
+    still(&mut picture, &back);
+    picture.holds(|hold| matches!(hold, Hold::Cooldown { .. }));
+    let end = picture.memory.acts.last_end.unwrap();
+    assert!(Timestamp::from_secs(picture.now).since(end) < Duration::from_secs(600));
+}
+
+/// A split that somebody else made is theirs: it does not go home by itself.
+#[test]
+fn a_strangers_split_is_left_alone() {
+    let auto = "failback: { auto: { hold: 1m, step: 100%, every: 1m } }";
+    let mut picture = Picture::new(policy(&[("failback: manual", auto)]));
+    let weights = [("east", 40), ("west", 60)];
+    let weights: BTreeMap<RegionName, Weight> =
+        weights.into_iter().map(|(name, weight)| (name.parse().unwrap(), Weight(weight))).collect();
+    picture.split = Split::new(weights).unwrap();
+    still(&mut picture, &Seen { east: "........................", ..Seen::default() });
+}
