@@ -89,6 +89,17 @@ pub enum RunError {
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(settings: Settings, world: World) -> Result<(), RunError> {
+    let board = Arc::new(Board::new(Arc::new(Numbers::new()), Arc::clone(&world.clock)));
+    run_until(settings, world, board, CancellationToken::new()).await
+}
+
+/// The same until `stop`, or a signal if that comes first, with its state on `board`.
+pub async fn run_until(
+    settings: Settings,
+    world: World,
+    board: Arc<Board>,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
     let mut signals = Signals::new().map_err(RunError::Signals)?;
     let loaded = load_all(&settings.policies)?;
     std::fs::create_dir_all(&settings.state)
@@ -99,11 +110,9 @@ pub async fn run(settings: Settings, world: World) -> Result<(), RunError> {
     if !settings.listen.ip().is_loopback() {
         warn!(address = %settings.listen, "State is told to everybody who reaches this address.");
     }
-    let numbers = Arc::new(Numbers::new());
-    let board = Arc::new(Board::new(Arc::clone(&numbers), Arc::clone(&world.clock)));
+    let numbers = Arc::clone(&board.numbers);
     let pace = Arc::new(Pacer::new(slowest(loaded.iter().map(|one| &one.policy))));
     let (reload, _) = channel::channel(());
-    let stop = CancellationToken::new();
     let tended = Tended {
         state: settings.state.clone(),
         holder: settings.holder.clone(),
@@ -132,6 +141,7 @@ pub async fn run(settings: Settings, world: World) -> Result<(), RunError> {
     }
     loop {
         tokio::select! {
+            () = stop.cancelled() => break,
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
             _ = signals.hang_up.recv() => {

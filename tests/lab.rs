@@ -242,13 +242,15 @@ fn a_lost_region_is_left_and_the_summary_is_true() {
     // Its own clock agrees with the summary.
     let dark = (looks[turned].at - looks[lost].at).as_secs_f64();
     let in_force = number(&sum, "in_force_after");
-    assert!((dark - in_force).abs() < 2.0, "seen {dark}, told {in_force}\n{screen}");
+    // It looks once a second whether what it ordered is answered.
+    let agree = in_force > dark - 1.0 && in_force < dark + 3.0;
+    assert!(agree, "seen {dark}, told {in_force}\n{screen}");
     let stages: Vec<f64> = ["detected_after", "decided_after", "accepted_after", "in_force_after"]
         .map(|name| number(&sum, name))
         .to_vec();
     assert!(stages.is_sorted(), "{stages:?}");
-    // The policy asks for four seconds of evidence, and a change takes one to be in force.
-    assert!(stages[1] >= 4.0 && stages[3] >= stages[2] + 1.0, "{stages:?}");
+    // The policy asks for five seconds of evidence, and a change takes one to be in force.
+    assert!(stages[1] >= 5.0 && stages[3] >= stages[2] + 1.0, "{stages:?}");
 
     // Visitors keep an answer for one second (one of them for two), so they lose a little longer.
     let again = number(&sum, "last_loss_after");
@@ -261,7 +263,7 @@ fn a_lost_region_is_left_and_the_summary_is_true() {
     // What it worked by and what it did can be read afterwards.
     let text = std::fs::read_to_string(state.path().join("policy.yaml")).unwrap();
     policy::load(&text, "policy.yaml").unwrap();
-    let journal = Journal::read(&state.path().join("journal")).unwrap();
+    let journal = Journal::read(&state.path().join("shop.journal")).unwrap();
     let place = |wanted: fn(&Entry) -> bool| {
         journal.iter().position(|record| wanted(&record.entry)).expect("an entry")
     };
@@ -377,7 +379,7 @@ fn hands_on_is_broken_and_healed_from_another_terminal() {
 #[test]
 fn a_directory_with_an_earlier_journal_is_not_taken() {
     let state = tempfile::tempdir().unwrap();
-    std::fs::write(state.path().join("journal"), "").unwrap();
+    std::fs::write(state.path().join("shop.journal"), "").unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_leeward"))
         .args(["lab", "--outage", "blip", "--state", state.path().to_str().unwrap()])
         .output()

@@ -16,11 +16,12 @@ use crate::clock::SystemClock;
 use crate::lab::outage::Outage;
 use crate::lab::region::{FAULT_NAMES, Fault};
 use crate::lab::remote::DEFAULT_PORT;
-use crate::lab::setup::{REGIONS_MAX, REGIONS_MIN, Tempo};
+use crate::lab::setup::{REGIONS_MAX, REGIONS_MIN, SERVICE, Tempo};
 use crate::lab::stage::{NoShow, Show, play};
 use crate::lab::summary::{Summary, Verdict};
 use crate::lab::world::Size;
 use crate::runtime::http::{Ask, ask};
+use crate::runtime::pin;
 
 /// Requests per second that visitors may make; a region takes 300.
 const VISITORS_MAX: i64 = 250;
@@ -76,6 +77,10 @@ pub struct Args {
     /// Where orders from another terminal are taken. On by itself with --hands-on.
     #[arg(long, value_name = "ADDRESS:PORT")]
     control: Option<SocketAddr>,
+
+    /// Where the service answers `leeward status`, `why` and `history`; any free port if not given.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
 
     /// Where policy and journal are kept. Without it they go when the laboratory goes.
     #[arg(long, value_name = "DIR")]
@@ -184,7 +189,7 @@ async fn perform(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
         (None, Ok(passing)) => passing.path().to_owned(),
         (None, Err(error)) => return Err(trouble(error)),
     };
-    if state.join("journal").exists() {
+    if holds_a_journal(&state) {
         let message = format!("`{}` holds the journal of an earlier run", state.display());
         return Err(Failure::new(Exit::Input, message).hint("name an empty directory"));
     }
@@ -211,6 +216,11 @@ async fn perform(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
     })
 }
 
+/// The laboratory's world begins anew each time; an older journal would tell of another one.
+fn holds_a_journal(state: &Path) -> bool {
+    SERVICE.parse().is_ok_and(|service| pin::journal_path(state, &service).exists())
+}
+
 fn show<'a>(args: &Args, state: &'a Path) -> Show<'a> {
     Show {
         outage: args.outage,
@@ -224,6 +234,7 @@ fn show<'a>(args: &Args, state: &'a Path) -> Show<'a> {
         lasts: args.lasts.map(Duration::from_secs),
         control: args.control.or(args.hands_on.then_some(DEFAULT_CONTROL)),
         state,
+        listen: args.listen,
         print_policy: args.show_policy,
     }
 }
@@ -246,7 +257,7 @@ fn failure(error: &NoShow) -> Failure {
         NoShow::World(_)
         | NoShow::Write { .. }
         | NoShow::Policy(_)
-        | NoShow::Journal(_)
+        | NoShow::Port(_)
         | NoShow::Ended(_) => failure,
     }
 }

@@ -1,39 +1,33 @@
-//! Leeward in the laboratory: the real service round with the real watch, and a chronicle of what it did.
+//! Leeward in the laboratory: the very service that `leeward run` is, and a chronicle of what it did,
+//! taken from its board and its journal.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::world::World;
 use crate::answers::DnsResolver;
 use crate::decide::{Decision, Diagnosis};
-use crate::domain::{RegionName, SignalName, Split, Timestamp, VantageName};
-use crate::health::{Reading, Sample};
-use crate::journal::{Journal, JournalError};
-use crate::memory::Outcome;
-use crate::pace::Pacer;
+use crate::domain::{RegionName, ServiceName, Split, Timestamp};
+use crate::health::Reading;
+use crate::journal::{Journal, Record};
+use crate::memory::{Entry, Outcome};
 use crate::plan::Wanted;
-use crate::policy::{Class, Pace, Policy, Probe};
-use crate::ports::{CallFailed, Clock, Levers, Messenger};
-use crate::probe::{self, Target};
-use crate::runtime::peer::Readings;
-use crate::runtime::round::Service;
-use crate::runtime::watch::{Beacon, IN_FLIGHT_MAX, Prober, SAMPLES_MAX, Sources};
+use crate::ports::{Clock, Levers};
+use crate::runtime::board::Board;
+use crate::runtime::{self, RunError, Settings, pin};
 use crate::telemetry::Numbers;
-use crate::tell::Note;
+use crate::tell::Severity;
 
 /// How long a name server of the laboratory may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-/// Moments that wait to be shown.
-pub const MOMENTS_MAX: usize = 1024;
+/// Notes that are remembered, so that a repetition is not shown again.
+const TOLD_MAX: usize = 256;
 
 /// Something that Leeward saw or did, for the first time.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,7 +36,7 @@ pub enum Moment {
     Suspected {
         region: RegionName,
     },
-    /// A region reads bad, or no longer.
+    /// A region reads bad, or good again.
     Read {
         region: RegionName,
         reading: Reading,
@@ -52,19 +46,20 @@ pub enum Moment {
         diagnosis: Diagnosis,
         region: Option<RegionName>,
     },
-    /// Every guard let a move pass.
+    /// Every guard let a move pass, and the intention is in the journal.
     Decided {
         to: Split,
     },
     /// Route 53 took the change.
-    Accepted {
-        to: Split,
-    },
+    Accepted,
     /// In sync, and answered by the name server.
     InForce,
     /// An order ended otherwise.
     Ended(Outcome),
-    Told(Note),
+    Told {
+        severity: Severity,
+        text: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -73,233 +68,162 @@ pub struct At {
     pub what: Moment,
 }
 
-/// The controller's side of the laboratory. Stops when dropped.
+/// The running service. Stops when told to.
 #[derive(Debug)]
 pub struct Control {
-    /// The last decision.
-    pub decision: watch::Receiver<Option<Decision>>,
-    pub moments: mpsc::Receiver<At>,
+    service: ServiceName,
+    board: Arc<Board>,
+    journal: PathBuf,
+    last: Last,
     stop: CancellationToken,
-    tasks: JoinSet<Result<(), JournalError>>,
+    task: JoinHandle<Result<(), RunError>>,
 }
 
-impl Control {
-    /// Starts watching and deciding under `policy`, with a journal in `state`.
-    pub async fn start(
-        world: &World,
-        policy: Policy,
-        state: &Path,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, JournalError> {
-        let (journal, recovered) = Journal::open(&state.join("journal"))?;
-        let levers = Levers {
-            weights: Some(Arc::clone(&world.zones) as Arc<_>),
-            resolver: Some(Arc::new(DnsResolver::new(ANSWER_WITHIN))),
-            gates: None,
-            balancers: None,
-        };
-        let pace = policy.weights_lever().map_or_else(Pace::default, |lever| lever.pace);
-        let shared = Arc::new(policy.clone());
-        let holder = format!("leeward-lab-{}", std::process::id());
-        let mut service = Service::new(
-            policy,
-            levers,
-            Box::new(journal),
-            Arc::clone(&clock),
-            Arc::new(Pacer::new(pace)),
-            holder,
-        );
-        service.memory.acts = recovered.acts;
-        let (sender, moments) = mpsc::channel(MOMENTS_MAX);
-        service.messenger = Some(Arc::new(Herald { moments: sender.clone() }));
-        service.start().await?;
-
-        let stop = CancellationToken::new();
-        let (samples, heard) = mpsc::channel(SAMPLES_MAX);
-        let sources = Sources {
-            prober: Arc::new(Eyes { clock: Arc::clone(&clock) }),
-            targets: Some(Arc::clone(&world.instruments) as Arc<_>),
-            metrics: Some(Arc::clone(&world.instruments) as Arc<_>),
-            clock,
-            numbers: Arc::new(Numbers::new()),
-            in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
-        };
-        let (publish, decision) = watch::channel(None);
-        let mut tasks = JoinSet::new();
-        let watching = crate::runtime::watch::watch(shared, sources, samples, stop.clone());
-        tasks.spawn(async move {
-            watching.await;
-            Ok(())
-        });
-        let chronicle = Chronicle { publish, moments: sender, last: Last::default() };
-        let every = world.layout.tempo.round;
-        tasks.spawn(rounds(service, heard, chronicle, every, stop.clone()));
-        Ok(Self { decision, moments, stop, tasks })
-    }
-
-    /// Why the controller ended by itself, if it did.
-    pub fn ended(&mut self) -> Option<String> {
-        match self.tasks.try_join_next()? {
-            Ok(Ok(())) => Some("a task returned".to_owned()),
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(error) => Some(error.to_string()),
-        }
-    }
-
-    pub async fn stop(mut self) {
-        self.stop.cancel();
-        while self.tasks.join_next().await.is_some() {}
-    }
-}
-
-async fn rounds(
-    mut service: Service,
-    mut heard: mpsc::Receiver<Sample>,
-    mut chronicle: Chronicle,
-    every: Duration,
-    stop: CancellationToken,
-) -> Result<(), JournalError> {
-    let mut beat = interval(every);
-    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            _ = beat.tick() => {}
-        }
-        let mut samples = Vec::new();
-        while let Ok(sample) = heard.try_recv() {
-            samples.push(sample);
-        }
-        let done = service.round(samples, Vec::new()).await?;
-        chronicle.write(&service, done.decision, done.ended);
-    }
-}
-
-/// What was last said of each thing, so that only news is said.
+/// What was last heard of each thing, so that only news is told.
 #[derive(Debug, Default)]
 struct Last {
+    round: Option<Timestamp>,
+    seq: u64,
     suspected: BTreeMap<RegionName, bool>,
     readings: BTreeMap<RegionName, Reading>,
     finding: Option<(Diagnosis, Option<RegionName>)>,
-    wanted: Option<Split>,
-    accepted: usize,
+    told: BTreeSet<String>,
 }
 
-#[derive(Debug)]
-struct Chronicle {
-    publish: watch::Sender<Option<Decision>>,
-    moments: mpsc::Sender<At>,
-    last: Last,
+impl Control {
+    /// Starts the service with the policy and the journal in `state`, answering on `listen`.
+    pub fn start(
+        world: &World,
+        service: ServiceName,
+        policy: PathBuf,
+        state: &Path,
+        listen: SocketAddr,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let settings = Settings {
+            policies: vec![policy],
+            state: state.to_owned(),
+            listen,
+            holder: format!("leeward-lab-{}", std::process::id()),
+        };
+        let outside = runtime::World {
+            levers: Levers {
+                weights: Some(Arc::clone(&world.zones) as Arc<_>),
+                resolver: Some(Arc::new(DnsResolver::new(ANSWER_WITHIN))),
+                gates: None,
+                balancers: None,
+            },
+            targets: Some(Arc::clone(&world.instruments) as Arc<_>),
+            metrics: Some(Arc::clone(&world.instruments) as Arc<_>),
+            clock: Arc::clone(&clock),
+        };
+        let board = Arc::new(Board::new(Arc::new(Numbers::new()), clock));
+        let stop = CancellationToken::new();
+        let running = runtime::run_until(settings, outside, Arc::clone(&board), stop.clone());
+        let journal = pin::journal_path(state, &service);
+        let task = tokio::spawn(running);
+        Self { service, board, journal, last: Last::default(), stop, task }
+    }
+
+    /// The last decision.
+    pub fn decision(&self) -> Option<Decision> {
+        self.board.state().services.remove(&self.service)?.decision
+    }
+
+    /// What is new since it was last asked, the oldest first.
+    pub fn news(&mut self) -> Vec<At> {
+        let Some(view) = self.board.state().services.remove(&self.service) else {
+            return Vec::new();
+        };
+        let mut news = Vec::new();
+        if let Some(decision) =
+            view.decision.filter(|decision| Some(decision.at) != self.last.round)
+        {
+            self.last.round = Some(decision.at);
+            self.last.compare(&decision, &mut news);
+        }
+        if view.journal.last().is_some_and(|line| line.seq > self.last.seq) {
+            // A journal that cannot be read now is read with the next line.
+            for record in Journal::read(&self.journal).unwrap_or_default() {
+                if record.seq > self.last.seq {
+                    self.last.seq = record.seq;
+                    news.extend(self.last.moment(record));
+                }
+            }
+        }
+        news.sort_by_key(|news| news.at);
+        news
+    }
+
+    /// Whether the service ended, and why if not by a signal.
+    pub async fn ended(&mut self) -> Option<Result<(), String>> {
+        if !self.task.is_finished() {
+            return None;
+        }
+        Some(match (&mut self.task).await {
+            Ok(ended) => ended.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        })
+    }
+
+    pub async fn stop(self) {
+        self.stop.cancel();
+        if !self.task.is_finished() {
+            // How it ended is of no interest any more.
+            let _ = self.task.await;
+        }
+    }
 }
 
-impl Chronicle {
-    fn write(&mut self, service: &Service, decision: Decision, ended: Option<Outcome>) {
-        let at = decision.at;
+impl Last {
+    fn compare(&mut self, decision: &Decision, news: &mut Vec<At>) {
+        let mut say = |what| news.push(At { at: decision.at, what });
         for (region, verdict) in &decision.regions {
             let suspected = verdict.bad_since.is_some();
-            if self.last.suspected.insert(region.clone(), suspected) == Some(false) && suspected {
-                self.say(at, Moment::Suspected { region: region.clone() });
+            if self.suspected.insert(region.clone(), suspected) == Some(false) && suspected {
+                say(Moment::Suspected { region: region.clone() });
             }
             // What is unclear for a moment in between is no news.
-            if verdict.reading != Reading::Unknown
-                && self.last.readings.insert(region.clone(), verdict.reading)
-                    != Some(verdict.reading)
+            let reading = verdict.reading;
+            if reading != Reading::Unknown
+                && self.readings.insert(region.clone(), reading) != Some(reading)
             {
-                self.say(at, Moment::Read { region: region.clone(), reading: verdict.reading });
+                say(Moment::Read { region: region.clone(), reading });
             }
         }
         let finding = decision.findings.first();
         let finding = finding.map(|finding| (finding.diagnosis, finding.region.clone()));
-        if finding != self.last.finding {
+        if finding != self.finding {
             if let Some((diagnosis, region)) = finding.clone() {
-                self.say(at, Moment::Diagnosed { diagnosis, region });
+                say(Moment::Diagnosed { diagnosis, region });
             }
-            self.last.finding = finding;
+            self.finding = finding;
         }
-        let wanted = decision.wanted.as_ref().and_then(|wanted| match wanted {
-            Wanted::Move(moved) => Some(moved.to.clone()),
-            Wanted::Refresh { .. } => None,
-        });
-        if let Some(to) = wanted.clone()
-            && self.last.wanted != wanted
-        {
-            self.say(at, Moment::Decided { to });
-        }
-        self.last.wanted = wanted.or(self.last.wanted.take());
-        let shifts = &service.memory.acts.shifts;
-        for shift in shifts.iter().skip(self.last.accepted) {
-            self.say(shift.at, Moment::Accepted { to: shift.to.clone() });
-        }
-        self.last.accepted = shifts.len();
-        match ended {
-            Some(Outcome::Done) => {
-                let done = service.memory.acts.last_end.unwrap_or(at);
-                self.say(done, Moment::InForce);
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what is not shown has no moment")]
+    fn moment(&mut self, record: Record) -> Option<At> {
+        let what = match record.entry {
+            Entry::Intended(plan) => match plan.wanted {
+                Wanted::Move(moved) => Moment::Decided { to: moved.to },
+                Wanted::Refresh { .. } => return None,
+            },
+            // The laboratory's records lie in one zone, so a move is one batch.
+            Entry::Accepted { .. } => Moment::Accepted,
+            Entry::Ended { outcome: Outcome::Done, .. } => Moment::InForce,
+            Entry::Ended { outcome, .. } => Moment::Ended(outcome),
+            Entry::Told { severity, text, .. } => {
+                let new = self.told.insert(text.clone());
+                while self.told.len() > TOLD_MAX {
+                    self.told.pop_first();
+                }
+                if !new {
+                    return None;
+                }
+                Moment::Told { severity, text }
             }
-            Some(outcome) => self.say(at, Moment::Ended(outcome)),
-            None => {}
-        }
-        self.publish.send_replace(Some(decision));
-    }
-
-    /// Nobody misses a moment of the chronicle unless a thousand of them wait.
-    fn say(&self, at: Timestamp, what: Moment) {
-        let _ = self.moments.try_send(At { at, what });
-    }
-}
-
-/// Notes go to the screen.
-#[derive(Debug)]
-struct Herald {
-    moments: mpsc::Sender<At>,
-}
-
-#[async_trait]
-impl Messenger for Herald {
-    async fn send(&self, note: &Note) -> Result<(), CallFailed> {
-        let told = At { at: note.at, what: Moment::Told(note.clone()) };
-        self.moments.try_send(told).map_err(|error| CallFailed::NotSent { why: error.to_string() })
-    }
-}
-
-/// The real probes.
-struct Eyes {
-    clock: Arc<dyn Clock>,
-}
-
-impl fmt::Debug for Eyes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Eyes")
-    }
-}
-
-#[async_trait]
-impl Prober for Eyes {
-    async fn probe(
-        &self,
-        signal: &SignalName,
-        class: Class,
-        spec: &Probe,
-        target: &Target,
-        vantage: &VantageName,
-    ) -> Sample {
-        probe::probe(signal, class, spec, target, vantage, self.clock.as_ref()).await
-    }
-
-    async fn beacon(&self, beacon: &Beacon) -> Sample {
-        probe::beacon(
-            &beacon.signal,
-            beacon.class,
-            &beacon.url,
-            beacon.timeout,
-            &beacon.vantage,
-            beacon.source,
-            self.clock.as_ref(),
-        )
-        .await
-    }
-
-    async fn readings(&self, url: &str, _policy: &Policy) -> Result<Readings, String> {
-        Err(format!("there is no peer at `{url}` in the laboratory"))
+            _ => return None,
+        };
+        Some(At { at: record.at, what })
     }
 }

@@ -19,6 +19,7 @@ const VANTAGES: [(&str, Ipv4Addr); 3] = [
 ];
 /// A neutral place.
 pub const BEACON: Ipv4Addr = Ipv4Addr::new(127, 0, 10, 1);
+pub const SERVICE: &str = "shop";
 pub const ZONE_ID: &str = "ZLAB0000000000";
 pub const ZONE: &str = "lab.test";
 pub const HOST: &str = "shop.lab.test";
@@ -43,8 +44,6 @@ pub struct Tempo {
     pub ttl: Duration,
     /// A fault shorter than anything worth a move.
     pub blip: Duration,
-    /// Between two rounds of the controller.
-    pub round: Duration,
 }
 
 impl Tempo {
@@ -57,20 +56,18 @@ impl Tempo {
         probe_every: Duration::from_millis(500),
         propagation: Duration::from_secs(2),
         ttl: Duration::from_secs(2),
-        blip: Duration::from_millis(1500),
-        round: Duration::from_millis(500),
+        blip: Duration::from_millis(1200),
     };
     /// For tests.
     pub const FAST: Self = Self {
         calm: Duration::from_secs(6),
         after: Duration::from_secs(3),
-        sustain: Duration::from_secs(4),
+        sustain: Duration::from_secs(5),
         window: Duration::from_secs(2),
         probe_every: Duration::from_millis(250),
         propagation: Duration::from_secs(1),
         ttl: Duration::from_secs(1),
         blip: Duration::from_millis(700),
-        round: Duration::from_millis(250),
     };
 }
 
@@ -193,10 +190,10 @@ impl Layout {
             for place in &self.places {
                 let _ = writeln!(
                     text,
-                    "        {}: {{ namespace: Lab, name: {metric}, statistic: Average, dimensions: {{ \
-                     LoadBalancer: {} }} }}",
-                    place.region,
-                    place.balancer(),
+                    "        {region}: {{ balancer: {balancer}, namespace: Lab, name: {metric}, statistic: \
+                     Average, dimensions: {{ LoadBalancer: {balancer} }} }}",
+                    region = place.region,
+                    balancer = place.balancer(),
                 );
             }
         }
@@ -216,7 +213,12 @@ impl Layout {
             span(self.tempo.window),
             span(self.tempo.sustain),
         );
-        text.push_str(RULES);
+        text.push_str(RULES.trim_end());
+        let _ = write!(
+            text,
+            "\n\ntell:\n  channels:\n    - webhook: \"http://{}/pager\"\n",
+            self.beacon
+        );
     }
 }
 
@@ -245,8 +247,6 @@ guards:
   latch: { after: 3, within: 24h }
   standby_healthy_hosts: 50%
 
-tell:
-  channels: []
 ";
 
 #[cfg(test)]

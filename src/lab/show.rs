@@ -1,6 +1,7 @@
 //! What a person sees: one line a second, events between them, and the sum at the end.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
@@ -32,7 +33,13 @@ fn paint(style: Style, text: &str) -> String {
 }
 
 /// How to look at it from another terminal.
-pub fn head(layout: &Layout, title: &str, policy: &str, requests_per_second: u32) -> String {
+pub fn head(
+    layout: &Layout,
+    title: &str,
+    policy: &str,
+    listen: SocketAddr,
+    requests_per_second: u32,
+) -> String {
     let port = layout.name_server.port();
     let mut head = format!("\n{}\n\n", paint(STRONG, &format!("leeward lab: {title}")));
     let mut row = |name: &str, text: &str| {
@@ -46,6 +53,7 @@ pub fn head(layout: &Layout, title: &str, policy: &str, requests_per_second: u32
     row("answers", &format!("dig @127.0.0.1 -p {port} {HOST} +short"));
     row("who moved", &format!("dig @127.0.0.1 -p {port} {EPOCH_NAME} TXT +short"));
     row("policy", policy);
+    row("status", &format!("leeward status --address http://{listen}"));
     let ttl = span(layout.tempo.ttl);
     row("visitors", &format!("{requests_per_second} requests a second, answers kept for {ttl}"));
     head
@@ -193,17 +201,17 @@ pub fn moment(at: Duration, what: &Moment) -> Option<String> {
             (DOUBT, format!("diagnosis: {diagnosis}{about}"))
         }
         Moment::Decided { to } => (STRONG, format!("decides to move: {}", weights(to))),
-        Moment::Accepted { .. } => (STRONG, "the change is accepted, and pending".to_owned()),
+        Moment::Accepted => (STRONG, "the change is accepted, and pending".to_owned()),
         Moment::InForce => (GOOD, "in sync, and seen in the answers".to_owned()),
         Moment::Ended(outcome) => (DOUBT, format!("the order ended: {outcome:?}")),
-        Moment::Told(note) => {
-            let (style, word) = match note.severity {
+        Moment::Told { severity, text } => {
+            let (style, word) = match severity {
                 Severity::Info => (FAINT, "tells"),
                 Severity::Warn => (DOUBT, "warns"),
                 Severity::Page => (BAD, "pages"),
                 Severity::Status => (FAINT, "status page"),
             };
-            (style, format!("{word}: {}", note.text))
+            (style, format!("{word}: {text}"))
         }
     };
     let mut lines = wrapped(&text).into_iter();

@@ -16,7 +16,6 @@ use super::show;
 use super::summary::{Facts, Summary, Verdict};
 use super::world::{NoWorld, Size, World};
 use crate::domain::{RegionName, Timestamp};
-use crate::journal::JournalError;
 use crate::policy;
 use crate::ports::Clock;
 
@@ -39,6 +38,8 @@ pub struct Show<'a> {
     /// Where orders from another terminal come in.
     pub control: Option<std::net::SocketAddr>,
     pub state: &'a Path,
+    /// Where the service answers; any free port if it is not given.
+    pub listen: Option<std::net::SocketAddr>,
     /// The whole policy is printed at the beginning.
     pub print_policy: bool,
 }
@@ -52,8 +53,8 @@ pub enum NoShow {
     Write { path: String, error: std::io::Error },
     #[error("the laboratory's own policy is wrong:\n{0}")]
     Policy(String),
-    #[error(transparent)]
-    Journal(#[from] JournalError),
+    #[error("find a free port: {0}")]
+    Port(std::io::Error),
     #[error("listen for orders on {address}: {error}")]
     Remote { address: std::net::SocketAddr, error: std::io::Error },
     #[error("the controller ended: {0}")]
@@ -72,12 +73,20 @@ pub async fn play(
     let path = show.state.join("policy.yaml");
     std::fs::write(&path, &text)
         .map_err(|error| NoShow::Write { path: path.display().to_string(), error })?;
-    let (policy, _) = policy::load(&text, &path.display().to_string())
+    let (policy, warnings) = policy::load(&text, &path.display().to_string())
         .map_err(|problems| NoShow::Policy(problems.render(false)))?;
     let script = show.outage.map(|outage| outage.script(show.size.regions, show.size.tempo));
     let title = script.as_ref().map_or("hands on", |script| script.title);
     let visitors = show.size.requests_per_second;
-    screen(&show::head(&world.layout, title, &path.display().to_string(), visitors));
+    let listen = match show.listen {
+        Some(address) => address,
+        None => free_address()?,
+    };
+    let file = path.display().to_string();
+    screen(&show::head(&world.layout, title, &file, listen, visitors));
+    for warning in warnings {
+        screen(&format!("  warning: {}", warning.message));
+    }
     if show.print_policy {
         text.lines().for_each(|line| screen(&format!("    {line}")));
         screen("");
@@ -95,7 +104,8 @@ pub async fn play(
         screen(&remote.usage(&world.layout));
     }
     screen(&show::columns(&world.layout));
-    let control = Control::start(&world, policy, show.state, Arc::clone(&clock)).await?;
+    let now = Arc::clone(&clock);
+    let control = Control::start(&world, policy.service, path, show.state, listen, now);
     let mut stage = Stage::new(show, script, world, control, clock, given);
     let interrupted = stage.run(screen, stop).await?;
     let ended_at = stage.clock.now();
@@ -105,6 +115,12 @@ pub async fn play(
     stage.world.stop().await;
     drop(remote);
     Ok(result)
+}
+
+/// A port that was free a moment ago: its number is printed before the service listens.
+fn free_address() -> Result<std::net::SocketAddr, NoShow> {
+    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0));
+    listener.and_then(|listener| listener.local_addr()).map_err(NoShow::Port)
 }
 
 struct Stage {
@@ -172,8 +188,11 @@ impl Stage {
                 () = stop.cancelled() => return Ok(true),
                 _ = beat.tick() => {}
             }
-            if let Some(why) = self.control.ended() {
-                return Err(NoShow::Ended(why));
+            match self.control.ended().await {
+                None => {}
+                // The service heard the signal first.
+                Some(Ok(())) => return Ok(true),
+                Some(Err(why)) => return Err(NoShow::Ended(why)),
             }
             self.follow_script(screen);
             self.follow_orders(screen);
@@ -254,7 +273,7 @@ impl Stage {
     }
 
     fn hear(&mut self, screen: &mut dyn FnMut(&str)) {
-        while let Ok(moment) = self.control.moments.try_recv() {
+        for moment in self.control.news() {
             let at = moment.at.since(self.began_at);
             if let Some(text) = show::moment(at, &moment.what) {
                 screen(&text);
@@ -270,7 +289,7 @@ impl Stage {
             let at = Duration::from_secs(1) * self.lines;
             let to = self.began_at.plus(at);
             let sent = self.world.book.between(to.minus(Duration::from_secs(1)), to);
-            let decision = self.control.decision.borrow().clone();
+            let decision = self.control.decision();
             screen(&show::line(at, &self.world, &sent, decision.as_ref()));
             let all = sent.all();
             let calm = all.sent > 0 && all.sent == all.served && self.has_come_to_rest();

@@ -83,7 +83,7 @@ impl Facts<'_> {
         let moves: Vec<Timestamp> = self
             .chronicle
             .iter()
-            .filter(|moment| matches!(moment.what, Moment::Accepted { .. }))
+            .filter(|moment| matches!(moment.what, Moment::Accepted))
             .map(|moment| moment.at)
             .collect();
         let all = self.book.between(self.began_at, self.ended_at).all();
@@ -96,7 +96,7 @@ impl Facts<'_> {
             verdict: words,
             detected_after: after(detected),
             decided_after: after(first(&|what| matches!(what, Moment::Decided { .. }))),
-            accepted_after: after(first(&|what| matches!(what, Moment::Accepted { .. }))),
+            accepted_after: after(first(&|what| matches!(what, Moment::Accepted))),
             in_force_after: after(first(&|what| matches!(what, Moment::InForce))),
             last_loss_after: after(last_lost),
             moves: moves.len(),
