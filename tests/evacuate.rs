@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use leeward::aws::{Edge, Endpoint, Service, Settings};
 use leeward::clock::SystemClock;
@@ -154,7 +154,7 @@ async fn ten_thousand_records_move_in_the_fewest_calls_without_being_throttled()
         clock: &SystemClock,
         pace: &pace,
     };
-    let began = Instant::now();
+    let began = tokio::time::Instant::now();
     let mut progress = executor.carry_out(plan).await.unwrap();
     // The bucket has let the first batch through: it is the busiest zone's.
     assert_eq!(progress, Progress::Working);

@@ -16,7 +16,10 @@ use crate::ports::CallFailed;
 const RETRY_FIRST: Duration = Duration::from_secs(60);
 const RETRY_MAX: Duration = Duration::from_secs(120);
 
-/// A service that throttles wants fewer calls: the pause doubles up to five minutes.
+/// A service that throttles wants fewer calls, but its bucket may be full again in a second (Route 53
+/// refills ten requests and a hundred changes a second): the first pause is short, and doubles up to five
+/// minutes.
+const RETRY_THROTTLED_FIRST: Duration = Duration::from_secs(30);
 const RETRY_THROTTLED_MAX: Duration = Duration::from_secs(300);
 
 /// What is about to be done, as far as guards care.
@@ -177,8 +180,12 @@ pub(super) fn retry_at(
     let throttled = matches!(failure, CallFailed::Throttled { .. } | CallFailed::Busy);
     let back = !throttled && read_at.is_some_and(|read| read > *failed_at);
     let doublings = if back { 0 } else { lever.failures_in_a_row.saturating_sub(1).min(8) };
-    let most = if throttled { RETRY_THROTTLED_MAX } else { RETRY_MAX };
-    let pause = (RETRY_FIRST * 2_u32.pow(doublings)).min(most);
+    let (first, most) = if throttled {
+        (RETRY_THROTTLED_FIRST, RETRY_THROTTLED_MAX)
+    } else {
+        (RETRY_FIRST, RETRY_MAX)
+    };
+    let pause = (first * 2_u32.pow(doublings)).min(most);
     Some(failed_at.plus(pause)).filter(|at| now < *at)
 }
 
