@@ -305,6 +305,13 @@ fn a_brownout_is_left_though_half_of_it_works() {
 }
 
 #[test]
+fn a_region_that_answers_too_late_is_left() {
+    let (status, sum, lines) = Lab::start(&["--outage", "slow"]).end();
+    assert!(status.success() && sum["ok"] == true, "{status} {sum:#}\n{}", lines.join("\n"));
+    assert_eq!(sum["moves"], 1);
+}
+
+#[test]
 fn a_rotten_standby_is_not_moved_to_before_it_is_well() {
     let lab = Lab::start(&["--outage", "standby-rotten"]);
     let watcher = Watcher::over(&lab);

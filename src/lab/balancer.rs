@@ -34,6 +34,8 @@ struct Tally {
     requests: u64,
     target_errors: u64,
     balancer_errors: u64,
+    /// Requests that came to their end in this second, answered or given up by the caller.
+    ended: u64,
     latency_ms: f64,
 }
 
@@ -108,6 +110,7 @@ impl Balancer {
                 sum.requests += tally.requests;
                 sum.target_errors += tally.target_errors;
                 sum.balancer_errors += tally.balancer_errors;
+                sum.ended += tally.ended;
                 sum.latency_ms += tally.latency_ms;
             }
             if let Some(value) = value(metric, sum, step) {
@@ -183,7 +186,8 @@ impl Balancer {
 #[async_trait]
 impl Answerer for Balancer {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let begun = Instant::now();
+        // Also dropped, and so counted, when the caller loses patience.
+        let _timed = Timed { balancer: self, begun: Instant::now() };
         let second = self.clock.now().as_secs();
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         let host = request.headers().get(http::header::HOST).and_then(|host| host.to_str().ok());
@@ -194,12 +198,27 @@ impl Answerer for Balancer {
         };
         let mut tallies = lock(&self.tallies);
         let tally = tallies.entry(second).or_default();
-        tally.latency_ms += begun.elapsed().as_secs_f64() * 1000.0;
         if status.is_server_error() {
             *if ours { &mut tally.balancer_errors } else { &mut tally.target_errors } += 1;
         }
         drop(tallies);
         says(status, body)
+    }
+}
+
+/// One request, timed until it is answered or given up.
+struct Timed<'a> {
+    balancer: &'a Balancer,
+    begun: Instant,
+}
+
+impl Drop for Timed<'_> {
+    fn drop(&mut self) {
+        let second = self.balancer.clock.now().as_secs();
+        let mut tallies = lock(&self.balancer.tallies);
+        let tally = tallies.entry(second).or_default();
+        tally.ended += 1;
+        tally.latency_ms += self.begun.elapsed().as_secs_f64() * 1000.0;
     }
 }
 
@@ -212,7 +231,7 @@ fn value(metric: &str, sum: Tally, seconds: i64) -> Option<f64> {
         "Requests" => {
             per(sum.requests, u64::try_from(seconds).unwrap_or(1)).filter(|rps| *rps > 0.0)
         }
-        "Latency" => per(1, sum.requests).map(|one| sum.latency_ms * one),
+        "Latency" => per(1, sum.ended).map(|one| sum.latency_ms * one),
         _ => None,
     }
 }
