@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod approve;
 pub mod check;
 pub mod edge;
 pub mod generate;
@@ -61,6 +62,7 @@ enum Command {
     History(history::Args),
     Hold(hold::Args),
     Resume(resume::Args),
+    Approve(approve::Args),
     Lab(lab::Args),
     Play(play::Args),
     Schema(schema::Args),
@@ -161,6 +163,7 @@ pub fn main() -> ExitCode {
         Command::History(args) => history::run(args, &mut out),
         Command::Hold(args) => hold::run(args, &mut out),
         Command::Resume(args) => resume::run(args, &mut out),
+        Command::Approve(args) => approve::run(args, &mut out),
         Command::Lab(args) => lab::run(args, &mut out),
         Command::Play(args) => play::run(args, &mut out),
         Command::Schema(args) => schema::run(args, &mut out),

@@ -578,7 +578,8 @@ pub fn decide(policy: &Policy, memory: &Memory, now: Timestamp) -> Decision {
         withdraw,
         notes: Vec::new(),
         incident,
-        split: Some(case.split.clone()),
+        // What nobody has read or ordered is not shown as if it were known.
+        split: case.evidence.split().or(case.acts.ordered.as_ref()).cloned(),
     };
     decision.notes = notes::notes(
         &case,

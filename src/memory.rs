@@ -167,6 +167,11 @@ impl Order {
         !self.batches.is_empty() && self.batches.iter().all(|batch| *batch == BatchState::Waiting)
     }
 
+    /// True if going on with it would send something.
+    pub fn has_unsent(&self) -> bool {
+        !self.batches.iter().all(|batch| matches!(batch, BatchState::Accepted { .. }))
+    }
+
     /// When the last batch was accepted, if all were.
     pub fn accepted_at(&self) -> Option<Timestamp> {
         self.batches

@@ -878,3 +878,43 @@ fn a_strangers_split_is_left_alone() {
     picture.split = Split::new(weights).unwrap();
     still(&mut picture, &Seen { east: "........................", ..Seen::default() });
 }
+
+#[test]
+fn nothing_known_is_not_well() {
+    let mut picture = Picture::new(policy(&[]));
+    let nothing = "????????????????????????";
+    let seen = Seen {
+        east: nothing,
+        west: nothing,
+        east_counters: SILENT,
+        west_counters: SILENT,
+        ..Seen::default()
+    };
+    still(&mut picture, &seen);
+    picture.finds(Diagnosis::SignalsStale);
+    let findings = &picture.last.as_ref().unwrap().findings;
+    assert!(findings.iter().all(|finding| finding.diagnosis != Diagnosis::Well));
+}
+
+/// Error counters that name no balancer speak for the region.
+#[test]
+fn counters_of_a_whole_region_count_too() {
+    let mut picture = Picture::new(policy(&[]));
+    let mut done = String::new();
+    for _ in 0..24 {
+        let mut samples = Vec::new();
+        for vantage in ["one", "two", "three"] {
+            // One of three sees it well: without a second class that agrees, nothing would move.
+            let east = if vantage == "three" { '.' } else { '~' };
+            picture.probe(&mut samples, "east", vantage, east);
+            picture.probe(&mut samples, "west", vantage, '.');
+        }
+        for (region, errors) in [("east", 0.5), ("west", 0.0)] {
+            let about = About { region: Some(region.parse().unwrap()), ..About::default() };
+            let measure = Measure::TargetErrors(Some(errors));
+            picture.sample(&mut samples, "metrics", Class::Traffic, about, measure);
+        }
+        done.push(picture.decide(samples, Vec::new()));
+    }
+    assert_eq!(done.matches('S').count(), 1, "{done}");
+}

@@ -43,6 +43,7 @@ pub(super) fn findings(
         findings.extend(standby(case, name, view));
         findings.extend(zone(case, name, view));
         findings.extend(stale(case, name, view));
+        findings.extend(blind(case, name, view));
     }
     findings.extend(vantages(case));
     findings
@@ -253,6 +254,14 @@ pub(super) fn stale(case: &Case<'_>, name: &RegionName, view: &RegionView) -> Op
         Instruments::None | Instruments::Usable => return None,
     };
     Some(about(Diagnosis::SignalsStale, Some(name), since, vec![says.to_owned()]))
+}
+
+/// Nothing from outside tells how a region is: that is not "well".
+pub(super) fn blind(case: &Case<'_>, name: &RegionName, view: &RegionView) -> Option<Finding> {
+    let since =
+        view.blind_since.filter(|since| case.now.since(*since) >= case.policy.judge.window)?;
+    let says = format!("no probe has told how it is for {}", span(case.now.since(since)));
+    Some(about(Diagnosis::SignalsStale, Some(name), since, vec![says]))
 }
 
 fn vantages(case: &Case<'_>) -> Vec<Finding> {

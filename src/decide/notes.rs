@@ -78,6 +78,14 @@ pub(super) fn notes(case: &Case<'_>, decision: &Decision, facts: &Facts<'_>) -> 
             );
         }
     }
+    for (name, view) in &case.picture.regions {
+        let long = |finding: &Finding| case.now.since(finding.since) >= diagnose::INSTRUMENTS_OUT;
+        if let Some(finding) = diagnose::blind(case, name, view).filter(long) {
+            let topics = [region(name), word(Word::MissingData)];
+            let text = format!("`{name}`: {}", finding.evidence.join("; "));
+            desk.say(Severity::Warn, format!("blind:{name}:{}", finding.since), &topics, &text);
+        }
+    }
     desk.one_sided(facts);
     desk.unseen(facts);
     desk.vantages();

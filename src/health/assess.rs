@@ -62,6 +62,8 @@ pub struct RegionView {
     pub failing: Option<Failing>,
     pub bad_since: Option<Timestamp>,
     pub good_since: Option<Timestamp>,
+    /// Nothing from outside tells how it is, since then.
+    pub blind_since: Option<Timestamp>,
     /// The newest probes are bad as well, not only the mean.
     pub still_bad: bool,
     pub balancers: BTreeMap<BalancerName, BalancerView>,
@@ -373,6 +375,9 @@ impl Evidence {
         let was_bad = track.bad_since.is_some();
         track.take(reading, now);
         let (bad_since, good_since) = (track.bad_since, track.good_since);
+        let blind = self.blind_tracks.entry(name.clone()).or_default();
+        blind.take(bad_if(reading == Reading::Unknown), now);
+        let blind_since = blind.bad_since;
         let spells = self.spells.entry(name.clone()).or_default();
         if bad_since.is_some() && !was_bad {
             spells.push(now);
@@ -425,6 +430,7 @@ impl Evidence {
             failing,
             bad_since,
             good_since,
+            blind_since,
             still_bad: agreed(usable.iter().map(|(_, look)| bad_if(look.newest_bad)), needed)
                 == Reading::Bad,
             balancers,
@@ -540,6 +546,16 @@ impl Evidence {
             worst = worst.min(1.0 - errors);
             lost += balancer.carries.get() * errors.min(1.0);
             part += balancer.carries.get();
+        }
+        if part <= 0.0 {
+            // Counters of the region as a whole, where the policy names no balancer for them.
+            let whole = |measures| self.told(policy, name, measures, metrics, now);
+            let counted = [whole(Measures::BalancerErrors), whole(Measures::TargetErrors)];
+            if counted.iter().any(Option::is_some) {
+                lost = counted.iter().flatten().sum::<f64>().min(1.0);
+                part = 1.0;
+                worst = 1.0 - lost;
+            }
         }
         let latency_bad = self
             .told(policy, name, Measures::Latency, metrics, now)

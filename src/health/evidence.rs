@@ -119,6 +119,7 @@ pub struct Evidence {
     pub(super) balancer_tracks: BTreeMap<BalancerName, Track>,
     pub(super) vantage_tracks: BTreeMap<VantageName, Track>,
     pub(super) path_tracks: BTreeMap<(VantageName, RegionName), Track>,
+    pub(super) blind_tracks: BTreeMap<RegionName, Track>,
     pub(super) traffic_tracks: BTreeMap<RegionName, Track>,
     pub(super) zone_tracks: BTreeMap<RegionName, Track>,
     pub(super) fit_tracks: BTreeMap<RegionName, Track>,

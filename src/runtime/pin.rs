@@ -26,6 +26,25 @@ pub struct Resume {
     pub unlatch: bool,
 }
 
+/// A yes or a no to what waits for one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    pub by: String,
+    pub reason: String,
+    pub at: Timestamp,
+    pub answer: Answer,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// Until then whatever is held for approval may be done.
+    Yes {
+        until: Timestamp,
+    },
+    No,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct OnDisk<T> {
     version: u32,
@@ -43,6 +62,24 @@ fn pin_path(state: &Path, service: &ServiceName) -> PathBuf {
 
 fn resume_path(state: &Path, service: &ServiceName) -> PathBuf {
     state.join(format!("{service}.resume.json"))
+}
+
+fn approval_path(state: &Path, service: &ServiceName) -> PathBuf {
+    state.join(format!("{service}.approval.json"))
+}
+
+pub fn write_approval(state: &Path, service: &ServiceName, word: &Approval) -> io::Result<()> {
+    save(state, &approval_path(state, service), word)
+}
+
+/// What a human answered, if it can be read. An unreadable answer allows nothing.
+pub fn read_approval(state: &Path, service: &ServiceName) -> io::Result<Option<Approval>> {
+    load(&approval_path(state, service))
+}
+
+/// After it is in the journal.
+pub fn remove_approval(state: &Path, service: &ServiceName) -> io::Result<bool> {
+    delete(state, &approval_path(state, service))
 }
 
 /// The pin in the directory, in force or not. A file that cannot be read is a pin without end.

@@ -92,7 +92,9 @@ impl Service {
     /// Says that the controller came up, and settles what the last run left open.
     pub async fn start(&mut self) -> Result<Option<Outcome>, JournalError> {
         self.note(&Entry::Started { version: env!("CARGO_PKG_VERSION").to_owned() })?;
-        if self.memory.acts.order.is_none() {
+        let now = self.clock.now();
+        let Some(order) = &self.memory.acts.order else { return Ok(None) };
+        if self.memory.acts.pin_at(now).is_some() && order.has_unsent() {
             return Ok(None);
         }
         let progress = self.executor().recover().await?;
@@ -215,7 +217,11 @@ impl Service {
         let mut outcome = None;
         if let Some(order) = &self.memory.acts.order {
             // What has been sent is followed up whatever the decision; what has not is only sent while
-            // it is still wanted.
+            // it is still wanted. A pin is absolute: while it is in force not even the rest of a
+            // half-sent order goes out.
+            if order.has_unsent() && self.memory.acts.pin_at(now).is_some() {
+                return Ok((None, None));
+            }
             if !order.is_unsent() || goes_on(order, decision) {
                 outcome = ended(self.executor().advance().await?);
             } else if let Some(why) = &decision.withdraw {
@@ -330,4 +336,124 @@ fn shape(digest: &Digest) -> Shape {
     holds.dedup();
     let findings = digest.findings.iter().map(|f| (f.diagnosis, f.region.clone())).collect();
     (findings, holds, digest.wanted.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::domain::{RecordName, Split, Weight, ZoneId};
+    use crate::journal::Forgetful;
+    use crate::plan::{Batch, Epoch, Move, Purpose, RecordSet};
+    use crate::policy::Pace;
+    use crate::ports::{ChangeId, ChangeStatus, Weights};
+
+    #[derive(Debug)]
+    struct Still(Timestamp);
+
+    impl Clock for Still {
+        fn now(&self) -> Timestamp {
+            self.0
+        }
+    }
+
+    /// Counts what would be written, and finds nothing when read.
+    #[derive(Debug, Default)]
+    struct Counted(AtomicUsize);
+
+    #[async_trait]
+    impl Weights for Counted {
+        async fn read(
+            &self,
+            _: &ZoneId,
+            _: Option<&RecordName>,
+        ) -> Result<Vec<RecordSet>, CallFailed> {
+            Ok(Vec::new())
+        }
+
+        async fn change(&self, _: &Batch) -> Result<ChangeId, CallFailed> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Ok(ChangeId("C2".to_owned()))
+        }
+
+        async fn status(&self, _: &ChangeId) -> Result<ChangeStatus, CallFailed> {
+            Ok(ChangeStatus::Pending)
+        }
+
+        async fn name_servers(&self, _: &ZoneId) -> Result<Vec<String>, CallFailed> {
+            Ok(Vec::new())
+        }
+    }
+
+    fn split(east: u8, west: u8) -> Split {
+        let weights = [("east", east), ("west", west)];
+        let named =
+            weights.into_iter().map(|(name, weight)| (name.parse().unwrap(), Weight(weight)));
+        Split::new(named.collect()).unwrap()
+    }
+
+    /// A service in the middle of an order of two batches, the first of which was accepted.
+    fn half_sent(records: &Arc<Counted>) -> Service {
+        let now = Timestamp::from_secs(1000);
+        let policy = crate::report::samples::policy();
+        let levers = Levers { weights: Some(records.clone()), ..Levers::default() };
+        let pace = Arc::new(Pacer::new(Pace::default()));
+        let mut service = Service::new(
+            policy,
+            levers,
+            Box::new(Forgetful),
+            Arc::new(Still(now)),
+            pace,
+            "t".to_owned(),
+        );
+        let batch =
+            Batch { zone: "Z1".parse().unwrap(), comment: String::new(), swaps: Vec::new() };
+        let wanted = Wanted::Move(Move {
+            lever: LeverKind::Weights,
+            purpose: Purpose::Evacuate,
+            from: split(100, 0),
+            to: split(0, 100),
+            because: String::new(),
+        });
+        let plan = Plan {
+            service: service.policy.service.clone(),
+            epoch: Epoch(1),
+            made_at: now,
+            wanted,
+            batches: vec![batch.clone(), batch],
+            result: split(0, 100).weights().clone(),
+        };
+        for entry in [
+            Entry::Intended(Box::new(plan)),
+            Entry::Sending { epoch: Epoch(1), batch: 0 },
+            Entry::Accepted { epoch: Epoch(1), batch: 0, change: ChangeId("C1".to_owned()) },
+        ] {
+            service.memory.acts.apply(now, &entry);
+        }
+        service
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn under_a_pin_not_even_the_rest_of_an_order_goes_out() {
+        let records = Arc::new(Counted::default());
+        let mut service = half_sent(&records);
+        let (by, reason) = ("ana".to_owned(), "look first".to_owned());
+        let now = Timestamp::from_secs(1000);
+        service.memory.acts.apply(now, &Entry::Pinned(Pin { by, reason, since: now, until: None }));
+        service.start().await.unwrap();
+        service.round(Vec::new(), Vec::new()).await.unwrap();
+        assert_eq!(records.0.load(Ordering::SeqCst), 0);
+        assert!(service.memory.acts.order.is_some(), "the order keeps its place");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_pin_the_rest_of_an_order_goes_out() {
+        let records = Arc::new(Counted::default());
+        let mut service = half_sent(&records);
+        service.round(Vec::new(), Vec::new()).await.unwrap();
+        assert_eq!(records.0.load(Ordering::SeqCst), 1);
+    }
 }

@@ -14,10 +14,11 @@ use tracing::{error, info, warn};
 use super::RunError;
 use super::board::Board;
 use super::doors::levers_for;
+use super::file;
 use super::messenger::Channels;
+use super::pin::{self, Answer};
 use super::round::{Done, Service};
 use super::watch::{SAMPLES_MAX, Sources, watch};
-use super::{file, pin};
 use crate::decide::{Diagnosis, Hold};
 use crate::domain::{ServiceName, Timestamp};
 use crate::health::{Event, Happening, Reading, Sample};
@@ -361,6 +362,33 @@ impl Life {
         Ok(())
     }
 
+    /// A yes or a no goes into the journal before the round that may act on it. One that is over when it
+    /// is read allows nothing.
+    fn hear_an_answer(&mut self, now: Timestamp) -> Result<(), JournalError> {
+        let (state, name) = (self.shared.state.clone(), self.name().clone());
+        let answer = pin::read_approval(&state, &name).unwrap_or_else(|error| {
+            warn!(service = %name, %error, "An answer cannot be read and allows nothing.");
+            None
+        });
+        let Some(word) = answer else { return Ok(()) };
+        let by = format!("{} ({})", word.by, word.reason);
+        match word.answer {
+            Answer::Yes { until } if now < until => {
+                info!(service = %name, by = word.by, %until, "Approved.");
+                self.write_down(now, &Entry::Approved { by, until: Some(until) })?;
+            }
+            Answer::Yes { until } => warn!(service = %name, %until, "An approval came too late."),
+            Answer::No => {
+                info!(service = %name, by = word.by, "Denied.");
+                self.write_down(now, &Entry::Denied { by })?;
+            }
+        }
+        if let Err(error) = pin::remove_approval(&state, &name) {
+            warn!(service = %name, %error, "An answer could not be removed.");
+        }
+        Ok(())
+    }
+
     /// What humans left in the state directory since the last round, as events; an opened latch goes
     /// into the journal at once.
     fn human_words(&mut self) -> Result<Vec<Event>, JournalError> {
@@ -375,6 +403,7 @@ impl Life {
             self.write_down(now, &Entry::Unlatched { by })?;
             info!(service = %name, by = word.by, "The latch was opened.");
         }
+        self.hear_an_answer(now)?;
         let event = |what| Event { at: now, heard_at: now, what };
         let on_disk = pin::read(&state, &name).filter(|pin| in_force(pin, now));
         let events = match (on_disk, self.service.memory.acts.pin_at(now)) {
