@@ -2,12 +2,15 @@
 
 mod assess;
 mod evidence;
+mod instruments;
+mod looks;
+mod picture;
 mod window;
 
-pub use assess::{
+pub use evidence::{Deploy, Evidence};
+pub use picture::{
     BalancerView, ClassView, Failing, Instruments, Lag, Picture, RegionView, VantageView,
 };
-pub use evidence::{Deploy, Evidence};
 
 use std::time::Duration;
 

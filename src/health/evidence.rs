@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::assess::Picture;
+use super::picture::Picture;
 use super::window::Series;
 use super::{Answers, Event, Happening, Measure, Observations, Reading, Sample};
 use crate::domain::{BalancerName, RegionName, SignalName, Timestamp, VantageName};

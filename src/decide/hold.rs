@@ -1,0 +1,289 @@
+//! Inaction has a type: each hold prints as half a sentence and says what would flip it.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{BalancerName, RegionName, Split, Timestamp, VantageName, span};
+use crate::policy::{Class, LeverKind, Mode};
+
+/// Why nothing was done, or less than the diagnosis asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hold {
+    /// The windows are not full yet after the start.
+    WarmingUp {
+        until: Timestamp,
+    },
+    NotSustained {
+        region: RegionName,
+        since: Timestamp,
+        needs: Duration,
+    },
+    OneClassOnly {
+        region: RegionName,
+        seen: Vec<Class>,
+        needs: usize,
+    },
+    TooFewVantages {
+        region: RegionName,
+        seen: usize,
+        needs: usize,
+    },
+    EvidenceStale {
+        region: RegionName,
+    },
+    ObserverIsolated {
+        vantages: Vec<VantageName>,
+    },
+    ModeObserves {
+        mode: Mode,
+    },
+    ApprovalNeeded {
+        why: String,
+    },
+    Denied {
+        since: Timestamp,
+    },
+    Pinned {
+        by: String,
+        reason: String,
+        until: Option<Timestamp>,
+    },
+    Cooldown {
+        until: Timestamp,
+    },
+    ShiftsExhausted {
+        done: usize,
+        max: u32,
+        until: Timestamp,
+    },
+    Latched {
+        since: Timestamp,
+    },
+    Blocked {
+        window: String,
+    },
+    DestinationUnready {
+        region: RegionName,
+        why: String,
+    },
+    NoRoom {
+        region: RegionName,
+        room_rps: f64,
+        needs_rps: f64,
+    },
+    LagTooHigh {
+        lag: Duration,
+        max: Duration,
+    },
+    LagUnknown {
+        region: RegionName,
+    },
+    CommonCause {
+        change: Option<String>,
+    },
+    DeploySuspected {
+        version: String,
+        age: Duration,
+    },
+    OrderOpen {
+        since: Timestamp,
+        to: Split,
+    },
+    ChangeStuck {
+        since: Timestamp,
+    },
+    LeverImpaired {
+        lever: LeverKind,
+        why: String,
+        retry_at: Timestamp,
+    },
+    Drift {
+        what: String,
+    },
+    AnswersUnknown,
+    NowhereToGo,
+    RefreshExhausted {
+        balancer: BalancerName,
+    },
+    RefreshWatching {
+        balancer: BalancerName,
+        until: Timestamp,
+    },
+    FailbackManual {
+        home: RegionName,
+    },
+    FailbackSoaking {
+        home: RegionName,
+        until: Timestamp,
+    },
+    Velocity {
+        moving: usize,
+        max: usize,
+    },
+}
+
+impl fmt::Display for Hold {
+    /// Half a sentence: why nothing moves.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WarmingUp { until } => {
+                write!(f, "observing only until {until}: the windows are not full yet")
+            }
+            Self::NotSustained { region, since, needs } => {
+                write!(f, "`{region}` has been bad since {since}, not yet for {}", span(*needs))
+            }
+            Self::OneClassOnly { region, seen, needs } => {
+                let seen: Vec<String> =
+                    seen.iter().map(|c| format!("{c:?}").to_lowercase()).collect();
+                write!(
+                    f,
+                    "only {} speaks against `{region}`, {needs} classes are needed",
+                    seen.join(" and ")
+                )
+            }
+            Self::TooFewVantages { region, seen, needs } => {
+                write!(f, "{seen} of the needed {needs} vantages see `{region}` bad")
+            }
+            Self::EvidenceStale { region } => {
+                write!(f, "evidence about `{region}` is too old to act on")
+            }
+            Self::ObserverIsolated { vantages } => {
+                let names: Vec<&str> = vantages.iter().map(VantageName::as_str).collect();
+                write!(f, "our own view is broken at {}", names.join(", "))
+            }
+            Self::ModeObserves { mode } => {
+                write!(f, "mode is `{}`", format!("{mode:?}").to_lowercase())
+            }
+            Self::ApprovalNeeded { why } => write!(f, "a human must approve: {why}"),
+            Self::Denied { since } => write!(f, "a human said no at {since}"),
+            Self::Pinned { by, reason, until } => {
+                write!(f, "pinned by {by}: {reason}")?;
+                until.map_or(Ok(()), |until| write!(f, " (until {until})"))
+            }
+            Self::Cooldown { until } => write!(f, "cooling down until {until}"),
+            Self::ShiftsExhausted { done, max, until } => {
+                write!(f, "{done} of at most {max} shifts are used up until {until}")
+            }
+            Self::Latched { since } => write!(f, "latched since {since}: too many shifts"),
+            Self::Blocked { window } => write!(f, "blocked window `{window}`"),
+            Self::DestinationUnready { region, why } => write!(f, "`{region}` is not ready: {why}"),
+            Self::NoRoom { region, room_rps, needs_rps } => {
+                write!(
+                    f,
+                    "`{region}` has room for {room_rps:.0} of {needs_rps:.0} requests per second"
+                )
+            }
+            Self::LagTooHigh { lag, max } => {
+                write!(
+                    f,
+                    "replication is {} behind, at most {} is accepted",
+                    span(*lag),
+                    span(*max)
+                )
+            }
+            Self::LagUnknown { region } => write!(f, "replication lag of `{region}` is unknown"),
+            Self::CommonCause { change: Some(change) } => {
+                write!(
+                    f,
+                    "the same fault everywhere, {change} is the suspect: moving would not help"
+                )
+            }
+            Self::CommonCause { change: None } => {
+                f.write_str("the same fault in every region: moving would not help")
+            }
+            Self::DeploySuspected { version, age } => {
+                write!(f, "`{version}` was deployed {} ago and is the first suspect", span(*age))
+            }
+            Self::OrderOpen { since, to } => {
+                write!(f, "the order of {since} ({to}) is not in force yet")
+            }
+            Self::ChangeStuck { since } => write!(f, "a change has been pending since {since}"),
+            Self::LeverImpaired { lever, why, retry_at } => {
+                write!(
+                    f,
+                    "lever `{}` fails: {why}; next try {retry_at}",
+                    format!("{lever:?}").to_lowercase()
+                )
+            }
+            Self::Drift { what } => write!(f, "the records are not as ordered: {what}"),
+            Self::AnswersUnknown => f.write_str("the records could not be read"),
+            Self::NowhereToGo => f.write_str("no region is fit to take the traffic"),
+            Self::RefreshExhausted { balancer } => {
+                write!(f, "`{balancer}` was refreshed as often as allowed")
+            }
+            Self::RefreshWatching { balancer, until } => {
+                write!(f, "watching the effect of the refresh of `{balancer}` until {until}")
+            }
+            Self::FailbackManual { home } => write!(f, "going home to `{home}` waits for a human"),
+            Self::FailbackSoaking { home, until } => {
+                write!(f, "`{home}` must stay well until {until} before traffic goes home")
+            }
+            Self::Velocity { moving, max } => {
+                write!(f, "{moving} services are moving, at most {max} may")
+            }
+        }
+    }
+}
+
+impl Hold {
+    /// What would have to change for this hold to go away.
+    pub fn flips_when(&self) -> String {
+        match self {
+            Self::WarmingUp { until } => format!("the windows are full at {until}"),
+            Self::NotSustained { since, needs, .. } => {
+                format!("it is still bad at {}", since.plus(*needs))
+            }
+            Self::OneClassOnly { .. } => "another class of signal agrees".to_owned(),
+            Self::TooFewVantages { needs, seen, .. } => {
+                format!("{} more vantage(s) see it", needs.saturating_sub(*seen))
+            }
+            Self::EvidenceStale { .. } => "fresh readings arrive".to_owned(),
+            Self::ObserverIsolated { .. } => "beacons can be reached again".to_owned(),
+            Self::ModeObserves { .. } => "the policy's `mode` is `approve` or `auto`".to_owned(),
+            Self::ApprovalNeeded { .. } => "somebody approves".to_owned(),
+            Self::Denied { .. } => "somebody approves after all".to_owned(),
+            Self::Pinned { until: Some(until), .. } => {
+                format!("the pin ends at {until}, or `leeward resume`")
+            }
+            Self::Pinned { until: None, .. } => {
+                "somebody lifts it with `leeward resume`".to_owned()
+            }
+            Self::Cooldown { until } | Self::ShiftsExhausted { until, .. } => {
+                format!("it is {until}")
+            }
+            Self::Latched { .. } => "a human opens it with `leeward resume --unlatch`".to_owned(),
+            Self::Blocked { .. } => "the window ends".to_owned(),
+            Self::DestinationUnready { region, .. } => format!("`{region}` proves fit"),
+            Self::NoRoom { region, .. } => {
+                format!("`{region}` grows, or the policy allows `overflow: spill`")
+            }
+            Self::LagTooHigh { max, .. } => {
+                format!("the lag falls below {}, or a human approves", span(*max))
+            }
+            Self::LagUnknown { .. } => "the lag is known again, or a human approves".to_owned(),
+            Self::CommonCause { .. } => "one region is well while another is not".to_owned(),
+            Self::DeploySuspected { .. } => {
+                "another region that runs the old version stays well, or the guard time ends"
+                    .to_owned()
+            }
+            Self::OrderOpen { .. } => "it is in force, or given up".to_owned(),
+            Self::ChangeStuck { .. } => "the provider brings it into force".to_owned(),
+            Self::LeverImpaired { retry_at, .. } => {
+                format!("a call succeeds at or after {retry_at}")
+            }
+            Self::Drift { .. } => {
+                "the records are put back, or the policy is changed to match them".to_owned()
+            }
+            Self::AnswersUnknown => "the records can be read".to_owned(),
+            Self::NowhereToGo => "a region proves fit".to_owned(),
+            Self::RefreshExhausted { .. } => "a human refreshes it or raises the limit".to_owned(),
+            Self::RefreshWatching { until, .. } => format!("it is {until}"),
+            Self::FailbackManual { home } => format!("somebody moves it to `{home}`"),
+            Self::FailbackSoaking { until, .. } => format!("it is {until} and nothing went wrong"),
+            Self::Velocity { .. } => "the others have finished".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What the last round saw: the vantage x region x balancer matrix as plain data.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Reading;
+use crate::domain::{BalancerName, Ratio, RegionName, Timestamp, VantageName};
+
+/// What the last round saw.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Picture {
+    pub regions: BTreeMap<RegionName, RegionView>,
+    pub vantages: BTreeMap<VantageName, VantageView>,
+    /// Requests per second of the whole service: the most heard of in the last quarter of an hour.
+    pub demand_rps: Option<f64>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct VantageView {
+    /// Our own network there does not work since then; its readings count as Unknown.
+    pub isolated_since: Option<Timestamp>,
+    /// It alone sees these regions bad.
+    pub broken_paths: Vec<(RegionName, Timestamp)>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct RegionView {
+    /// By vantage, on the mean over the policy's window.
+    pub by_vantage: BTreeMap<VantageName, Reading>,
+    pub outside: ClassView,
+    pub traffic: ClassView,
+    /// What users got is bad by the balancers' counters since then.
+    pub traffic_bad_since: Option<Timestamp>,
+    pub inside: ClassView,
+    /// Median over usable vantages, of the whole region by what its balancers carry.
+    pub success: Option<Ratio>,
+    pub latency_ms: Option<f64>,
+    /// Why outside is bad, where it is.
+    pub failing: Option<Failing>,
+    pub bad_since: Option<Timestamp>,
+    pub good_since: Option<Timestamp>,
+    /// Nothing from outside tells how it is, since then.
+    pub blind_since: Option<Timestamp>,
+    /// The newest probes are bad as well, not only the mean.
+    pub still_bad: bool,
+    pub balancers: BTreeMap<BalancerName, BalancerView>,
+    pub hosts: Option<f64>,
+    pub requests_rps: Option<f64>,
+    /// By its own metric while that is usable, else the smaller of what was last told and declared.
+    pub capacity_rps: Option<f64>,
+    pub lag: Lag,
+    pub metrics: Instruments,
+    /// A part of the hosts is gone while the rest carries, since then.
+    pub part_gone_since: Option<Timestamp>,
+    /// Well enough to take traffic, without a break, since then.
+    pub fit_since: Option<Timestamp>,
+    pub unfit: Option<String>,
+    pub spells: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failing {
+    Errors,
+    Slow,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClassView {
+    pub reading: Reading,
+    pub age: Option<Duration>,
+    pub says: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct BalancerView {
+    pub outside: Reading,
+    pub success: Option<f64>,
+    /// Errors made by the balancer, per request.
+    pub own_errors: Option<f64>,
+    pub target_errors: Option<f64>,
+    pub hosts: Option<f64>,
+    pub bad_since: Option<Timestamp>,
+    pub still_bad: bool,
+    /// Every vantage that can be believed sees it bad.
+    pub unanimous: bool,
+}
+
+/// How far a region's data is behind.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Lag {
+    Known(Duration),
+    /// The instrument speaks and says that it does not know.
+    ReportedUnknown,
+    /// There is no such instrument, or all of them are silent.
+    Absent,
+}
+
+/// Whether the instruments of a region can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Instruments {
+    /// The policy has none, or none spoke yet.
+    None,
+    Usable,
+    /// Asked, no answer.
+    Silent {
+        since: Timestamp,
+    },
+    /// What arrives is old.
+    Old {
+        since: Timestamp,
+    },
+    /// The stamps contradict our clock.
+    Odd {
+        since: Timestamp,
+    },
+}
+
+impl Instruments {
+    pub fn trouble_since(self) -> Option<Timestamp> {
+        match self {
+            Self::None | Self::Usable => None,
+            Self::Silent { since } | Self::Old { since } | Self::Odd { since } => Some(since),
+        }
+    }
+}
