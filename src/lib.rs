@@ -20,5 +20,6 @@ pub mod ports;
 pub mod probe;
 pub mod report;
 pub mod runtime;
+pub mod sim;
 pub mod telemetry;
 pub mod tell;

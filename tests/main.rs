@@ -23,6 +23,7 @@ mod orders;
 mod policies;
 mod policy_text;
 mod service;
+mod sim;
 mod tidy;
 mod timeline;
 mod traces;

@@ -149,6 +149,21 @@ impl Zones {
             .unwrap_or_default()
     }
 
+    /// Everything that a list shows now.
+    pub fn accepted(&self, zone: &ZoneId) -> Vec<RecordSet> {
+        let state = self.lock();
+        state
+            .zones
+            .get(zone)
+            .map(|zone| zone.accepted.values().cloned().collect())
+            .unwrap_or_default()
+    }
+
+    /// Whether the name servers answer by this change already; one that was forgotten counts.
+    pub fn is_in_force(&self, change: &ChangeId) -> bool {
+        !self.lock().pending.iter().any(|pending| &pending.change == change)
+    }
+
     /// Number of changes that were accepted.
     pub fn changes(&self) -> u64 {
         self.lock().changes

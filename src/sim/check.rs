@@ -1,0 +1,317 @@
+//! What must never happen, looked at from outside the controller: in its calls, in its journal, and in
+//! the world. The first broken invariant ends the run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::scenario::{Kind, Scenario};
+use crate::domain::{RecordName, RegionName, Split, Timestamp, Weight, ZoneId};
+use crate::memory::{Entry, Outcome, Pin};
+use crate::plan::{Batch, Epoch, EpochTxt, Move, Plan, Purpose, RecordData, RecordSet, Wanted};
+use crate::policy::{Mode, Policy, Readback, Unready};
+
+/// Shares closer than this are the same, as in the decision: weights are integers.
+const SAME: f64 = 0.02;
+
+/// What the world knows at the moment of a call.
+#[derive(Debug)]
+pub(super) struct Facts<'a> {
+    pub(super) scenario: &'a Scenario,
+    /// The controller's clock.
+    pub(super) now: Timestamp,
+    pub(super) true_now: Timestamp,
+    /// Regions that every usable vantage has seen wholly down, without a break, since then.
+    pub(super) down_since: &'a BTreeMap<RegionName, Timestamp>,
+    /// Epochs of changes that are accepted and not in force.
+    pub(super) pending: &'a BTreeSet<Epoch>,
+}
+
+/// The memory of the invariants.
+#[derive(Debug, Default)]
+pub(super) struct Check {
+    pub(super) broken: Option<String>,
+    plan: Option<Plan>,
+    plans: Vec<Plan>,
+    open: bool,
+    found_done: bool,
+    sending: Option<(Epoch, usize)>,
+    epoch: Epoch,
+    pin: Option<Pin>,
+    started: Timestamp,
+    last_end: Option<Timestamp>,
+    moves: Vec<(Timestamp, Move)>,
+    effects: BTreeSet<(ZoneId, Epoch)>,
+    touched: bool,
+}
+
+impl Check {
+    fn fail(&mut self, what: impl Into<String>) {
+        self.broken = self.broken.take().or_else(|| Some(what.into()));
+    }
+
+    fn hold(&mut self, law: bool, what: &str) {
+        if !law {
+            self.fail(what);
+        }
+    }
+
+    /// The epoch of the order that was begun last.
+    pub(super) fn open_epoch(&self) -> Option<Epoch> {
+        self.plan.as_ref().map(|plan| plan.epoch)
+    }
+
+    /// The laws of the journal. Called before the line is kept.
+    pub(super) fn line(&mut self, at: Timestamp, entry: &Entry, facts: &Facts<'_>) {
+        match entry {
+            Entry::Started { .. } => self.started = at,
+            Entry::Pinned(pin) => self.pin = Some(pin.clone()),
+            Entry::Unpinned { .. } => self.pin = None,
+            Entry::Intended(plan) => self.intended(at, plan, facts),
+            Entry::Sending { epoch, batch } => self.sending = Some((*epoch, *batch)),
+            Entry::FoundDone { .. } => self.found_done = true,
+            Entry::Ended { epoch, outcome } => {
+                self.hold(self.open, "an order ended that was not open");
+                if *outcome == Outcome::Done {
+                    let blind = self.found_done
+                        && facts
+                            .scenario
+                            .policy
+                            .weights_lever()
+                            .is_some_and(|lever| lever.readback == Readback::None);
+                    self.hold(
+                        blind || !facts.pending.contains(epoch),
+                        "`Done` was journaled while a change was not in force",
+                    );
+                }
+                self.open = false;
+                self.last_end = Some(at);
+            }
+            Entry::Gating { .. } => self.mutates("a gate was turned", facts),
+            Entry::Refreshing { .. } => self.mutates("a balancer was refreshed", facts),
+            Entry::MovedByGates(moved) => self.moves.push((at, (**moved).clone())),
+            Entry::Gated { failure: None, .. } => self.last_end = Some(at),
+            Entry::Snapshot(_)
+            | Entry::Decided(_)
+            | Entry::Accepted { .. }
+            | Entry::Failed { .. }
+            | Entry::InSync { .. }
+            | Entry::LeverHeard { .. }
+            | Entry::Gated { .. }
+            | Entry::Refreshed { .. }
+            | Entry::Told { .. }
+            | Entry::Approved { .. }
+            | Entry::Denied { .. }
+            | Entry::Unlatched { .. }
+            | Entry::Incident { .. }
+            | Entry::Drifted { .. } => {}
+        }
+    }
+
+    fn intended(&mut self, at: Timestamp, plan: &Plan, facts: &Facts<'_>) {
+        let Wanted::Move(moved) = &plan.wanted else { return };
+        let repair = moved.purpose == Purpose::Repair;
+        self.hold(!self.open || repair, "an order was stacked on an open one");
+        self.hold(plan.epoch > self.epoch, "the epoch did not count up");
+        let policy = &facts.scenario.policy;
+        if !repair {
+            self.mutates("an order was begun", facts);
+            if !facts.scenario.has_clock_steps() {
+                self.hold(
+                    at.since(self.started) >= policy.judge.window,
+                    "an order was begun before the windows were full",
+                );
+                self.budget(at, moved, policy);
+            }
+            self.fit(moved, facts);
+        }
+        self.epoch = self.epoch.max(plan.epoch);
+        self.plan = Some(plan.clone());
+        self.plans.push(plan.clone());
+        self.open = true;
+        self.found_done = false;
+        self.touched = false;
+    }
+
+    /// Human's pins and modes that only look forbid every touch of the world.
+    fn mutates(&mut self, what: &str, facts: &Facts<'_>) {
+        let pinned = self.pin.as_ref().is_some_and(|p| p.until.is_none_or(|u| facts.now < u));
+        self.hold(!pinned, &format!("{what} while pinned"));
+        let looks_only = match facts.scenario.policy.mode {
+            Mode::Observe | Mode::Advise => true,
+            Mode::Approve | Mode::Auto => false,
+        };
+        self.hold(!looks_only, &format!("{what} in a mode that only looks"));
+        self.hold(
+            facts.scenario.kind != Kind::OnlyInstruments,
+            &format!("{what} though every region was well all the time"),
+        );
+    }
+
+    /// Cooldown and shifts per window, counted from the accepted orders.
+    fn budget(&mut self, at: Timestamp, moved: &Move, policy: &Policy) {
+        match moved.purpose {
+            Purpose::Ramp | Purpose::Repair => return,
+            Purpose::Evacuate | Purpose::Failback | Purpose::LastResort | Purpose::Operator => {}
+        }
+        let goes_on = self.moves.last().is_some_and(|(_, last)| last.purpose == moved.purpose);
+        let cooled = self.last_end.is_none_or(|end| at.since(end) >= policy.guards.cooldown);
+        self.hold(
+            goes_on || cooled || self.moves.is_empty(),
+            "an order was begun within the cooldown",
+        );
+        let window = policy.guards.shifts_window;
+        let turns = turns(&self.moves).into_iter().filter(|turn| at.since(*turn) < window).count();
+        let homeward = moved.purpose == Purpose::Failback && goes_on;
+        let max = policy.guards.shifts_max as usize;
+        self.hold(
+            homeward || turns < max,
+            "more shifts were begun within the window than the policy allows",
+        );
+    }
+
+    /// Nobody is sent where everybody sees that nothing works.
+    fn fit(&mut self, moved: &Move, facts: &Facts<'_>) {
+        let policy = &facts.scenario.policy;
+        if policy.shift.unready == Unready::ShiftAnyway {
+            return;
+        }
+        let patience = policy.judge.window + Duration::from_secs(60);
+        for (region, since) in facts.down_since {
+            let gains = moved.to.share(region).get() - moved.from.share(region).get() >= SAME;
+            let long = facts.true_now.since(*since) > patience;
+            self.hold(!gains || !long, &format!("traffic was moved to `{region}`, which is down"));
+        }
+    }
+
+    /// The laws of a call, whether or not it arrives.
+    pub(super) fn call(&mut self, batch: &Batch, facts: &Facts<'_>) {
+        let Some(plan) = self.plan.clone() else {
+            return self.fail("records were changed without an intention in the journal");
+        };
+        self.hold(self.open, "records were changed with no open order");
+        let number = plan.batches.iter().position(|planned| planned == batch);
+        self.hold(
+            number.is_some_and(|number| self.sending == Some((plan.epoch, number))),
+            "a call was made that the journal does not announce",
+        );
+        self.mutates("records were changed", facts);
+        let repair =
+            matches!(&plan.wanted, Wanted::Move(moved) if moved.purpose == Purpose::Repair);
+        self.hold(
+            repair || facts.pending.iter().all(|epoch| *epoch == plan.epoch),
+            "a change was sent while one of an earlier order was pending",
+        );
+    }
+
+    /// The laws of what an accepted batch makes of the records. `after` is the whole zone.
+    pub(super) fn effect(
+        &mut self,
+        batch: &Batch,
+        after: &[RecordSet],
+        at: Timestamp,
+        scenario: &Scenario,
+    ) {
+        let planned = self.plans.iter().rev().find(|plan| plan.batches.contains(batch));
+        let Some(plan) = planned.cloned() else { return };
+        let first = self.effects.insert((batch.zone.clone(), plan.epoch));
+        self.hold(first, "one batch took effect twice");
+        for swap in &batch.swaps {
+            self.hold(owned(scenario, &swap.after), "a record of somebody else was touched");
+            if swap.after.kind == "TXT" {
+                let epoch = |set: &RecordSet| epoch_of(set).unwrap_or_default();
+                let before = swap.before.as_ref().map(epoch).unwrap_or_default();
+                self.hold(before < epoch(&swap.after), "the published epoch did not count up");
+            } else {
+                let same = swap.before.as_ref().is_some_and(|before| {
+                    RecordSet { weight: None, ..before.clone() }
+                        == RecordSet { weight: None, ..swap.after.clone() }
+                });
+                self.hold(same, "more than the weight of a record was changed");
+            }
+        }
+        self.no_empty_answers(after);
+        if let Wanted::Move(moved) = &plan.wanted
+            && !self.touched
+        {
+            self.touched = true;
+            if moved.purpose != Purpose::Repair {
+                self.moves.push((at, moved.clone()));
+            }
+        }
+    }
+
+    fn no_empty_answers(&mut self, sets: &[RecordSet]) {
+        let mut sums: BTreeMap<(&RecordName, &str), u32> = BTreeMap::new();
+        for set in sets {
+            if let Some(Weight(weight)) = set.weight {
+                *sums.entry((&set.name, set.kind.as_str())).or_default() += u32::from(weight);
+            }
+        }
+        self.hold(sums.values().all(|sum| *sum > 0), "every weight of a name became 0");
+    }
+
+    /// A split that somebody else made is theirs: the way home does not set out from it.
+    pub(super) fn not_theirs(&mut self, theirs: Option<&Split>) {
+        let (Some(theirs), Some(plan)) = (theirs, &self.plan) else { return };
+        if let Wanted::Move(moved) = &plan.wanted
+            && moved.purpose == Purpose::Failback
+            && moved.from == *theirs
+        {
+            self.fail("somebody else's split was taken home");
+        }
+    }
+
+    pub(super) fn must_be_left(&mut self, region: &RegionName, share: f64) {
+        self.fail(format!(
+            "`{region}` is down, a standby is fit, and {:.0} % of the answers still point there",
+            share * 100.0
+        ));
+    }
+}
+
+/// Moves that turn traffic round; those that go on in the direction of the one before are no new shift.
+fn turns(moves: &[(Timestamp, Move)]) -> Vec<Timestamp> {
+    let mut turns = Vec::new();
+    let mut flow: BTreeMap<RegionName, bool> = BTreeMap::new();
+    for (at, moved) in moves {
+        let regions: BTreeSet<&RegionName> =
+            moved.to.weights().keys().chain(moved.from.weights().keys()).collect();
+        let change: BTreeMap<RegionName, bool> = regions
+            .into_iter()
+            .map(|r| (r.clone(), moved.to.share(r).get() - moved.from.share(r).get()))
+            .filter(|(_, change)| change.abs() >= SAME)
+            .map(|(r, change)| (r, change > 0.0))
+            .collect();
+        if change.is_empty() {
+            continue;
+        }
+        let back = change.iter().any(|(region, up)| flow.get(region).is_some_and(|was| was != up));
+        if turns.is_empty() || back {
+            turns.push(*at);
+            flow.clear();
+        }
+        flow.extend(change);
+    }
+    turns
+}
+
+fn owned(scenario: &Scenario, set: &RecordSet) -> bool {
+    use crate::policy::WhichRecords;
+    let Some(lever) = scenario.policy.weights_lever() else { return false };
+    let epoch = &lever.epoch_record;
+    (set.kind == "TXT" && set.name == epoch.name && set.zone == epoch.zone)
+        || lever.records.iter().any(|records| match &records.which {
+            WhichRecords::Named { name, types } => {
+                *name == set.name && types.contains(&set.kind) && records.zone == set.zone
+            }
+            WhichRecords::All => false,
+        })
+}
+
+/// The epoch of an epoch record.
+pub(super) fn epoch_of(set: &RecordSet) -> Option<Epoch> {
+    match &set.data {
+        RecordData::Values(values) => Some(EpochTxt::parse(values.first()?).ok()?.epoch),
+        RecordData::Alias { .. } => None,
+    }
+}

@@ -1,0 +1,333 @@
+//! The ports of the controller, as the world answers them: late, wrongly, or not at all; and the disk.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::scenario::{CallTrouble, Trouble};
+use super::world::World;
+use crate::domain::{BalancerName, RecordName, RegionName, Split, Timestamp, Weight, ZoneId};
+use crate::journal::{JournalError, Log};
+use crate::memory::Entry;
+use crate::plan::{Batch, RecordData, RecordSet, Swap};
+use crate::ports::{
+    Balancers, CallFailed, ChangeId, ChangeStatus, Gates, InAnswers, Messenger, Resolver, Weights,
+};
+use crate::sim::check::epoch_of;
+use crate::sim::scenario::Edit;
+use crate::tell::Note;
+
+/// What a call takes, and what one takes that gets no answer.
+const CALL: Duration = Duration::from_millis(50);
+const TIME_OUT: Duration = Duration::from_secs(10);
+
+impl World {
+    /// One step of the controller. If it dies here, nothing of it runs any more.
+    fn burns(&self, at: &str) -> bool {
+        let mut state = self.state();
+        if state.dead {
+            return true;
+        }
+        match state.fuse {
+            Some(0) => {
+                state.fuse = None;
+                state.dead = true;
+                drop(state);
+                self.say(|| format!("the controller dies {at}"));
+                self.died.notify_one();
+                true
+            }
+            Some(left) => {
+                state.fuse = Some(left - 1);
+                false
+            }
+            None => false,
+        }
+    }
+
+    async fn step(&self, at: &str) {
+        if self.burns(at) {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Whether a call of this sort fails now.
+    fn fails(&self, part: impl Fn(&Trouble) -> Option<f64>) -> bool {
+        let mut chance = 0.0_f64;
+        let found = std::cell::Cell::new(0.0);
+        if self.troubled(|trouble| part(trouble).map(|p| found.set(p)).is_some()) {
+            chance = found.get();
+        }
+        self.state().ports.chance(chance)
+    }
+
+    fn timed_out(&self) -> CallFailed {
+        self.time.pass(TIME_OUT);
+        CallFailed::Unknown { why: "time-out".to_owned() }
+    }
+
+    /// Makes a change, by the rules of the real service.
+    async fn apply(&self, batch: &Batch) -> Result<ChangeId, CallFailed> {
+        let epoch = batch.swaps.iter().find_map(|swap| epoch_of(&swap.after));
+        let plan_epoch = self.state().check.open_epoch();
+        let change = self.zones.change(batch).await?;
+        let after = self.zones.accepted(&batch.zone);
+        let now = crate::ports::Clock::now(self);
+        let mut state = self.state();
+        if let Some(epoch) = epoch.or(plan_epoch) {
+            state.changes.push((change.clone(), epoch));
+        }
+        let scenario = state.scenario.clone();
+        state.check.effect(batch, &after, now, &scenario);
+        Ok(change)
+    }
+
+    fn arriving(&self, whatever: bool) -> Option<Batch> {
+        let now = self.time.truth();
+        let mut state = self.state();
+        let place = state.late.iter().position(|(due, _)| whatever || *due <= now)?;
+        Some(state.late.remove(place).1)
+    }
+
+    /// Calls that were given up by their caller and arrive after all.
+    pub(super) async fn land(&self, whatever: bool) {
+        loop {
+            let Some(batch) = self.arriving(whatever) else { return };
+            let landed = self.apply(&batch).await;
+            self.say(|| format!("a late change arrives: {}", said(&landed)));
+        }
+    }
+
+    /// Somebody else changes the records.
+    pub(super) async fn stranger(&self, edit: Edit) {
+        let scenario = self.state().scenario.clone();
+        let Some(lever) = scenario.policy.weights_lever() else { return };
+        for (number, records) in lever.records.iter().enumerate() {
+            let sets = self.zones.accepted(&records.zone);
+            let crate::policy::WhichRecords::Named { name, .. } = &records.which else { continue };
+            let mut swaps = Vec::new();
+            for (place, set) in sets.iter().filter(|set| set.name == *name).enumerate() {
+                let mut after = set.clone();
+                match edit {
+                    Edit::Split | Edit::OneName => {
+                        after.weight = Some(Weight(if place == 0 { 33 } else { 67 }));
+                    }
+                    Edit::AllZero => after.weight = Some(Weight(0)),
+                    Edit::Ttl => after.ttl = set.ttl.map(|ttl| ttl + 1),
+                }
+                swaps.push(Swap { before: Some(set.clone()), after });
+            }
+            let comment = "by hand".to_owned();
+            let made =
+                self.zones.change(&Batch { zone: records.zone.clone(), comment, swaps }).await;
+            self.say(|| format!("a stranger edits {name}: {edit:?}, {}", said(&made)));
+            if edit == Edit::OneName && number == 0 {
+                return;
+            }
+        }
+        if edit == Edit::Split {
+            let sets = lever.records.first().map(|records| self.zones.accepted(&records.zone));
+            let theirs = split_of(&scenario, &sets.unwrap_or_default());
+            self.state().theirs = theirs;
+        }
+    }
+}
+
+fn split_of(scenario: &super::Scenario, sets: &[RecordSet]) -> Option<Split> {
+    let name = super::scenario::record(0).ok()?;
+    let mut weights = scenario.policy.home();
+    for set in sets.iter().filter(|set| set.name == name) {
+        let region = set.set_identifier.as_ref()?.parse().ok()?;
+        weights.insert(region, set.weight?);
+    }
+    Split::new(weights).ok()
+}
+
+fn said<T: std::fmt::Debug>(answer: &Result<T, CallFailed>) -> String {
+    match answer {
+        Ok(answer) => format!("{answer:?}"),
+        Err(failure) => failure.to_string(),
+    }
+}
+
+/// The controller's doors to the world.
+#[derive(Debug, Clone)]
+pub(super) struct Doors(pub(super) Arc<World>);
+
+#[async_trait]
+impl Weights for Doors {
+    async fn read(
+        &self,
+        zone: &ZoneId,
+        name: Option<&RecordName>,
+    ) -> Result<Vec<RecordSet>, CallFailed> {
+        let world = &self.0;
+        world.step("before a list").await;
+        world.time.pass(CALL);
+        let fails = |t: &Trouble| if let Trouble::ReadsFail(p) = t { Some(*p) } else { None };
+        if world.fails(fails) {
+            return Err(world.timed_out());
+        }
+        let sets = self.0.zones.read(zone, name).await;
+        world.step("after a list").await;
+        sets
+    }
+
+    async fn change(&self, batch: &Batch) -> Result<ChangeId, CallFailed> {
+        let world = &self.0;
+        world.step("before a change").await;
+        world.land(true).await;
+        world.time.pass(CALL);
+        world.check(|check, facts| check.call(batch, facts));
+        let theirs = world.state().theirs.clone();
+        world.state().check.not_theirs(theirs.as_ref());
+        let which = std::cell::Cell::new(None);
+        let trouble = |trouble: &Trouble| {
+            let Trouble::Changes(how, part) = trouble else { return None };
+            which.set(Some(*how));
+            Some(*part)
+        };
+        let fails = world.fails(trouble);
+        let answer = match which.get().filter(|_| fails) {
+            None => world.apply(batch).await,
+            Some(CallTrouble::NotSent) => Err(CallFailed::NotSent { why: "no route".to_owned() }),
+            Some(CallTrouble::Throttled) => Err(CallFailed::Throttled {
+                code: "Throttling".to_owned(),
+                why: "rate exceeded".to_owned(),
+            }),
+            Some(CallTrouble::Busy) => Err(CallFailed::Busy),
+            Some(CallTrouble::Refused) => Err(CallFailed::Refused {
+                code: "AccessDenied".to_owned(),
+                why: "not authorized".to_owned(),
+            }),
+            Some(CallTrouble::LostBefore) => Err(world.timed_out()),
+            Some(CallTrouble::LostAfter) => {
+                // If it was refused, that is lost as well.
+                let _ = world.apply(batch).await;
+                Err(world.timed_out())
+            }
+            Some(CallTrouble::LandsLate) => {
+                let wait = world.state().ports.span(1, 15);
+                let due = world.time.truth().plus(TIME_OUT + wait);
+                world.state().late.push((due, batch.clone()));
+                Err(world.timed_out())
+            }
+        };
+        world.say(|| format!("change {}: {}", batch.comment, said(&answer)));
+        world.step("after a change").await;
+        answer
+    }
+
+    async fn status(&self, change: &ChangeId) -> Result<ChangeStatus, CallFailed> {
+        let world = &self.0;
+        world.step("before asking for a change").await;
+        world.time.pass(CALL);
+        let fails = |t: &Trouble| if let Trouble::StatusFails(p) = t { Some(*p) } else { None };
+        if world.fails(fails) {
+            return Err(world.timed_out());
+        }
+        let status = world.zones.status(change).await;
+        world.step("after asking for a change").await;
+        status
+    }
+
+    async fn name_servers(&self, zone: &ZoneId) -> Result<Vec<String>, CallFailed> {
+        self.0.step("before asking for name servers").await;
+        self.0.time.pass(CALL);
+        self.0.zones.name_servers(zone).await
+    }
+}
+
+#[async_trait]
+impl Resolver for Doors {
+    async fn ask(
+        &self,
+        _server: &str,
+        name: &RecordName,
+        kind: &str,
+    ) -> Result<Vec<String>, CallFailed> {
+        self.0.step("before a DNS question").await;
+        if self.0.troubled(|trouble| *trouble == Trouble::ServersSilent) {
+            return Err(CallFailed::Unknown { why: "no answer".to_owned() });
+        }
+        let zone = super::scenario::zone(0);
+        let sets = zone.map(|zone| self.0.zones.in_force(&zone)).unwrap_or_default();
+        let found = sets.into_iter().find(|set| set.name == *name && set.kind == kind);
+        Ok(match found.map(|set| set.data) {
+            Some(RecordData::Values(values)) => values,
+            Some(RecordData::Alias { .. }) | None => Vec::new(),
+        })
+    }
+}
+
+#[async_trait]
+impl Gates for Doors {
+    async fn set(&self, region: &RegionName, to: InAnswers) -> Result<(), CallFailed> {
+        let world = &self.0;
+        world.step("before a gate").await;
+        world.time.pass(CALL);
+        let fails = |t: &Trouble| if let Trouble::GatesFail(p) = t { Some(*p) } else { None };
+        if world.fails(fails) {
+            return Err(world.timed_out());
+        }
+        let now = world.time.truth();
+        let standing = world.state().gates.get(region).map_or(InAnswers::In, |(stands, _)| *stands);
+        if standing != to {
+            world.state().gates.insert(region.clone(), (to, now));
+        }
+        world.say(|| format!("gate of {region}: {to:?}"));
+        world.step("after a gate").await;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Balancers for Doors {
+    async fn refresh(&self, balancer: &BalancerName) -> Result<(), CallFailed> {
+        let world = &self.0;
+        world.step("before a refresh").await;
+        world.time.pass(CALL);
+        let fails = |t: &Trouble| if let Trouble::RefreshFails(p) = t { Some(*p) } else { None };
+        if world.fails(fails) {
+            return Err(world.timed_out());
+        }
+        world.state().cured.insert(balancer.clone());
+        world.say(|| format!("refreshed {balancer}"));
+        world.step("after a refresh").await;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Messenger for Doors {
+    async fn send(&self, note: &Note) -> Result<(), CallFailed> {
+        self.0.step("before a note").await;
+        let fails = self.0.troubled(|trouble| *trouble == Trouble::MessengerFails);
+        self.0.say(|| format!("told ({:?}, {}): {}", note.severity, !fails, note.text));
+        if fails { Err(CallFailed::NotSent { why: "nobody there".to_owned() }) } else { Ok(()) }
+    }
+}
+
+/// The journal's disk. What was appended stays, whatever happens to the one who appended.
+#[derive(Debug)]
+pub(super) struct Disk(pub(super) Arc<World>);
+
+impl Log for Disk {
+    fn append(&mut self, at: Timestamp, entry: &Entry) -> Result<(), JournalError> {
+        let world = &self.0;
+        let gone = || JournalError::Poisoned { path: "the disk of the dead".into() };
+        // A line that was torn by the crash is cut off at the next start: as if never written.
+        if world.burns("before a line") {
+            return Err(gone());
+        }
+        world.check(|check, facts| check.line(at, entry, facts));
+        world.say(|| {
+            let text = format!("{entry:?}");
+            let text: String = text.chars().take(400).collect();
+            format!("journal: {text}")
+        });
+        world.state().log.push((at, entry.clone()));
+        if world.burns("after a line") { Err(gone()) } else { Ok(()) }
+    }
+}
