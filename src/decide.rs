@@ -403,6 +403,15 @@ fn propose(
     if let Some((target, purpose, because)) = chosen {
         let (lever, impaired) = pick_lever(case, target, *purpose);
         proposal.holds.extend(impaired);
+        let (lever, target) = match lever {
+            Some(LeverKind::Gates) if leaves(*purpose) && !respond::gates_reach(case, target) => {
+                match in_part(case, response) {
+                    Some((lever, whole)) => (Some(lever), whole.unwrap_or(target)),
+                    None => return proposal,
+                }
+            }
+            lever => (lever, target),
+        };
         proposal.purpose = Some(*purpose);
         proposal.gaining = target
             .iter()
@@ -449,6 +458,23 @@ fn pick_lever(
         return (lever.filter(|kind| *kind == LeverKind::Weights), holds);
     }
     (lever, holds)
+}
+
+fn leaves(purpose: Purpose) -> bool {
+    matches!(purpose, Purpose::Evacuate | Purpose::Ramp)
+}
+
+/// How to take a step that gates cannot take, as they know no half: by weights, if they work; else the
+/// region is left at once, if all of it fits elsewhere. Better without the ramp than never.
+fn in_part<'a>(case: &Case<'_>, response: &'a Response) -> Option<(LeverKind, Option<&'a Shares>)> {
+    let weights = case.acts.levers.get(&LeverKind::Weights).cloned().unwrap_or_default();
+    let works = case.policy.weights_lever().is_some()
+        && case.evidence.answers_unknown_since().is_none()
+        && weights.failures_in_a_row == 0;
+    if works {
+        return Some((LeverKind::Weights, None));
+    }
+    response.whole.as_ref().map(|whole| (LeverKind::Gates, Some(whole)))
 }
 
 type Settled = (Option<Wanted>, Option<Wanted>, Vec<Hold>, Option<String>);

@@ -21,6 +21,8 @@ const GROWTH_MIN: f64 = 0.1;
 #[derive(Debug, Default)]
 pub(super) struct Response {
     pub(super) target: Option<(Shares, Purpose, String)>,
+    /// The same without the policy's ramp, if all of it fits: for levers that know no half.
+    pub(super) whole: Option<Shares>,
     pub(super) holds: Vec<Hold>,
     pub(super) nowhere: bool,
     pub(super) partial: bool,
@@ -61,6 +63,7 @@ pub(super) fn leave(case: &Case<'_>, sick: &BTreeSet<RegionName>) -> Response {
             return response;
         }
     }
+    response.whole = (!response.partial).then(|| target.clone());
     let goes_on = is_going_on(case, sick);
     ramp(case, sick, &mut target, goes_on);
     let step = shares::distance(&target, &case.shares);
@@ -361,6 +364,17 @@ pub(super) fn order(
         LeverKind::Gates => Split::from_shares(&case.shares).ok()?,
     };
     Some(Wanted::Move(Move { lever, purpose, from, to, because }))
+}
+
+/// Whether setting gates for this target changes the answers at all: a gate knows no half, so a region
+/// that is to keep a part keeps everything.
+pub(super) fn gates_reach(case: &Case<'_>, target: &Shares) -> bool {
+    let mut gates = case.acts.gates.clone();
+    for (name, share) in target {
+        let to = if *share < shares::SAME { InAnswers::Out } else { InAnswers::In };
+        gates.insert(name.clone(), to);
+    }
+    shares::distance(&shares::effective(&case.split, &gates), &case.shares) >= shares::SAME
 }
 
 /// Home is written as the policy writes it; anything else on a scale of 100.
