@@ -3,6 +3,7 @@
 //! Route 53 is ministack's, the one server with its compare-and-swap. Needs `tests/wire/setup.sh`.
 
 mod changes;
+mod killed;
 mod permissions;
 mod program;
 mod reads;

@@ -2,5 +2,6 @@
 //! a record and injects faults. Loopback only; every server ends with its handle.
 
 pub(crate) mod http;
+pub(crate) mod nameserver;
 pub(crate) mod proxy;
 pub(crate) mod servers;

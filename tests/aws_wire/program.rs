@@ -11,10 +11,10 @@ use tokio::time::{Instant, sleep, timeout};
 use super::service::{READING, Shop, central, eu, on_the_wire, split};
 
 /// Debug builds on loaded machines included.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(super) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The policy of the shop, with spans short enough to be waited for.
-fn hurried(shop: &Shop) -> String {
+pub(super) fn hurried(shop: &Shop) -> String {
     let text = shop.policy_text.clone();
     let changes = [
         ("every: 5s", "every: 1s"),
@@ -27,25 +27,25 @@ fn hurried(shop: &Shop) -> String {
     })
 }
 
-struct Place {
+pub(super) struct Place {
     folder: tempfile::TempDir,
-    policy: PathBuf,
+    pub(super) policy: PathBuf,
 }
 
 impl Place {
-    fn new(shop: &Shop) -> Self {
+    pub(super) fn new(shop: &Shop) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let policy = folder.path().join("shop.yaml");
         std::fs::write(&policy, hurried(shop)).unwrap();
         Self { folder, policy }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// The program with nothing of this machine's settings, at this address instead of AWS.
-    fn leeward(&self, command: &str, url: &str) -> Command {
+    pub(super) fn leeward(&self, command: &str, url: &str) -> Command {
         let mut program = Command::new(env!("CARGO_BIN_EXE_leeward"));
         program
             .env_clear()
@@ -60,15 +60,15 @@ impl Place {
     }
 }
 
-fn with_credentials(program: &mut Command) -> &mut Command {
+pub(super) fn with_credentials(program: &mut Command) -> &mut Command {
     program.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test")
 }
 
-async fn output(program: &mut Command) -> Output {
+pub(super) async fn output(program: &mut Command) -> Output {
     timeout(PATIENCE, program.output()).await.expect("it ends in time").unwrap()
 }
 
-fn words(output: &Output) -> String {
+pub(super) fn words(output: &Output) -> String {
     let (out, err) = (&output.stdout, &output.stderr);
     format!("{}\n{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err))
 }
@@ -87,7 +87,7 @@ fn timeless(body: &str) -> String {
 }
 
 /// Until `condition`, or a panic with `what` and what the program said.
-async fn wait_for(what: &str, log: &Path, mut condition: impl AsyncFnMut() -> bool) {
+pub(super) async fn wait_for(what: &str, log: &Path, mut condition: impl AsyncFnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !condition().await {
         let said = || std::fs::read_to_string(log).unwrap_or_default();
@@ -96,7 +96,7 @@ async fn wait_for(what: &str, log: &Path, mut condition: impl AsyncFnMut() -> bo
     }
 }
 
-async fn stop(mut running: Child) -> Option<i32> {
+pub(super) async fn stop(mut running: Child) -> Option<i32> {
     let pid = running.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
     timeout(PATIENCE, running.wait()).await.expect("it stops in time").unwrap().code()

@@ -29,7 +29,7 @@ use super::{World, settings, weighted};
 use crate::wire::http::Message;
 use crate::wire::proxy::{Fault, Proxy, Seen};
 
-const CHANGE: &str = "ChangeResourceRecordSets";
+pub(super) const CHANGE: &str = "ChangeResourceRecordSets";
 pub(super) const READING: [&str; 5] = [
     "ListResourceRecordSets",
     "GetHostedZone",

@@ -16,6 +16,8 @@ pub(crate) struct Seen {
     pub(crate) request: Message,
     /// Whether the server behind got it.
     pub(crate) forwarded: bool,
+    /// The status of the server's answer, whether or not that was passed back.
+    pub(crate) status: Option<u16>,
     /// What was done to it.
     pub(crate) fault: Option<String>,
 }
@@ -184,7 +186,8 @@ async fn serve(mut client: TcpStream, upstream: u16, inner: Arc<Inner>) {
     // Answered before it is noted, so that what a test sees as forwarded has had its effect.
     let answer = if forwarded { http::exchange(upstream, &request).await.ok() } else { None };
     let (name, fault) = fault.unzip();
-    inner.seen.lock().unwrap().push(Seen { action, request, forwarded, fault: name });
+    let status = answer.as_ref().map(Message::status);
+    inner.seen.lock().unwrap().push(Seen { action, request, forwarded, status, fault: name });
     let bytes = match (fault, answer) {
         (None | Some(Fault::Before(_)), Some(answer)) | (Some(Fault::Answer(answer)), _) => {
             answer.last()
