@@ -198,11 +198,11 @@ fn is_going_on(case: &Case<'_>, sick: &BTreeSet<RegionName>) -> bool {
     purpose && sick.iter().any(away) && last.at >= case.incident
 }
 
-/// How long the world needs to show the effect of the last step: in force, cached answers gone, and a
-/// window of counters on top.
+/// How long the world needs to show the effect of the last step: in force, six of seven cached answers
+/// gone (two times their time to live), and a window of counters on top.
 fn settling(case: &Case<'_>) -> Duration {
     let ttl = case.policy.weights_lever().map_or(Duration::from_secs(60), |lever| lever.ttl);
-    ttl * 3 + case.policy.judge.window
+    ttl * 2 + case.policy.judge.window
 }
 
 /// Limits the target to the next step of the policy's ramp.
