@@ -1,4 +1,4 @@
-//! What an operator wants, checked: after [`load`](crate::policy::load) a [`Policy`] cannot be wrong by itself.
+//! What an operator wants, checked: after [`load`] a [`Policy`] cannot be wrong by itself.
 //!
 //! The file as written is `policy::raw`, the way from one to the other `policy::compile`. No IO: the
 //! caller reads the file.

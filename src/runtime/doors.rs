@@ -12,7 +12,7 @@ use crate::ports::{
 };
 use crate::telemetry::{ByCall, Numbers};
 
-/// The levers that a mode may touch: all of them, or all of them behind [`ReadOnly`].
+/// The levers that a mode may touch: all of them, or all of them behind `ReadOnly`.
 pub fn levers_for(mode: Mode, levers: &Levers) -> Levers {
     match mode {
         Mode::Approve | Mode::Auto => levers.clone(),
