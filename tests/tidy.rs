@@ -14,10 +14,10 @@ const CORE: &[&str] = &["domain", "tell", "policy", "health", "plan", "memory", 
 
 /// No file is longer, but for these.
 const LINES_MAX: usize = 900;
-const LONG_FILES: &[(&str, &str)] = &[(
-    "tests/traces/check.py",
-    "the judge of the traces: one file, so that it can be carried away",
-)];
+const LONG_FILES: &[(&str, &str)] = &[
+    ("tests/traces/check.py", "the judge of the traces: one file, so that it can be carried away"),
+    ("tests/timeline.rs", "one drawing after the other"),
+];
 
 /// Variants that no test names yet. This list only becomes shorter: a variant that is named in a test
 /// may not stand here.
@@ -327,10 +327,10 @@ fn files_have_one_subject_or_a_reason() {
 }
 
 /// The variants of an enum of ours, from its definition.
-fn variants(sources: &[Source], path: &str, name: &str) -> Vec<String> {
-    let source = sources.iter().find(|source| source.path == path).unwrap();
-    let begin = source.code.find(&format!("pub enum {name} {{")).unwrap();
-    let body = &source.code[begin..];
+fn variants(sources: &[Source], name: &str) -> Vec<String> {
+    let head = format!("pub enum {name} {{");
+    let source = sources.iter().find(|source| source.code.contains(&head)).unwrap();
+    let body = &source.code[source.code.find(&head).unwrap()..];
     let body = &body[..body.find("\n}").unwrap()];
     body.lines()
         .skip(1)
@@ -350,10 +350,8 @@ fn every_word_of_the_core_occurs_in_a_test() {
         }
     }
     let mut found = Vec::new();
-    let lists =
-        [("src/decide.rs", "Diagnosis"), ("src/decide.rs", "Hold"), ("src/memory.rs", "Entry")];
-    for (path, name) in lists {
-        let variants = variants(&sources, path, name);
+    for name in ["Diagnosis", "Hold", "Entry"] {
+        let variants = variants(&sources, name);
         assert!(variants.len() > 10, "{name}: {variants:?}");
         for variant in variants {
             let full = format!("{name}::{variant}");
