@@ -318,7 +318,12 @@ async fn tell(messenger: Option<Arc<dyn Messenger>>, notes: &[Keyed]) -> Vec<(Ke
     let sent = notes.iter().map(|keyed| async {
         let delivered = match &messenger {
             Some(messenger) => messenger.send(&keyed.note).await.is_ok(),
-            None => false,
+            // Nobody is to be told: the log and the journal are all there is, and saying it again each
+            // minute would fill them.
+            None => {
+                warn!(service = %keyed.note.service, note = keyed.note.text, "No channel to tell it to.");
+                true
+            }
         };
         (keyed.clone(), delivered)
     });
@@ -447,6 +452,21 @@ mod tests {
         service.round(Vec::new(), Vec::new()).await.unwrap();
         assert_eq!(records.0.load(Ordering::SeqCst), 0);
         assert!(service.memory.acts.order.is_some(), "the order keeps its place");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_is_to_be_told_is_said_once() {
+        let (policy, now) = (crate::report::samples::policy(), Timestamp::from_secs(1000));
+        let (service, about) = (policy.service.clone(), std::collections::BTreeSet::new());
+        let note = crate::tell::Note {
+            service,
+            at: now,
+            severity: crate::tell::Severity::Warn,
+            about,
+            text: "x".to_owned(),
+        };
+        let told = tell(None, &[Keyed { key: "k".to_owned(), note }]).await;
+        assert!(told.iter().all(|(_, delivered)| *delivered));
     }
 
     #[tokio::test(start_paused = true)]
