@@ -9,7 +9,7 @@ use super::{Case, Hold};
 use crate::domain::{RegionName, Split, Timestamp};
 use crate::health::{Lag, Reading};
 use crate::plan::{Move, Purpose, Wanted};
-use crate::policy::{Failback, LastResort, LeverKind, Role, Unready};
+use crate::policy::{Class, Failback, LastResort, LeverKind, Role, Source, Unready};
 use crate::ports::InAnswers;
 
 /// A partial move grows by at least a tenth of the traffic at a time. Smaller steps would use up calls
@@ -146,8 +146,13 @@ fn nowhere(case: &Case<'_>, sick: &BTreeSet<RegionName>, suspect: Option<Hold>) 
             return response;
         }
     };
+    // A cached copy that nobody probes has nothing against it; one that is probed must be good.
     let resort = case.policy.last_resort().filter(|name| {
-        case.picture.regions.get(*name).is_some_and(|view| view.outside.reading == Reading::Good)
+        case.picture.regions.get(*name).is_some_and(|view| match view.outside.reading {
+            Reading::Good => true,
+            Reading::Unknown => !is_probed(case, name),
+            Reading::Bad => false,
+        })
     });
     let Some(resort) = resort.filter(|name| !sick.contains(*name)) else {
         response.holds.push(Hold::NowhereToGo);
@@ -174,6 +179,15 @@ fn nowhere(case: &Case<'_>, sick: &BTreeSet<RegionName>, suspect: Option<Hold>) 
         response.target = Some((target, Purpose::LastResort, because(case, sick)));
     }
     response
+}
+
+/// Whether readings from outside are to be had at all.
+fn is_probed(case: &Case<'_>, name: &RegionName) -> bool {
+    case.policy.signals.values().any(|signal| match &signal.source {
+        Source::Probe(probe) => probe.regions.contains(name),
+        Source::Pushed => signal.class == Class::Outside,
+        Source::TargetHealth { .. } | Source::Metric(_) | Source::Beacon { .. } => false,
+    })
 }
 
 /// Several regions fell within this time of each other: one cause.
