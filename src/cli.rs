@@ -18,6 +18,7 @@ pub mod resume;
 pub mod run;
 pub mod schema;
 pub mod status;
+pub mod test;
 pub mod why;
 
 /// Exit statuses: the whole list.
@@ -55,6 +56,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Check(check::Args),
+    Test(test::Args),
     Plan(plan::Args),
     Run(run::Args),
     Status(status::Args),
@@ -156,6 +158,7 @@ pub fn main() -> ExitCode {
     let mut out = Output::default();
     let result = match &cli.command {
         Command::Check(args) => check::run(args, &mut out),
+        Command::Test(args) => test::run(args, &mut out),
         Command::Plan(args) => plan::run(args, &mut out),
         Command::Run(args) => run::run(args, &mut out),
         Command::Status(args) => status::run(args, &mut out),

@@ -20,6 +20,7 @@ pub mod ports;
 pub mod probe;
 pub mod report;
 pub mod runtime;
+pub mod scenario;
 pub mod sim;
 pub mod telemetry;
 pub mod tell;

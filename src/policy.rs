@@ -3,6 +3,7 @@
 //! The file as written is `policy::raw`, the way from one to the other `policy::compile`. No IO: the
 //! caller reads the file.
 
+mod case;
 mod compile;
 mod decode;
 mod load;
@@ -23,6 +24,7 @@ use crate::domain::{
     Weight, ZoneId,
 };
 
+pub use case::{Case, DIAGNOSES, Drawn, HOLDS, Lag, Line, Refreshes};
 pub use load::{BYTES_MAX, load, load_bytes};
 pub use problem::{Code, Place, Problem, Problems, Severity};
 pub use schema::{json_schema, markdown};
@@ -43,6 +45,8 @@ pub struct Policy {
     pub refresh: Option<RefreshRules>,
     pub guards: Guards,
     pub tell: Tell,
+    /// Drawn outages for `leeward test`. They have no part in any decision.
+    pub tests: Vec<Case>,
 }
 
 impl Policy {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use leeward::policy::{self, Measures, MetricQuery, Policy, QueryBody, Source};
+use leeward::scenario;
 
 fn files() -> Vec<PathBuf> {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
@@ -24,6 +25,19 @@ fn the_examples_load_without_warnings() {
         match policy::load(&text, &file.display().to_string()) {
             Ok((_, warnings)) => assert_eq!(warnings, [], "{}", file.display()),
             Err(problems) => panic!("{problems}"),
+        }
+    }
+}
+
+#[test]
+fn the_examples_pass_their_own_tests() {
+    for file in files() {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        let policy = example(&name);
+        assert!(!policy.tests.is_empty(), "{name} has no tests");
+        for case in &policy.tests {
+            let ran = scenario::run(&policy, case).unwrap();
+            assert_eq!(ran.faults, [], "{name}, {}: {}", case.name, ran.line());
         }
     }
 }

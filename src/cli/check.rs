@@ -64,7 +64,7 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
 }
 
 /// The files that `path` names. A directory's files are sorted, so that two runs agree.
-fn collect(
+pub(super) fn collect(
     path: &Path,
     named: bool,
     depth: usize,
@@ -113,7 +113,7 @@ fn check(file: &Path) -> Result<Checked, Failure> {
 }
 
 /// At most one byte more than a policy may have: enough to see that it is too large.
-fn read_bounded(file: &Path) -> std::io::Result<Vec<u8>> {
+pub(super) fn read_bounded(file: &Path) -> std::io::Result<Vec<u8>> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
     let most = u64::try_from(policy::BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);

@@ -169,6 +169,7 @@ impl Hello {
             refresh,
             guards,
             tell: Tell { channels: Vec::new(), status_every: intent.status_every_s.map(seconds) },
+            tests: Vec::new(),
         })
     }
 

@@ -1,5 +1,6 @@
 //! From the file as written to the checked policy. Collects every problem instead of stopping at the first.
 
+mod cases;
 mod hazards;
 mod levers;
 mod metrics;
@@ -94,15 +95,17 @@ pub(super) fn compile(file: &raw::File, to: &mut Findings<'_>) -> Option<Policy>
         Written::Broken => None,
         Written::Yes(tell) => rules::tell(tell, to),
     };
+    let tests = match written(file.tests.as_ref()) {
+        Written::No => Some(Vec::new()),
+        Written::Broken => None,
+        Written::Yes(tests) => cases::compile(tests, &names, to),
+    };
     hazards::together(file, signals.as_ref(), regions.as_ref(), to);
 
     let mode = match written(file.mode.as_ref()) {
         Written::No => Some(Mode::default()),
         Written::Broken => None,
-        Written::Yes(raw::Mode::Observe) => Some(Mode::Observe),
-        Written::Yes(raw::Mode::Advise) => Some(Mode::Advise),
-        Written::Yes(raw::Mode::Approve) => Some(Mode::Approve),
-        Written::Yes(raw::Mode::Auto) => Some(Mode::Auto),
+        Written::Yes(written) => Some(mode(written)),
     };
     let policy = Policy {
         service: file.service.0.clone()?,
@@ -117,9 +120,19 @@ pub(super) fn compile(file: &raw::File, to: &mut Findings<'_>) -> Option<Policy>
         refresh: refresh?,
         guards: guards?,
         tell: tell?,
+        tests: tests?,
     };
     hazards::of(&policy, file, to);
     (to.errors() == 0).then_some(policy)
+}
+
+fn mode(written: &raw::Mode) -> Mode {
+    match written {
+        raw::Mode::Observe => Mode::Observe,
+        raw::Mode::Advise => Mode::Advise,
+        raw::Mode::Approve => Mode::Approve,
+        raw::Mode::Auto => Mode::Auto,
+    }
 }
 
 fn names_in<T>(entries: &Entries<T>) -> Vec<String> {
@@ -156,6 +169,8 @@ enum Referred {
     Region,
     Balancer,
     Vantage,
+    /// What has a line in a test.
+    RegionOrBalancer,
 }
 
 /// Complains if `text` is none of `known`.
@@ -170,19 +185,22 @@ fn check_reference(
     if known.iter().any(|name| name == text) {
         return Some(());
     }
-    let (code, what) = match referred {
-        Referred::Region => (Code::UnknownRegion, "region"),
-        Referred::Balancer => (Code::UnknownBalancer, "balancer"),
-        Referred::Vantage => (Code::UnknownVantage, "vantage"),
+    let (code, what, all) = match referred {
+        Referred::Region => (Code::UnknownRegion, "region", "regions"),
+        Referred::Balancer => (Code::UnknownBalancer, "balancer", "balancers"),
+        Referred::Vantage => (Code::UnknownVantage, "vantage", "vantages"),
+        Referred::RegionOrBalancer => {
+            (Code::UnknownRegion, "region or balancer", "regions and balancers")
+        }
     };
     let help = did_you_mean(text, known.iter().map(String::as_str), to).unwrap_or_else(|| {
         let mut names: Vec<&str> = known.iter().map(String::as_str).collect();
         names.sort_unstable();
         names.dedup();
         if names.is_empty() {
-            format!("this policy has no {what}s")
+            format!("this policy has no {all}")
         } else {
-            format!("its {what}s are `{}`", names.join("`, `"))
+            format!("its {all} are `{}`", names.join("`, `"))
         }
     });
     let message = format!("{} is not a {what} of this policy", quoted(text));

@@ -140,6 +140,18 @@ codes! {
     /// A blocked window that is not a weekly window.
     Error BadWindow = "bad-window",
 
+    // Tests.
+    /// A character that means nothing in a drawn line.
+    Error UnknownMark = "unknown-mark",
+    /// Lines of one picture with different lengths, or none at all.
+    Error UnevenLines = "uneven-lines",
+    /// A diagnosis that does not exist.
+    Error UnknownDiagnosis = "unknown-diagnosis",
+    /// A hold that does not exist.
+    Error UnknownHold = "unknown-hold",
+    /// A test that cannot fail.
+    Error NothingExpected = "nothing-expected",
+
     // Hazards.
     /// One class of evidence is enough, or all there is.
     Warning OneClass = "one-class",
@@ -281,6 +293,16 @@ impl<'a> Findings<'a> {
     /// Errors so far, also those that are only counted.
     pub(super) fn errors(&self) -> usize {
         self.errors
+    }
+
+    /// The line of the file, counted from 1.
+    pub(super) fn line_of(&self, at: Bytes) -> usize {
+        self.line_starts.partition_point(|first| *first <= at.start).max(1)
+    }
+
+    /// What is written there.
+    pub(super) fn written(&self, at: Bytes) -> &'a str {
+        self.text.get(at.start..at.end).unwrap_or_default()
     }
 
     /// True if further problems are only counted.

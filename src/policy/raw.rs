@@ -5,7 +5,8 @@
 
 use super::decode::{At, Entries, OneOrMany, Part, choice, record};
 use super::units::{
-    Address, Count, Number, Percent, Port, Rate, RequestRate, Span, StatusRange, Text, Url, Weight,
+    Address, Count, LagText, Number, Percent, Port, Rate, RequestRate, Span, StatusRange, Text,
+    Url, Weight,
 };
 use crate::domain::{RecordName, ServiceName, ZoneId};
 
@@ -38,6 +39,8 @@ record! {
         guards: Part<At<Guards>> = "guards: { cooldown: 10m, shifts: { max: 2, within: 1h }, ... }",
         /// Who hears of it. Nobody if it is not written.
         tell: Option<Part<Tell>> = "tell: { channels: [{ webhook: \"https://example.com/hook\" }] }",
+        /// Drawn outages, and what is to be done in them: `leeward test` plays them.
+        tests: Option<Part<At<Vec<Part<At<Test>>>>>> = "tests: [{ name: a short blip, seen: { eu-west-1: \"..xx......\" }, expect: \"----------\" }]",
     }
 }
 
@@ -560,5 +563,93 @@ choice! {
         Webhook(Url) = "webhook" "webhook: \"https://example.com/hook\"",
         /// A local program, with the note as JSON on its standard input.
         Command(At<Vec<Text>>) = "command" "command: [\"/usr/bin/logger\", \"-t\", \"leeward\"]",
+    }
+}
+
+record! {
+    /// One drawn outage, and what is to be done in it. A line has one character for each step; spaces in it are not counted. What is not drawn is well.
+    "a test" Test {
+        /// What is claimed.
+        name: At<Text> = "name: a short blip moves nothing",
+        /// What one character stands for; 10 seconds if it is not written.
+        step: Option<At<Span>> = "step: 10s",
+        /// When the picture begins, for blocked windows; noon of a Wednesday in UTC if it is not written.
+        begins: Option<At<Text>> = "begins: 2025-01-10T20:00:00+01:00",
+        /// Another mode than the policy's.
+        mode: Option<Mode> = "mode: auto",
+        /// What probes see of a region, or of one of its balancers: `.` well, `x` fails, `~` half of them fail, `s` slow, `?` no reading.
+        seen: Option<Entries<At<Text>>> = "seen: { eu-west-1: \"..xxxxxxxxxx\" }",
+        /// What one vantage sees instead.
+        seen_from: Option<Entries<Entries<At<Text>>>> = "seen_from: { us: { eu-west-1: \"............\" } }",
+        /// What metrics and target health say of a region, or of one of its balancers: `.` well, `x` targets make errors, `b` the balancer makes errors and its targets are well, `s` slow, `z` the hosts of a zone are gone, `h` nearly all hosts are gone, `?` silent. They agree with the probes if they are not drawn.
+        counters: Option<Entries<At<Text>>> = "counters: { eu-west-1: \"..??????????\" }",
+        /// Whether a vantage reaches its beacons: `.` yes, `x` no.
+        beacons: Option<Entries<At<Text>>> = "beacons: { here: \"..xxxxxxxxxx\" }",
+        /// How Route 53 takes calls: `.` well, `x` every call fails, `p` changes stay pending.
+        control_plane: Option<At<Text>> = "control_plane: \"..xxxx......\"",
+        /// What becomes of the refresh of a balancer; `fail` if it is not written, because `leeward run` cannot refresh balancers in this version.
+        refreshes: Option<Refreshes> = "refreshes: work",
+        /// How far the data of every region is behind, or `unknown`; one second if it is not written.
+        lag: Option<At<LagText>> = "lag: 3m",
+        /// What the whole service gets; `shift.demand` if it is not written, or else half of what the smallest region can carry.
+        requests: Option<At<RequestRate>> = "requests: 2000 rps",
+        /// What a region can carry, instead of what the policy says.
+        capacity: Option<Entries<At<RequestRate>>> = "capacity: { eu-central-1: 500 rps }",
+        /// What happens besides.
+        events: Option<At<Vec<TestEvent>>> = "events: [{ at: 30s, happens: approve }]",
+        /// What is done in each step: `S` a shift, `H` home, `L` to the last resort, `R` a refresh is tried, `-` nothing, `.` anything.
+        expect: Option<At<Text>> = "expect: \"-----------S\"",
+        /// Diagnoses that are made in some step.
+        finds: Option<At<Vec<At<Text>>>> = "finds: [RegionDown]",
+        /// Reasons for doing nothing, or less, that are given in some step.
+        holds: Option<At<Vec<At<Text>>>> = "holds: [Cooldown]",
+        /// The weights of the records at the end.
+        ends: Option<Entries<At<Weight>>> = "ends: { eu-west-1: 0, eu-central-1: 100 }",
+    }
+}
+
+choice! {
+    /// What becomes of the refresh of a balancer.
+    "an outcome of refreshes" Refreshes {
+        /// It is accepted. Whether it cures is what is drawn.
+        Work = "work" "refreshes: work",
+        /// It fails.
+        Fail = "fail" "refreshes: fail",
+    }
+}
+
+record! {
+    /// Something that happens in a test.
+    "an event" TestEvent {
+        /// So long after the beginning.
+        at: At<Span> = "at: 30s",
+        /// What happens.
+        happens: Happening = "happens: approve",
+    }
+}
+
+choice! {
+    /// Something that happens, as opposed to something that is measured.
+    "an event" Happening {
+        /// A new version reaches regions.
+        Deploy(TestDeploy) = "deploy" "happens: { deploy: { version: v42, regions: [eu-west-1] } }",
+        /// A human forbids all moves, for this reason.
+        Freeze(Text) = "freeze" "happens: { freeze: a drill }",
+        /// A human lifts that.
+        Unfreeze = "unfreeze" "happens: unfreeze",
+        /// A human says yes.
+        Approve = "approve" "happens: approve",
+        /// A human says no.
+        Deny = "deny" "happens: deny",
+    }
+}
+
+record! {
+    /// A new version of the service.
+    "a deploy" TestDeploy {
+        /// What is deployed.
+        version: Text = "version: v42",
+        /// Where.
+        regions: At<Vec<At<Text>>> = "regions: [eu-west-1]",
     }
 }

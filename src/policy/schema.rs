@@ -78,6 +78,10 @@ Begin with a copy of one of these and change it until `leeward check FILE` is co
 - [`active-active.yaml`](active-active.yaml): two regions share the traffic, each can carry it all
 - [`last-resort.yaml`](last-resort.yaml): one region, and a friendly page for when it is gone
 
+Each carries its own `tests`: drawn outages, and what is to be done in them. `leeward test FILE` plays
+them in virtual time by the very decision that `leeward run` makes; `leeward test FILE --explain CASE`
+says step by step what was found and what held.
+
 Editors complete and check policies if the first line says where the schema is:
 `# yaml-language-server: $schema=schema.json`. The schema comes from `leeward schema > schema.json`.
 

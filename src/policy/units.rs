@@ -75,7 +75,7 @@ fn decode_unit<T: Unit>(node: &Node, to: &mut Findings<'_>) -> Option<T> {
     }
 }
 
-units!(Span Percent Weight RequestRate Rate Count Number Port Address Url Text StatusRange);
+units!(Span LagText Percent Weight RequestRate Rate Count Number Port Address Url Text StatusRange);
 
 /// `90s`, `2m`, `1h 30m`, `500ms`, `1d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +121,23 @@ impl Unit for Span {
             rest = tail.trim_start_matches(' ');
         }
         Ok(Self(total))
+    }
+}
+
+/// `3m`, or `unknown`: how far data is behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LagText(pub(super) Option<Duration>);
+
+impl Unit for LagText {
+    const WHAT: &'static str = "a lag";
+    const EXPECTED: &'static str = "a time like `30s`, or `unknown`";
+    const PATTERN: &'static str = r"^(unknown|([0-9]+(ms|s|m|h|d) ?)+)$";
+
+    fn parse(text: &str) -> Result<Self, Option<String>> {
+        match text {
+            "unknown" => Ok(Self(None)),
+            _ => Span::parse(text).map(|span| Self(Some(span.0))),
+        }
     }
 }
 

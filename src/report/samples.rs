@@ -142,6 +142,7 @@ pub(crate) fn policy() -> Policy {
             blocked: Vec::new(),
         },
         tell: Tell::default(),
+        tests: Vec::new(),
     }
 }
 

@@ -489,6 +489,7 @@ fn policy(dice: &mut Dice, kind: Kind) -> Result<Policy, Malformed> {
         },
         regions,
         tell: Tell { channels: Vec::new(), status_every: Some(Duration::from_secs(900)) },
+        tests: Vec::new(),
     })
 }
 

@@ -92,6 +92,7 @@ pub(crate) fn policy(zones: usize) -> Policy {
             blocked: Vec::new(),
         },
         tell: Tell::default(),
+        tests: Vec::new(),
     }
 }
 

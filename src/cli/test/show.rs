@@ -1,0 +1,208 @@
+//! The tests of policies as people read them: pictures, first differences, reasons.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::{Played, Tested, What};
+use crate::decide::{Decision, Finding};
+use crate::domain::span;
+use crate::policy::{Case, Line, Policy};
+use crate::scenario::{Fault, Step, hold_name};
+
+/// One file with all its cases: a line for each that passed, the picture of each that did not.
+pub(super) fn file(one: &Tested) -> String {
+    let mut text = String::new();
+    match &one.what {
+        What::Invalid(problems) => {
+            let _ = writeln!(
+                text,
+                "{}\n\n{}: not valid, nothing was played",
+                problems.render(false),
+                one.path
+            );
+        }
+        What::Played(policy, played) if played.is_empty() => {
+            let _ = writeln!(text, "{}: `{}` has no tests", one.path, policy.service);
+        }
+        What::Played(policy, played) => {
+            let _ = writeln!(text, "{}: `{}`", one.path, policy.service);
+            for played in played {
+                if played.ran.passed() {
+                    let _ = writeln!(text, "  passed  {}", played.case.name);
+                } else {
+                    let _ = writeln!(
+                        text,
+                        "  FAILED  {} (line {})",
+                        played.case.name, played.case.line
+                    );
+                    text.push_str(&indented(&failure(played)));
+                }
+            }
+        }
+    }
+    text
+}
+
+pub(super) fn summary(tested: &[Tested]) -> String {
+    let all = || tested.iter().flat_map(Tested::played);
+    let failed = all().filter(|one| !one.ran.passed()).count();
+    let mut text = format!("{} passed, {failed} failed", all().count() - failed);
+    let empty = |one: &&Tested| match &one.what {
+        What::Invalid(_) => false,
+        What::Played(_, played) => played.is_empty(),
+    };
+    let counts = [
+        (tested.iter().filter(empty).count(), "without tests"),
+        (tested.iter().filter(|one| matches!(one.what, What::Invalid(_))).count(), "not valid"),
+    ];
+    for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
+        let policies = if count == 1 { "policy" } else { "policies" };
+        let _ = write!(text, ", {count} {policies} {what}");
+    }
+    text
+}
+
+/// The picture of a case that failed, what differs, and what was thought at that step.
+pub(super) fn failure(played: &Played) -> String {
+    let Played { case, ran } = played;
+    let mut text = String::new();
+    let mut rows = drawn(case);
+    let expected = case.expect.as_ref().map(|line| ("expected".to_owned(), line.to_string()));
+    rows.extend(expected);
+    rows.push(("done".to_owned(), ran.line()));
+    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    for (name, line) in &rows {
+        let _ = writeln!(text, "{name:width$}  {line}");
+    }
+    let marked = ran.faults.iter().find_map(|fault| match fault {
+        Fault::Done { step, .. } => Some(*step),
+        Fault::NotFound { .. } | Fault::NotHeld { .. } | Fault::Ends { .. } => None,
+    });
+    if let Some(step) = marked {
+        let _ = writeln!(text, "{:width$}  {:step$}^", "", "");
+    }
+    for fault in &ran.faults {
+        let _ = writeln!(text, "{}", self::fault(case, fault));
+    }
+    if let Some((place, step)) = ran.step_to_show() {
+        let _ = writeln!(text, "{}:", moment(case, place));
+        text.push_str(&indented(&thoughts(&step.decision)));
+    }
+    text
+}
+
+/// One difference as a sentence.
+pub(super) fn fault(case: &Case, fault: &Fault) -> String {
+    match fault {
+        Fault::Done { step, expected, done } => {
+            format!("{}: expected {}, done {}", moment(case, *step), act(*expected), act(*done))
+        }
+        Fault::NotFound { diagnosis } => format!("`{diagnosis}` was found in no step"),
+        Fault::NotHeld { hold } => format!("`{hold}` held in no step"),
+        Fault::Ends { region, expected, found } => {
+            format!("`{region}` ends with weight {found}, expected {expected}")
+        }
+    }
+}
+
+fn act(mark: char) -> String {
+    let word = match mark {
+        'S' => "a shift",
+        'H' => "home",
+        'L' => "last resort",
+        'R' => "a refresh",
+        _ => "nothing",
+    };
+    format!("`{mark}` ({word})")
+}
+
+fn moment(case: &Case, step: usize) -> String {
+    let after = case.step * u32::try_from(step).unwrap_or(u32::MAX);
+    format!("step {} (after {})", step + 1, span_from_zero(after))
+}
+
+fn span_from_zero(after: Duration) -> String {
+    if after.is_zero() { "0s".to_owned() } else { span(after) }
+}
+
+/// Every drawn line with its name.
+fn drawn(case: &Case) -> Vec<(String, String)> {
+    let mut rows: Vec<(String, &Line)> = Vec::new();
+    rows.extend(case.seen.iter().map(|(of, line)| (of.to_string(), line)));
+    for (vantage, lines) in &case.seen_from {
+        rows.extend(lines.iter().map(|(of, line)| (format!("{of} from {vantage}"), line)));
+    }
+    rows.extend(case.counters.iter().map(|(of, line)| (format!("counters of {of}"), line)));
+    rows.extend(case.beacons.iter().map(|(of, line)| (format!("beacons of {of}"), line)));
+    rows.extend(case.control_plane.iter().map(|line| ("control plane".to_owned(), line)));
+    rows.into_iter().map(|(name, line)| (name, line.to_string())).collect()
+}
+
+/// What was found and why nothing, or no more, was done.
+fn thoughts(decision: &Decision) -> String {
+    let mut text = String::new();
+    for found in &decision.findings {
+        let _ = writeln!(text, "found {}", finding(found));
+    }
+    for hold in &decision.holds {
+        let _ = writeln!(text, "held by {}: {hold}; until {}", hold_name(hold), hold.flips_when());
+    }
+    text
+}
+
+fn finding(found: &Finding) -> String {
+    let mut text = found.diagnosis.to_string();
+    let about = [
+        found.region.as_ref().map(ToString::to_string),
+        found.balancer.as_ref().map(ToString::to_string),
+    ];
+    for name in about.iter().flatten() {
+        let _ = write!(text, " `{name}`");
+    }
+    if !found.evidence.is_empty() {
+        let _ = write!(text, ": {}", found.evidence.join("; "));
+    }
+    text
+}
+
+/// Step by step what is seen, found and done. Thoughts are written where their kind changes.
+pub(super) fn timeline(path: &str, policy: &Policy, played: &Played) -> String {
+    let Played { case, ran } = played;
+    let result = if ran.passed() { "passed" } else { "FAILED" };
+    let mut text = format!("{path}: `{}`, {}: {result}\n", policy.service, case.name);
+    let rows = drawn(case);
+    for (number, (name, _)) in rows.iter().enumerate() {
+        let _ = writeln!(text, "  {:>width$}  {name}", "|", width = number + 1);
+    }
+    let mut before = None;
+    for (place, step) in ran.steps.iter().enumerate() {
+        let marks: String =
+            rows.iter().map(|(_, line)| line.chars().nth(place).unwrap_or('.')).collect();
+        let split = step.decision.split.as_ref().map(ToString::to_string).unwrap_or_default();
+        let after = span_from_zero(case.step * u32::try_from(place).unwrap_or(u32::MAX));
+        let _ = writeln!(text, "  {marks}  {after:>7}  {}  {split}", step.done);
+        let kind = kind(step);
+        if before.as_ref() != Some(&kind) {
+            text.push_str(&indented(&indented(&indented(&thoughts(&step.decision)))));
+        }
+        before = Some(kind);
+    }
+    if !ran.passed() {
+        text.push_str(&indented(&failure(played)));
+    }
+    text
+}
+
+/// What two steps must share for the second to need no words.
+fn kind(step: &Step) -> Vec<String> {
+    let found = step
+        .decision
+        .findings
+        .iter()
+        .map(|found| format!("{} {:?} {:?}", found.diagnosis, found.region, found.balancer));
+    found.chain(step.decision.holds.iter().map(|hold| hold_name(hold).to_owned())).collect()
+}
+
+fn indented(text: &str) -> String {
+    text.lines().fold(String::new(), |all, line| all + "          " + line + "\n")
+}
