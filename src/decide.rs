@@ -404,7 +404,7 @@ fn propose(
         let (lever, impaired) = pick_lever(case, target, *purpose);
         proposal.holds.extend(impaired);
         let (lever, target) = match lever {
-            Some(LeverKind::Gates) if leaves(*purpose) && !respond::gates_reach(case, target) => {
+            Some(LeverKind::Gates) if !respond::gates_reach(case, target) => {
                 match in_part(case, response) {
                     Some((lever, whole)) => (Some(lever), whole.unwrap_or(target)),
                     None => return proposal,
@@ -460,12 +460,9 @@ fn pick_lever(
     (lever, holds)
 }
 
-fn leaves(purpose: Purpose) -> bool {
-    matches!(purpose, Purpose::Evacuate | Purpose::Ramp)
-}
-
 /// How to take a step that gates cannot take, as they know no half: by weights, if they work; else the
-/// region is left at once, if all of it fits elsewhere. Better without the ramp than never.
+/// region is left at once, if all of it fits elsewhere: better without the ramp than never. The way home
+/// has no such haste and waits.
 fn in_part<'a>(case: &Case<'_>, response: &'a Response) -> Option<(LeverKind, Option<&'a Shares>)> {
     let weights = case.acts.levers.get(&LeverKind::Weights).cloned().unwrap_or_default();
     let works = case.policy.weights_lever().is_some()
