@@ -249,6 +249,11 @@ impl Executor<'_> {
         self.policy.weights_lever()
     }
 
+    /// A human's order not to move is in force.
+    fn pinned(&self) -> bool {
+        self.acts.pin_at(self.clock.now()).is_some()
+    }
+
     /// True if no call can still be on its way: the last was tried long enough ago.
     fn settled(&self) -> bool {
         let now = self.clock.now();

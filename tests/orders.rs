@@ -121,6 +121,35 @@ async fn a_lost_call_is_looked_for_before_it_is_made_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_more_is_sent_while_pinned() {
+    let world = Route53::with(2);
+    let mut controller = Controller::of(policy(2), &world);
+    world.world().faults.push_back(Some(Fault::LostBefore));
+    assert_eq!(controller.evacuate(&world).await, Progress::Working);
+    let since = controller.clock.now();
+    let until = Some(since.plus(MINUTE));
+    let (by, reason) = ("ann".to_owned(), "maintenance".to_owned());
+    controller.acts.pin = Some(leeward::memory::Pin { by, reason, since, until });
+    assert_eq!(controller.after(SECOND * 10).await, Progress::Working);
+    assert_eq!(controller.after(SECOND * 10).await, Progress::Working);
+    assert_eq!(world.world().calls, 1, "looking is allowed, sending is not");
+    assert_eq!(controller.after(MINUTE).await, Progress::Working);
+    assert_eq!((world.weights(0), world.weights(1)), ((100, 0), (100, 0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_servers_of_one_zone_prove_nothing_about_another() {
+    let world = Route53::with(2);
+    let mut controller = Controller::of(policy(2), &world);
+    world.world().faults.extend([None, Some(Fault::LostAfter)]);
+    assert_eq!(controller.evacuate(&world).await, Progress::Working);
+    world.bring_in_sync();
+    assert_eq!(controller.after(SECOND * 10).await, Progress::Working);
+    assert_eq!(controller.after(SECOND * 10).await, Progress::Working, "the second has no id");
+    assert_eq!(controller.after(IN_SYNC_WITHIN).await, Progress::Ended(Outcome::Done));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_concurrent_edit_is_never_overwritten() {
     let world = Route53::with(1);
     let mut controller = Controller::of(policy(1), &world);

@@ -29,10 +29,13 @@ fn per_second(count: u64, seconds: f64) -> f64 {
 }
 
 /// Seeds that broke an invariant once, and what was wrong.
-const MENDED: [(u64, &str); 3] = [
+const MENDED: [(u64, &str); 6] = [
     (107, "a step of a ramp was ordered from gates, which know no half: the region was never left"),
     (167, "the same, with records that could have taken the step"),
     (179, "the same, with an order that changed nothing every cooldown"),
+    (1319, "a batch without a change id counted as in force when another zone's servers showed it"),
+    (1672, "the same, with another policy"),
+    (2471, "a step of the way home was ordered from gates, again and again"),
 ];
 
 #[test]

@@ -51,6 +51,10 @@ impl Executor<'_> {
             return Ok(Progress::Nothing);
         };
         let moved = moved.clone();
+        let unset = self.acts.order.as_ref().is_some_and(|order| order.in_sync_at.is_none());
+        if unset && self.pinned() {
+            return Ok(Progress::Working);
+        }
         if !self.set_gates(&moved).await? {
             return Ok(Progress::Working);
         }

@@ -71,15 +71,17 @@ impl Executor<'_> {
 
     /// A batch that was found done by reading has no change to ask about. The records show what is
     /// accepted, not what is in force, so it counts as in sync only when the time that the policy gives
-    /// a change has passed; where the name servers can be asked, they prove it earlier or later.
+    /// a change has passed. Where the name servers can be asked, they prove the batch that carries the
+    /// epoch record, and that one alone: the other zones have no epoch to show.
     fn nameless_have_settled(&self) -> bool {
         let (Some(order), Some(lever)) = (&self.acts.order, self.lever()) else { return true };
-        if lever.readback != Readback::None && self.levers.resolver.is_some() {
-            return true;
-        }
+        let asked = lever.readback != Readback::None && self.levers.resolver.is_some();
         let now = self.clock.now();
-        order.batches.iter().all(|state| match state {
-            BatchState::Accepted { at, change: None } => now.since(*at) >= lever.in_sync_within,
+        order.batches.iter().zip(&order.plan.batches).all(|(state, batch)| match state {
+            BatchState::Accepted { at, change: None } => {
+                (asked && publishes(batch, &lever.epoch_record))
+                    || now.since(*at) >= lever.in_sync_within
+            }
             BatchState::Accepted { change: Some(_), .. }
             | BatchState::Waiting
             | BatchState::Sending { .. } => true,

@@ -16,6 +16,10 @@ impl Executor<'_> {
             let Some(order) = &self.acts.order else { return Ok(Stage::Next) };
             let waiting = order.batches.iter().position(|state| *state == BatchState::Waiting);
             let Some(number) = waiting else { return Ok(Stage::Next) };
+            // A pin stops an order that is under way as well: nothing more is sent until it ends.
+            if self.pinned() {
+                return Ok(Stage::Later);
+            }
             if self.too_old() {
                 return self.give_up("could not be written in time");
             }

@@ -8,7 +8,7 @@ use super::scenario::{Kind, Scenario};
 use crate::domain::{RecordName, RegionName, Split, Timestamp, Weight, ZoneId};
 use crate::memory::{Entry, Outcome, Pin};
 use crate::plan::{Batch, Epoch, EpochTxt, Move, Plan, Purpose, RecordData, RecordSet, Wanted};
-use crate::policy::{Mode, Policy, Readback, Unready};
+use crate::policy::{Mode, Policy, Unready};
 
 /// Shares closer than this are the same, as in the decision: weights are integers.
 const SAME: f64 = 0.02;
@@ -33,7 +33,8 @@ pub(super) struct Check {
     plan: Option<Plan>,
     plans: Vec<Plan>,
     open: bool,
-    found_done: bool,
+    /// When a batch was found done by reading, and so has no id to ask for.
+    found_done: Option<Timestamp>,
     sending: Option<(Epoch, usize)>,
     epoch: Epoch,
     pin: Option<Pin>,
@@ -68,16 +69,16 @@ impl Check {
             Entry::Unpinned { .. } => self.pin = None,
             Entry::Intended(plan) => self.intended(at, plan, facts),
             Entry::Sending { epoch, batch } => self.sending = Some((*epoch, *batch)),
-            Entry::FoundDone { .. } => self.found_done = true,
+            Entry::FoundDone { .. } => self.found_done = Some(at),
             Entry::Ended { epoch, outcome } => {
                 self.hold(self.open, "an order ended that was not open");
                 if *outcome == Outcome::Done {
-                    let blind = self.found_done
-                        && facts
-                            .scenario
-                            .policy
-                            .weights_lever()
-                            .is_some_and(|lever| lever.readback == Readback::None);
+                    // Without the id of a change only time can tell, and the policy says how much.
+                    let lever = facts.scenario.policy.weights_lever();
+                    let blind = self
+                        .found_done
+                        .zip(lever)
+                        .is_some_and(|(found, lever)| at.since(found) >= lever.in_sync_within);
                     self.hold(
                         blind || !facts.pending.contains(epoch),
                         "`Done` was journaled while a change was not in force",
@@ -128,7 +129,7 @@ impl Check {
         self.plan = Some(plan.clone());
         self.plans.push(plan.clone());
         self.open = true;
-        self.found_done = false;
+        self.found_done = None;
         self.touched = false;
     }
 
