@@ -399,6 +399,11 @@ fn propose(
             proposal.holds.push(hold.clone());
         }
     }
+    for treatment in treated.values() {
+        if let Treatment::GiveUp(hold, _) = treatment {
+            proposal.holds.push(hold.clone());
+        }
+    }
     let chosen = response.target.as_ref().or(homeward.target.as_ref());
     if let Some((target, purpose, because)) = chosen {
         let (lever, impaired) = pick_lever(case, target, *purpose);

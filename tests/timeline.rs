@@ -793,6 +793,59 @@ fn a_grey_balancer_is_refreshed_watched_and_given_up() {
     assert!(done.find('R').unwrap() < done.find('S').unwrap(), "{done}");
 }
 
+/// Where leaving is not possible either, it is said that refreshing has done what it may.
+#[test]
+fn refreshing_is_bounded_and_said_to_be() {
+    let refresh = "refresh: { order: [east-web, east-api], wait: 1m, tries: 1 }\nguards:";
+    let mut picture = Picture::new(policy(&[("guards:", refresh)]));
+    picture.lag = Some(900.0);
+    let done = picture.see(&Seen {
+        east: &"~".repeat(90),
+        east_counters: &"b".repeat(90),
+        ..Seen::default()
+    });
+    assert_eq!(done.matches('R').count(), 2, "{done}");
+    assert!(!done.contains('S'), "{done}");
+    picture.holds(|hold| matches!(hold, Hold::RefreshExhausted { .. }));
+}
+
+#[test]
+fn trouble_that_cannot_be_confirmed_is_not_acted_on() {
+    let mut picture = Picture::new(policy(&[]));
+    let seen = "xxxxxxx?????????????????";
+    still(&mut picture, &Seen { east: seen, east_counters: SILENT, ..Seen::default() });
+    picture.holds(|hold| matches!(hold, Hold::EvidenceStale { .. }));
+}
+
+#[test]
+fn blind_observers_convict_nobody() {
+    let mut picture = Picture::new(policy(&[("vantages: 2, classes", "vantages: 3, classes")]));
+    let seen = Seen { east: DARK, west: DARK, only: &["one"], beacon: DARK, ..Seen::default() };
+    still(&mut picture, &seen);
+    picture.holds(|hold| matches!(hold, Hold::ObserverIsolated { .. }));
+}
+
+/// Gates beside a hanging order count as a shift, and not as an order.
+#[test]
+fn gates_beside_a_hanging_order_count_as_a_shift() {
+    let mut picture = Picture::new(policy(&[]));
+    picture.lever = Lever::Hangs;
+    picture.see(&Seen { east: DARK, east_counters: SILENT, ..Seen::default() });
+    let order = picture.memory.acts.order.clone();
+    let home = picture.policy.home_split().unwrap();
+    let moved = leeward::plan::Move {
+        lever: LeverKind::Gates,
+        purpose: Purpose::Evacuate,
+        from: home,
+        to: picture.split.clone(),
+        because: String::new(),
+    };
+    let before = picture.memory.acts.shifts.len();
+    picture.note(&Entry::MovedByGates(Box::new(moved)));
+    assert_eq!(picture.memory.acts.shifts.len(), before + 1);
+    assert_eq!(picture.memory.acts.order, order);
+}
+
 #[test]
 fn refreshing_a_balancer_that_is_pinned_waits_too() {
     let refresh = "refresh: { order: [east-web, east-api], wait: 5m, tries: 1 }\nguards:";

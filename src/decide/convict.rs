@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::Hold;
-use crate::domain::{RegionName, Timestamp};
+use crate::domain::{RegionName, Timestamp, VantageName};
 use crate::health::{Evidence, Failing, Reading, RegionView};
 use crate::policy::{Class, Policy};
 
@@ -39,6 +39,9 @@ pub(super) fn charge(
     let bad_vantages = view.by_vantage.values().filter(|r| **r == Reading::Bad).count();
     let needs = judge.vantages_min.min(policy.vantages.len()).max(1);
     let Some(since) = view.bad_since.filter(|_| view.outside.reading == Reading::Bad) else {
+        if let Some(hold) = blind(evidence, name, view) {
+            return Charge::Accused(hold);
+        }
         if bad_vantages > 0 {
             return Charge::Accused(Hold::TooFewVantages {
                 region: name.clone(),
@@ -81,6 +84,25 @@ pub(super) fn charge(
         }
     }
     Charge::Convicted { since }
+}
+
+/// Probes tell nothing now: the trouble that was seen cannot be confirmed, or those who look have lost
+/// their own network.
+fn blind(evidence: &Evidence, name: &RegionName, view: &RegionView) -> Option<Hold> {
+    if view.outside.reading != Reading::Unknown {
+        return None;
+    }
+    let isolated: Vec<VantageName> = evidence
+        .picture()
+        .vantages
+        .iter()
+        .filter(|(_, vantage)| vantage.isolated_since.is_some())
+        .map(|(vantage, _)| vantage.clone())
+        .collect();
+    if !isolated.is_empty() {
+        return Some(Hold::ObserverIsolated { vantages: isolated });
+    }
+    view.bad_since.map(|_| Hold::EvidenceStale { region: name.clone() })
 }
 
 /// Users are served, say counters that cover the time of the trouble. Counters of errors say nothing

@@ -119,10 +119,6 @@ pub enum Hold {
         home: RegionName,
         until: Timestamp,
     },
-    Velocity {
-        moving: usize,
-        max: usize,
-    },
 }
 
 impl fmt::Display for Hold {
@@ -221,9 +217,6 @@ impl fmt::Display for Hold {
             Self::FailbackSoaking { home, until } => {
                 write!(f, "`{home}` must stay well until {until} before traffic goes home")
             }
-            Self::Velocity { moving, max } => {
-                write!(f, "{moving} services are moving, at most {max} may")
-            }
         }
     }
 }
@@ -237,9 +230,10 @@ impl Hold {
                 format!("it is still bad at {}", since.plus(*needs))
             }
             Self::OneClassOnly { .. } => "another class of signal agrees".to_owned(),
-            Self::TooFewVantages { needs, seen, .. } => {
-                format!("{} more vantage(s) see it", needs.saturating_sub(*seen))
-            }
+            Self::TooFewVantages { needs, seen, .. } => match needs.saturating_sub(*seen) {
+                1 => "one more vantage sees it".to_owned(),
+                more => format!("{more} more vantages see it"),
+            },
             Self::EvidenceStale { .. } => "fresh readings arrive".to_owned(),
             Self::ObserverIsolated { .. } => "beacons can be reached again".to_owned(),
             Self::ModeObserves { .. } => "the policy's `mode` is `approve` or `auto`".to_owned(),
@@ -283,7 +277,6 @@ impl Hold {
             Self::RefreshWatching { until, .. } => format!("it is {until}"),
             Self::FailbackManual { home } => format!("somebody moves it to `{home}`"),
             Self::FailbackSoaking { until, .. } => format!("it is {until} and nothing went wrong"),
-            Self::Velocity { .. } => "the others have finished".to_owned(),
         }
     }
 }

@@ -27,7 +27,7 @@ names! { hold_name(&Hold) of Hold:
     WarmingUp NotSustained OneClassOnly TooFewVantages EvidenceStale ObserverIsolated ModeObserves
     ApprovalNeeded Denied Pinned Cooldown ShiftsExhausted Latched Blocked DestinationUnready NoRoom
     LagTooHigh LagUnknown CommonCause DeploySuspected OrderOpen ChangeStuck LeverImpaired Drift
-    AnswersUnknown NowhereToGo RefreshExhausted RefreshWatching FailbackManual FailbackSoaking Velocity
+    AnswersUnknown NowhereToGo RefreshExhausted RefreshWatching FailbackManual FailbackSoaking
 }
 
 #[cfg(test)]
