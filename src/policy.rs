@@ -24,7 +24,7 @@ use crate::domain::{
     Weight, ZoneId,
 };
 
-pub use case::{Case, DIAGNOSES, Drawn, HOLDS, Lag, Line, Refreshes};
+pub use case::{Case, DIAGNOSES, Drawn, HOLDS, Happens, Lag, Line, Refreshes};
 pub use load::{BYTES_MAX, load, load_bytes};
 pub use problem::{Code, Place, Problem, Problems, Severity};
 pub use schema::{json_schema, markdown};

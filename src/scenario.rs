@@ -18,13 +18,13 @@ use self::draw::Pencil;
 use self::world::{Clockwork, Refresher, records};
 use crate::decide::Decision;
 use crate::domain::{RegionName, Split, Timestamp, Weight};
-use crate::health::Event;
+use crate::health::{Event, Happening};
 use crate::journal::{Forgetful, JournalError};
 use crate::lab::zone::{Impairment, Zones};
 use crate::memory::Acts;
 use crate::pace::Pacer;
 use crate::plan::Purpose;
-use crate::policy::{Case, Pace, Policy, Refreshes};
+use crate::policy::{Case, Happens, Pace, Policy, Refreshes};
 use crate::ports::{CallFailed, Levers, Weights};
 use crate::runtime::round::Service;
 
@@ -124,7 +124,7 @@ pub fn run(policy: &Policy, case: &Case) -> Result<Ran, ScenarioError> {
         zones.impair(impairment(case, step));
         let mut happened = Vec::new();
         while let Some((_, what)) = events.next_if(|(after, _)| begins.plus(*after) <= now) {
-            happened.push(Event { at: now, heard_at: now, what: what.clone() });
+            happened.push(Event { at: now, heard_at: now, what: happening(what) });
         }
         let split = service.memory.acts.ordered.as_ref().unwrap_or(&home);
         let samples = pencil.samples(now, step, split);
@@ -169,6 +169,20 @@ fn service(policy: &Policy, case: &Case, zones: &Arc<Zones>, clock: &Arc<Clockwo
     let pace = Arc::new(Pacer::new(free));
     let log = Box::new(Forgetful);
     Service::new(policy.clone(), levers, log, clock.clone(), pace, "test".to_owned())
+}
+
+fn happening(what: &Happens) -> Happening {
+    let by = "a human".to_owned();
+    match what {
+        Happens::Deploy { regions, version } => {
+            let scope = regions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            Happening::Deploy { regions: regions.clone(), version: version.clone(), scope }
+        }
+        Happens::Freeze { reason } => Happening::Freeze { by, reason: reason.clone(), until: None },
+        Happens::Unfreeze => Happening::Unfreeze { by },
+        Happens::Approve => Happening::Approve { by, until: None },
+        Happens::Deny => Happening::Deny { by },
+    }
 }
 
 fn step_at(case: &Case, now: Timestamp) -> usize {

@@ -24,6 +24,7 @@ mod policies;
 mod policy_text;
 mod service;
 mod sim;
+mod test_command;
 mod tidy;
 mod timeline;
 mod traces;

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::Mode;
 use crate::domain::{BalancerName, RegionName, Timestamp, VantageName, Weight};
-use crate::health::Happening;
 
 /// One drawn outage.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,7 +28,7 @@ pub struct Case {
     pub requests_rps: Option<f64>,
     pub capacity_rps: BTreeMap<RegionName, f64>,
     /// In the order of time, each so long after the beginning.
-    pub events: Vec<(Duration, Happening)>,
+    pub events: Vec<(Duration, Happens)>,
     pub expect: Option<Line>,
     /// Names of [`DIAGNOSES`].
     pub finds: Vec<String>,
@@ -81,6 +80,16 @@ pub enum Refreshes {
     Work,
     /// As in `leeward run` of this version, which has no such lever.
     Fail,
+}
+
+/// What happens besides, as opposed to what is measured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Happens {
+    Deploy { regions: Vec<RegionName>, version: String },
+    Freeze { reason: String },
+    Unfreeze,
+    Approve,
+    Deny,
 }
 
 /// How far data is behind; the instrument may also say that it does not know.

@@ -77,6 +77,13 @@ Begin with a copy of one of these and change it until `leeward check FILE` is co
 - [`two-region-web.yaml`](two-region-web.yaml): one region carries everything, one waits
 - [`active-active.yaml`](active-active.yaml): two regions share the traffic, each can carry it all
 - [`last-resort.yaml`](last-resort.yaml): one region, and a friendly page for when it is gone
+- [`region-loss.yaml`](region-loss.yaml): a whole region goes dark; away at once, home in steps
+- [`grey-balancer.yaml`](grey-balancer.yaml): a balancer makes errors; it is refreshed before traffic leaves
+- [`bad-deploy.yaml`](bad-deploy.yaml): a deploy that looks like an outage
+- [`no-power.yaml`](no-power.yaml): both regions lose power; a static page as the last resort
+- [`three-regions.yaml`](three-regions.yaml): three regions share the traffic
+- [`spill-over.yaml`](spill-over.yaml): a smaller standby takes what fits
+- [`approval-with-lag.yaml`](approval-with-lag.yaml): a human says yes, and knows what would be lost
 
 Each carries its own `tests`: drawn outages, and what is to be done in them. `leeward test FILE` plays
 them in virtual time by the very decision that `leeward run` makes; `leeward test FILE --explain CASE`

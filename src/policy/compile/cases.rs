@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::super::case::{Case, DIAGNOSES, Drawn, HOLDS, Lag, Line, Refreshes};
+use super::super::case::{Case, DIAGNOSES, Drawn, HOLDS, Happens, Lag, Line, Refreshes};
 use super::super::decode::{At, Entries, Part, did_you_mean};
 use super::super::problem::{Bytes, Code, Finding, Findings, quoted};
 use super::super::raw;
@@ -13,7 +13,6 @@ use super::{
     limited_span, mode, name_of, references,
 };
 use crate::domain::{Timestamp, span};
-use crate::health::Happening;
 
 /// A picture longer than this cannot be read.
 const STEPS_MAX: usize = 2000;
@@ -308,7 +307,7 @@ impl<'a> Drawing<'a> {
         all.into_iter().collect()
     }
 
-    fn events(&self, to: &mut Findings<'_>) -> Option<Vec<(Duration, Happening)>> {
+    fn events(&self, to: &mut Findings<'_>) -> Option<Vec<(Duration, Happens)>> {
         let Some(written) = &self.test.events else { return Some(Vec::new()) };
         if written.value.len() > LISTED_MAX {
             let message = format!("more than {LISTED_MAX} events");
@@ -325,22 +324,18 @@ impl<'a> Drawing<'a> {
         &self,
         written: &raw::TestEvent,
         to: &mut Findings<'_>,
-    ) -> Option<(Duration, Happening)> {
+    ) -> Option<(Duration, Happens)> {
         let at = limited_span(&written.at, 0..=2 * DAY, "at", to);
-        let by = || "a human".to_owned();
         let what = match &written.happens {
             raw::Happening::Deploy(deploy) => {
                 let known = self.names.regions.as_ref();
                 let regions = references(&deploy.regions.value, Referred::Region, known, to)?;
-                let scope = regions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                Happening::Deploy { regions, version: deploy.version.0.clone(), scope }
+                Happens::Deploy { regions, version: deploy.version.0.clone() }
             }
-            raw::Happening::Freeze(reason) => {
-                Happening::Freeze { by: by(), reason: reason.0.clone(), until: None }
-            }
-            raw::Happening::Unfreeze => Happening::Unfreeze { by: by() },
-            raw::Happening::Approve => Happening::Approve { by: by(), until: None },
-            raw::Happening::Deny => Happening::Deny { by: by() },
+            raw::Happening::Freeze(reason) => Happens::Freeze { reason: reason.0.clone() },
+            raw::Happening::Unfreeze => Happens::Unfreeze,
+            raw::Happening::Approve => Happens::Approve,
+            raw::Happening::Deny => Happens::Deny,
         };
         at.map(|at| (at, what))
     }
