@@ -150,5 +150,4 @@ pub const HOLDS: &[&str] = &[
     "RefreshWatching",
     "FailbackManual",
     "FailbackSoaking",
-    "Velocity",
 ];
