@@ -227,9 +227,12 @@ impl Service {
             } else if let Some(why) = &decision.withdraw {
                 outcome = ended(self.executor().withdraw(why).await?);
             }
-            // After somebody else's edit the records are read anew before anything is planned.
-            if matches!(outcome, Some(Outcome::Refused { .. })) {
+            // The records were read before the order wrote them, or somebody else did: they are read anew
+            // before anything is decided about them. What is wanted now may be the very move that ended.
+            if outcome.is_some() {
                 self.read_at = None;
+            }
+            if matches!(outcome, Some(Outcome::Done | Outcome::Refused { .. })) {
                 return Ok((outcome, None));
             }
         }
@@ -264,7 +267,7 @@ impl Service {
                 Ok(plan) => {
                     info!(%service, epoch = %plan.epoch, batches = plan.batches.len(), "Moving.");
                     let outcome = ended(self.executor().carry_out(plan).await?);
-                    if matches!(outcome, Some(Outcome::Refused { .. })) {
+                    if outcome.is_some() {
                         self.read_at = None;
                     }
                     Ok((outcome, None))
@@ -365,9 +368,12 @@ mod tests {
         }
     }
 
-    /// Counts what would be written, and finds nothing when read.
+    /// Counts what would be written and what is read, and finds nothing.
     #[derive(Debug, Default)]
-    struct Counted(AtomicUsize);
+    struct Counted {
+        changes: AtomicUsize,
+        reads: AtomicUsize,
+    }
 
     #[async_trait]
     impl Weights for Counted {
@@ -376,16 +382,17 @@ mod tests {
             _: &ZoneId,
             _: Option<&RecordName>,
         ) -> Result<Vec<RecordSet>, CallFailed> {
+            self.reads.fetch_add(1, Ordering::SeqCst);
             Ok(Vec::new())
         }
 
         async fn change(&self, _: &Batch) -> Result<ChangeId, CallFailed> {
-            self.0.fetch_add(1, Ordering::SeqCst);
+            self.changes.fetch_add(1, Ordering::SeqCst);
             Ok(ChangeId("C2".to_owned()))
         }
 
         async fn status(&self, _: &ChangeId) -> Result<ChangeStatus, CallFailed> {
-            Ok(ChangeStatus::Pending)
+            Ok(ChangeStatus::InSync)
         }
 
         async fn name_servers(&self, _: &ZoneId) -> Result<Vec<String>, CallFailed> {
@@ -450,7 +457,7 @@ mod tests {
         service.memory.acts.apply(now, &Entry::Pinned(Pin { by, reason, since: now, until: None }));
         service.start().await.unwrap();
         service.round(Vec::new(), Vec::new()).await.unwrap();
-        assert_eq!(records.0.load(Ordering::SeqCst), 0);
+        assert_eq!(records.changes.load(Ordering::SeqCst), 0);
         assert!(service.memory.acts.order.is_some(), "the order keeps its place");
     }
 
@@ -474,6 +481,23 @@ mod tests {
         let records = Arc::new(Counted::default());
         let mut service = half_sent(&records);
         service.round(Vec::new(), Vec::new()).await.unwrap();
-        assert_eq!(records.0.load(Ordering::SeqCst), 1);
+        assert_eq!(records.changes.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_order_wrote_is_read_before_the_next_decision() {
+        let records = Arc::new(Counted::default());
+        let mut service = half_sent(&records);
+        let done = service.round(Vec::new(), Vec::new()).await.unwrap();
+        assert_eq!(done.ended, Some(Outcome::Done));
+        let reads = records.reads.load(Ordering::SeqCst);
+        service.round(Vec::new(), Vec::new()).await.unwrap();
+        assert!(
+            records.reads.load(Ordering::SeqCst) > reads,
+            "the reading is older than the order"
+        );
+        let reads = records.reads.load(Ordering::SeqCst);
+        service.round(Vec::new(), Vec::new()).await.unwrap();
+        assert_eq!(records.reads.load(Ordering::SeqCst), reads, "and then it is fresh");
     }
 }
