@@ -86,7 +86,8 @@ pub struct Journal {
     path: PathBuf,
     file: File,
     /// Held as long as the journal is open. The data file itself is replaced by rotation.
-    _lock: File,
+    #[cfg_attr(not(test), expect(dead_code, reason = "it works by being dropped"))]
+    lock: Lock,
     size: u64,
     seq: u64,
     /// The fold of everything written, for the snapshot that begins the next file.
@@ -124,7 +125,7 @@ impl Journal {
         let journal = Self {
             path: path.to_owned(),
             file,
-            _lock: lock,
+            lock,
             size: scan.good,
             seq,
             acts,
@@ -277,8 +278,20 @@ fn read_if_there(path: &Path) -> Result<Vec<Record>, JournalError> {
     }
 }
 
+/// Frees the lock itself instead of only closing the file: a process that is being forked off by another
+/// thread has the open file too, until it becomes the program to be started.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // If this fails, closing the file comes next and does the same a little later.
+        let _ = self.0.unlock();
+    }
+}
+
 /// Takes the lock without waiting. The system frees it when the process dies, however it dies.
-fn hold(path: &Path) -> Result<File, JournalError> {
+fn hold(path: &Path) -> Result<Lock, JournalError> {
     let lock_path = beside(path, ".lock");
     let lock = OpenOptions::new()
         .create(true)
@@ -287,7 +300,7 @@ fn hold(path: &Path) -> Result<File, JournalError> {
         .open(&lock_path)
         .map_err(failed("open", &lock_path))?;
     match lock.try_lock() {
-        Ok(()) => Ok(lock),
+        Ok(()) => Ok(Lock(lock)),
         Err(TryLockError::WouldBlock) => Err(JournalError::Held { path: path.to_owned() }),
         Err(TryLockError::Error(error)) => Err(failed("lock", &lock_path)(error)),
     }

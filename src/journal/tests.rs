@@ -63,6 +63,18 @@ fn only_one_controller_holds_a_journal() {
 }
 
 #[test]
+fn a_child_that_is_being_started_does_not_keep_the_journal() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("shop.journal");
+    let (first, _) = Journal::open(&path).unwrap();
+    // Between fork and exec a child has every file that we have: the same open file, as here.
+    let inherited = first.lock.0.try_clone().unwrap();
+    drop(first);
+    Journal::open(&path).unwrap();
+    drop(inherited);
+}
+
+#[test]
 fn a_line_can_be_checked_and_read_without_us() {
     // The sum is that of `zlib.crc32` in Python.
     let (_directory, path) = written(&[Entry::Incident { open: true }]);
