@@ -129,9 +129,10 @@ impl Case {
     /// Whether the process has come as far as it can, as seen from outside.
     fn is_reached(&self, hold: Option<&Rule>) -> bool {
         // A request is noted when it had its effect, if it is to have one.
-        let held = |seen: &Seen| seen.fault.is_some() && HELD_UP.contains(&seen.action.as_str());
+        let is_stuck =
+            |seen: &Seen| seen.fault.is_some() && HELD_UP.contains(&seen.action.as_str());
         match hold {
-            Some(rule) => rule.fired() > 0 && self.shop.world.proxy.seen().iter().any(held),
+            Some(rule) => rule.fired() > 0 && self.shop.world.proxy.seen().iter().any(is_stuck),
             None => self.servers.asked_while_behind() > 0,
         }
     }
@@ -184,11 +185,9 @@ impl Case {
     fn is_convicted_again(&self) -> bool {
         let journal = self.journal();
         let started = journal.iter().rposition(|r| matches!(r.entry, Entry::Started { .. }));
-        journal[started.unwrap()..].iter().any(|record| match &record.entry {
-            Entry::Decided(digest) => {
-                digest.findings.iter().any(|finding| finding.diagnosis == Diagnosis::RegionDown)
-            }
-            _ => false,
+        journal[started.unwrap()..].iter().any(|record| {
+            matches!(&record.entry, Entry::Decided(digest)
+                if digest.findings.iter().any(|f| f.diagnosis == Diagnosis::RegionDown))
         })
     }
 
@@ -224,6 +223,7 @@ impl Case {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "other entries are no part of the story")]
 fn word(entry: &Entry) -> Option<String> {
     match entry {
         Entry::Started { .. } => Some("started".to_owned()),
