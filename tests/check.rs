@@ -30,7 +30,10 @@ fn said(output: &Output) -> String {
 fn a_folder_of_right_policies_is_right() {
     let output = leeward(&["check", "--deny-warnings"], &[&root().join("policies")]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert_eq!(said(&output).matches("is valid").count(), 3);
+    let files = std::fs::read_dir(root().join("policies")).unwrap();
+    let policies =
+        files.filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|e| e == "yaml"));
+    assert_eq!(said(&output).matches("is valid").count(), policies.count());
     assert!(output.stderr.is_empty());
 }
 
