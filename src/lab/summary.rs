@@ -78,8 +78,13 @@ impl Facts<'_> {
         let after = |at: Option<Timestamp>| {
             at.filter(|_| self.broke_at.is_some()).map(|at| at.since(from).as_secs_f64())
         };
-        let detected =
-            first(&|what| matches!(what, Moment::Suspected { region } if region == self.home));
+        let suspected =
+            |what: &Moment| matches!(what, Moment::Suspected { region } if region == self.home);
+        // On a starved machine a slow probe may have raised the suspicion before anything broke; it
+        // then stands at once.
+        let before =
+            || self.chronicle.iter().any(|moment| moment.at < from && suspected(&moment.what));
+        let detected = first(&suspected).or_else(|| before().then_some(from));
         let moves: Vec<Timestamp> = self
             .chronicle
             .iter()
