@@ -44,14 +44,7 @@ struct Checked {
 }
 
 pub fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
-    let mut files = Vec::new();
-    for path in &args.paths {
-        collect(path, true, 0, &mut files)?;
-    }
-    if files.is_empty() {
-        return Err(Failure::new(Exit::Input, "there is no policy in these directories")
-            .hint("policies end in `.yaml` or `.yml`"));
-    }
+    let files = policy_files(&args.paths)?;
     let checked: Vec<Checked> = files.iter().map(|file| check(file)).collect::<Result<_, _>>()?;
     let failed = checked
         .iter()
@@ -62,9 +55,21 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
     }
     Ok(if failed { Exit::Input } else { Exit::Done })
 }
+/// The policies among these files and directories. None at all is a mistake, not an empty success.
+pub(super) fn policy_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut files = Vec::new();
+    for path in paths {
+        collect(path, true, 0, &mut files)?;
+    }
+    if files.is_empty() {
+        return Err(Failure::new(Exit::Input, "there is no policy in these directories")
+            .hint("policies end in `.yaml` or `.yml`"));
+    }
+    Ok(files)
+}
 
 /// The files that `path` names. A directory's files are sorted, so that two runs agree.
-pub(super) fn collect(
+fn collect(
     path: &Path,
     named: bool,
     depth: usize,

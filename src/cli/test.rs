@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::check::{collect, read_bounded};
+use super::check::{policy_files, read_bounded};
 use super::{Exit, Failure, Output};
 use crate::policy::{self, Case, Policy, Problems};
 use crate::scenario::{self, Fault, Ran};
@@ -53,14 +53,7 @@ struct Played {
 }
 
 pub fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
-    let mut files = Vec::new();
-    for path in &args.paths {
-        collect(path, true, 0, &mut files)?;
-    }
-    if files.is_empty() {
-        return Err(Failure::new(Exit::Input, "there is no policy in these directories")
-            .hint("policies end in `.yaml` or `.yml`"));
-    }
+    let files = policy_files(&args.paths)?;
     if let Some(name) = &args.explain {
         return explain(&files, name, out);
     }

@@ -8,7 +8,7 @@ use super::super::units::Text;
 use super::super::{
     BadWhen, Balancer, Measures, Metric, MetricInput, MetricQuery, QueryBody, Region, Role, raw,
 };
-use super::regions::is_aws_region;
+use super::regions::aws_region_code;
 use super::{HOUR, MINUTE, Names, Referred, SECOND, check_reference, limited_span, parsed};
 use crate::domain::{BalancerName, RegionName};
 
@@ -278,16 +278,7 @@ fn compile_query(
         (Some(_), None) | (None, _) => None,
     };
     let aws_region = match &query.aws_region {
-        Some(written) if is_aws_region(&written.value.0) => Some(written.value.0.clone()),
-        Some(written) => {
-            let message = format!("{} is not the code of an AWS region", quoted(&written.value.0));
-            to.add(
-                Finding::new(Code::Malformed, written.at, message)
-                    .label("not a region code")
-                    .help("expected something like `eu-west-1`"),
-            );
-            None
-        }
+        Some(written) => aws_region_code(&written.value.0, written.at, to),
         None => {
             let own = region.and_then(|region| region.aws_region.clone());
             if own.is_none() && region.is_some() {

@@ -72,16 +72,7 @@ fn compile_region(
         Written::No | Written::Broken => None,
     };
     let aws_region = match &region.aws_region {
-        Some(written) if is_aws_region(&written.value.0) => Some(written.value.0.clone()),
-        Some(written) => {
-            let message = format!("{} is not the code of an AWS region", quoted(&written.value.0));
-            to.add(
-                Finding::new(Code::Malformed, written.at, message)
-                    .label("not a region code")
-                    .help("expected something like `eu-west-1`"),
-            );
-            None
-        }
+        Some(written) => aws_region_code(&written.value.0, written.at, to),
         None => is_aws_region(name.as_str()).then(|| name.as_str().to_owned()),
     };
     let balancers = match &region.balancers {
@@ -127,8 +118,22 @@ fn check_weight(role: Role, weight: u8, at: Bytes, to: &mut Findings<'_>) {
     }
 }
 
+/// The code as written, if it is one.
+pub(super) fn aws_region_code(text: &str, at: Bytes, to: &mut Findings<'_>) -> Option<String> {
+    if is_aws_region(text) {
+        return Some(text.to_owned());
+    }
+    let message = format!("{} is not the code of an AWS region", quoted(text));
+    to.add(
+        Finding::new(Code::Malformed, at, message)
+            .label("not a region code")
+            .help("expected something like `eu-west-1`"),
+    );
+    None
+}
+
 /// Something like `eu-west-1` or `us-gov-east-1`.
-pub(super) fn is_aws_region(text: &str) -> bool {
+fn is_aws_region(text: &str) -> bool {
     let parts: Vec<&str> = text.split('-').collect();
     let letters = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase());
     match parts.as_slice() {
