@@ -408,11 +408,17 @@ fn propose(
     if let Some((target, purpose, because)) = chosen {
         let (lever, impaired) = pick_lever(case, target, *purpose);
         proposal.holds.extend(impaired);
+        if proposal.holds.contains(&Hold::StepNeedsWeights) {
+            return proposal;
+        }
         let (lever, target) = match lever {
             Some(LeverKind::Gates) if !respond::gates_reach(case, target) => {
                 match in_part(case, response) {
                     Some((lever, whole)) => (Some(lever), whole.unwrap_or(target)),
-                    None => return proposal,
+                    None => {
+                        proposal.holds.push(Hold::StepNeedsWeights);
+                        return proposal;
+                    }
                 }
             }
             lever => (lever, target),
@@ -445,7 +451,8 @@ fn propose(
 }
 
 /// The lever for a move. Going home past closed gates first sets the weights behind them, so that
-/// opening a gate gives the region no more than the step it may have.
+/// opening a gate gives the region no more than the step it may have. Where there are no weights to set
+/// the gate stays closed, and the hold says so: `step` is a ceiling that somebody chose.
 fn pick_lever(
     case: &Case<'_>,
     target: &Shares,
@@ -460,9 +467,25 @@ fn pick_lever(
         if purpose != Purpose::Failback || behind {
             return (Some(LeverKind::Gates), holds);
         }
-        return (lever.filter(|kind| *kind == LeverKind::Weights), holds);
+        if weights_may_step(case, read_at) {
+            return (Some(LeverKind::Weights), holds);
+        }
+        return (None, holds.into_iter().chain([Hold::StepNeedsWeights]).collect());
     }
     (lever, holds)
+}
+
+/// Whether the weights behind a closed gate may be set now. Unlike when a region is left, a lever that
+/// failed is tried again at its pace: there is no haste, and no other lever does.
+fn weights_may_step(case: &Case<'_>, read_at: Option<Timestamp>) -> bool {
+    let paused = case
+        .acts
+        .levers
+        .get(&LeverKind::Weights)
+        .is_some_and(|state| guard::retry_at(state, read_at, case.now).is_some());
+    case.policy.weights_lever().is_some()
+        && case.evidence.answers_unknown_since().is_none()
+        && !paused
 }
 
 /// How to take a step that gates cannot take, as they know no half: by weights, if they work; else the

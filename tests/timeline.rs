@@ -825,6 +825,48 @@ fn blind_observers_convict_nobody() {
     picture.holds(|hold| matches!(hold, Hold::ObserverIsolated { .. }));
 }
 
+/// East was left by its gate alone. `levers`: as the policy orders them.
+fn gone_by_gate(levers: Vec<leeward::policy::Lever>, step: &str) -> Picture {
+    let auto = format!("failback: {{ auto: {{ hold: 10m, step: {step}, every: 5m }} }}");
+    let mut policy = policy(&[("failback: manual", &auto)]);
+    policy.levers = levers;
+    let mut picture = Picture::new(policy);
+    let (region, to) = ("east".parse().unwrap(), leeward::ports::InAnswers::Out);
+    picture.note(&Entry::Gated { region, to, failure: None });
+    picture
+}
+
+/// A gate knows no half: what may only go home in steps goes by weights, or waits and says why.
+#[test]
+fn the_way_home_past_a_gate_keeps_to_its_steps() {
+    let weights = policy(&[]).levers[0].clone();
+    let gates = leeward::policy::Lever::Gates;
+    let calm = ".".repeat(90);
+    let seen = Seen { east: &calm, ..Seen::default() };
+
+    let mut alone = gone_by_gate(vec![gates.clone()], "50%");
+    alone.answers = Answering::Unknown;
+    assert!(alone.see(&seen).chars().all(|done| done == '-'));
+    alone.holds(|hold| matches!(hold, Hold::StepNeedsWeights));
+
+    let mut whole = gone_by_gate(vec![gates.clone()], "100%");
+    whole.answers = Answering::Unknown;
+    assert!(whole.see(&seen).contains('H'), "{:?}", whole.last.map(|d| d.holds));
+
+    for levers in [vec![gates.clone(), weights.clone()], vec![weights.clone(), gates.clone()]] {
+        let mut both = gone_by_gate(levers, "50%");
+        assert!(both.see(&seen).contains('H'));
+        let first = &both.memory.acts.shifts[0];
+        assert_eq!(first.to.weight(&"east".parse().unwrap()), Weight(50), "{first:?}");
+    }
+
+    let mut failing = gone_by_gate(vec![weights, gates], "50%");
+    failing.lever = Lever::Fails;
+    let done = failing.see(&seen);
+    assert!(done.contains("f-"), "at a pace: {done}");
+    assert!(!done.contains('H'), "never whole by the gate: {done}");
+}
+
 /// Gates beside a hanging order count as a shift, and not as an order.
 #[test]
 fn gates_beside_a_hanging_order_count_as_a_shift() {

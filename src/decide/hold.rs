@@ -119,6 +119,8 @@ pub enum Hold {
         home: RegionName,
         until: Timestamp,
     },
+    /// A part of the traffic is to move, and the lever that works knows no half.
+    StepNeedsWeights,
 }
 
 impl fmt::Display for Hold {
@@ -217,6 +219,9 @@ impl fmt::Display for Hold {
             Self::FailbackSoaking { home, until } => {
                 write!(f, "`{home}` must stay well until {until} before traffic goes home")
             }
+            Self::StepNeedsWeights => {
+                f.write_str("only a part is to move, which takes weights: a gate knows no half")
+            }
         }
     }
 }
@@ -277,6 +282,9 @@ impl Hold {
             Self::RefreshWatching { until, .. } => format!("it is {until}"),
             Self::FailbackManual { home } => format!("somebody moves it to `{home}`"),
             Self::FailbackSoaking { until, .. } => format!("it is {until} and nothing went wrong"),
+            Self::StepNeedsWeights => {
+                "weights can be changed, or the policy lets all of it move in one step".to_owned()
+            }
         }
     }
 }

@@ -150,4 +150,5 @@ pub const HOLDS: &[&str] = &[
     "RefreshWatching",
     "FailbackManual",
     "FailbackSoaking",
+    "StepNeedsWeights",
 ];
