@@ -7,6 +7,7 @@ pub mod cli;
 pub mod clock;
 pub mod decide;
 pub mod domain;
+pub mod event;
 pub mod execute;
 pub mod health;
 pub mod journal;

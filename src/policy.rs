@@ -45,6 +45,7 @@ pub struct Policy {
     pub refresh: Option<RefreshRules>,
     pub guards: Guards,
     pub tell: Tell,
+    pub triggers: Triggers,
     /// Drawn outages for `leeward test`. They have no part in any decision.
     pub tests: Vec<Case>,
 }
@@ -543,4 +544,88 @@ pub enum Channel {
     Webhook { url: String },
     /// A local program with the note as JSON on its standard input.
     Command { program: String, arguments: Vec<String> },
+}
+
+/// By which ways events may come. An event asks for a look; it never decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Triggers {
+    /// An alarm or a notice that is told later than this after it happened asks for nothing any more.
+    pub late_after: Duration,
+    pub queues: Vec<QueueTrigger>,
+    /// Topics of SNS that may send over HTTP; empty: nobody may.
+    pub topics: BTreeSet<String>,
+    pub eventbridge: Option<KeyTrigger>,
+    /// The token that Alertmanager sends.
+    pub alertmanager: Option<Secret>,
+    /// By the name that a sender gives.
+    pub senders: BTreeMap<String, Sender>,
+}
+
+impl Triggers {
+    /// Alarms may come 13 minutes late and more (three tries of SNS over HTTP, a queue behind it).
+    pub const LATE_AFTER: Duration = Duration::from_secs(15 * 60);
+
+    /// True if some way needs an HTTP address to be listened on.
+    pub fn over_http(&self) -> bool {
+        !self.topics.is_empty()
+            || self.eventbridge.is_some()
+            || self.alertmanager.is_some()
+            || !self.senders.is_empty()
+    }
+}
+
+impl Default for Triggers {
+    fn default() -> Self {
+        Self {
+            late_after: Self::LATE_AFTER,
+            queues: Vec::new(),
+            topics: BTreeSet::new(),
+            eventbridge: None,
+            alertmanager: None,
+            senders: BTreeMap::new(),
+        }
+    }
+}
+
+/// A queue of SQS that is polled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueTrigger {
+    pub url: String,
+    pub aws_region: String,
+    /// Topics whose messages are taken; empty: all, because who may send is the queue's own policy.
+    pub topics: BTreeSet<String>,
+}
+
+/// A key that is sent in a header of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyTrigger {
+    /// In small letters.
+    pub header: String,
+    pub key: Secret,
+}
+
+/// Where a secret is; never the secret itself.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Secret {
+    /// The name of an environment variable.
+    Env(String),
+    /// The whole path of a file, one secret a line.
+    File(String),
+}
+
+/// Somebody who signs what they send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sender {
+    pub key: Secret,
+    pub may: BTreeSet<May>,
+}
+
+/// What a sender may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum May {
+    Look,
+    Deploy,
+    Notice,
+    Reading,
+    Approve,
 }

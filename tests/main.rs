@@ -16,6 +16,7 @@ mod cli;
 mod crash;
 #[cfg(feature = "aws")]
 mod evacuate;
+mod events;
 #[cfg(feature = "aws")]
 mod infra;
 mod lab;

@@ -9,7 +9,7 @@ use crate::domain::{Ratio, RegionName, SignalName, VantageName, Weight, ZoneId};
 use crate::policy::{
     Balancer, Class, EpochRecord, Failback, Guards, Judge, LastResort, Lever, Mode, Overflow, Pace,
     Policy, Readback, Records, RefreshRules, Region, Role, ShiftRules, Signal, Source, Tell,
-    Unready, Vantage, WeightsLever, WhichRecords,
+    Triggers, Unready, Vantage, WeightsLever, WhichRecords,
 };
 
 #[derive(Debug, Clone, Deserialize)]
@@ -169,6 +169,7 @@ impl Hello {
             refresh,
             guards,
             tell: Tell { channels: Vec::new(), status_every: intent.status_every_s.map(seconds) },
+            triggers: Triggers::default(),
             tests: Vec::new(),
         })
     }

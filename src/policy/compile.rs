@@ -7,6 +7,7 @@ mod metrics;
 mod regions;
 mod rules;
 mod signals;
+mod triggers;
 mod window;
 
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use super::decode::{At, Entries, Entry, Part, Written, did_you_mean, written};
 use super::problem::{Bytes, Code, Finding, Findings, quoted};
 use super::units::{Percent, Span, Text};
-use super::{Mode, Policy, Tell, raw};
+use super::{Mode, Policy, Tell, Triggers, raw};
 use crate::domain::{Malformed, Ratio, span};
 
 /// The version of the language that this program speaks.
@@ -95,6 +96,11 @@ pub(super) fn compile(file: &raw::File, to: &mut Findings<'_>) -> Option<Policy>
         Written::Broken => None,
         Written::Yes(tell) => rules::tell(tell, to),
     };
+    let triggers = match written(file.triggers.as_ref()) {
+        Written::No => Some(Triggers::default()),
+        Written::Broken => None,
+        Written::Yes(triggers) => triggers::compile(triggers, to),
+    };
     let tests = match written(file.tests.as_ref()) {
         Written::No => Some(Vec::new()),
         Written::Broken => None,
@@ -120,6 +126,7 @@ pub(super) fn compile(file: &raw::File, to: &mut Findings<'_>) -> Option<Policy>
         refresh: refresh?,
         guards: guards?,
         tell: tell?,
+        triggers: triggers?,
         tests: tests?,
     };
     hazards::of(&policy, file, to);

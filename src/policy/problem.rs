@@ -163,6 +163,8 @@ codes! {
     Warning UnknownDemand = "unknown-demand",
     /// The only lever depends on the region it must rescue.
     Warning SelfRescue = "self-rescue",
+    /// Alarms come by a queue in the region whose outage they would tell.
+    Warning TriggerInRegion = "trigger-in-region",
     /// A last resort without a region, or a region of that role that is never used.
     Warning UnusedLastResort = "unused-last-resort",
     /// A setting that has no effect here.

@@ -39,6 +39,8 @@ record! {
         guards: Part<At<Guards>> = "guards: { cooldown: 10m, shifts: { max: 2, within: 1h }, ... }",
         /// Who hears of it. Nobody if it is not written.
         tell: Option<Part<Tell>> = "tell: { channels: [{ webhook: \"https://example.com/hook\" }] }",
+        /// By which ways events may come from outside. An event asks for a look; it never decides. None come if it is not written.
+        triggers: Option<Part<At<Triggers>>> = "triggers: { queues: [{ url: \"https://sqs.eu-central-1.amazonaws.com/111122223333/leeward\" }] }",
         /// Drawn outages, and what is to be done in them: `leeward test` plays them.
         tests: Option<Part<At<Vec<Part<At<Test>>>>>> = "tests: [{ name: a short blip, seen: { eu-west-1: \"..xx......\" }, expect: \"----------\" }]",
     }
@@ -563,6 +565,82 @@ choice! {
         Webhook(Url) = "webhook" "webhook: \"https://example.com/hook\"",
         /// A local program, with the note as JSON on its standard input.
         Command(At<Vec<Text>>) = "command" "command: [\"/usr/bin/logger\", \"-t\", \"leeward\"]",
+    }
+}
+
+record! {
+    /// By which ways events may come. All but queues need `leeward run --intake ADDRESS`.
+    "`triggers`" Triggers {
+        /// An alarm or a notice told later than this after it happened asks for nothing any more; 15 minutes if it is not written.
+        late_after: Option<At<Span>> = "late_after: 15m",
+        /// Queues of SQS that are polled.
+        queues: Option<At<Vec<At<Queue>>>> = "queues: [{ url: \"https://sqs.eu-central-1.amazonaws.com/111122223333/leeward\" }]",
+        /// The SNS topics that may send over HTTP. Their signatures are verified.
+        topics: Option<At<Vec<At<Text>>>> = "topics: [\"arn:aws:sns:eu-west-1:111122223333:alarms\"]",
+        /// API destinations of EventBridge.
+        eventbridge: Option<KeyHeader> = "eventbridge: { header: x-leeward-key, key: { env: LEEWARD_EVENTBRIDGE_KEY } }",
+        /// The bearer token that Prometheus' Alertmanager sends.
+        alertmanager: Option<At<Secret>> = "alertmanager: { file: /etc/leeward/alertmanager.token }",
+        /// Who may send signed events, each by a name of their own.
+        senders: Option<Entries<Sender>> = "senders: { pipeline: { key: { env: LEEWARD_PIPELINE_KEY }, may: [deploy] } }",
+    }
+}
+
+record! {
+    /// A queue of SQS.
+    "a queue" Queue {
+        /// Its address.
+        url: At<Url> = "url: \"https://sqs.eu-central-1.amazonaws.com/111122223333/leeward\"",
+        /// Where it is; taken from its address if it is not written.
+        aws_region: Option<At<Text>> = "aws_region: eu-central-1",
+        /// The SNS topics whose messages are taken; all if it is not written.
+        topics: Option<At<Vec<At<Text>>>> = "topics: [\"arn:aws:sns:eu-west-1:111122223333:alarms\"]",
+    }
+}
+
+record! {
+    /// A key that is sent in a header.
+    "a key" KeyHeader {
+        /// The name of the header.
+        header: At<Text> = "header: x-leeward-key",
+        /// Where the key is.
+        key: At<Secret> = "key: { env: LEEWARD_EVENTBRIDGE_KEY }",
+    }
+}
+
+choice! {
+    /// Where a secret is. It is never written into the policy itself.
+    "a place of a secret" Secret {
+        /// In this environment variable.
+        Env(At<Text>) = "env" "key: { env: LEEWARD_PIPELINE_KEY }",
+        /// In this file, one secret a line: two of them hold while one is replaced by the other.
+        File(At<Text>) = "file" "key: { file: /etc/leeward/pipeline.key }",
+    }
+}
+
+record! {
+    /// Somebody who signs what they send, named by the key of this entry.
+    "a sender" Sender {
+        /// Where the secret is that they sign with.
+        key: At<Secret> = "key: { env: LEEWARD_PIPELINE_KEY }",
+        /// What they may send. Who approves may send nothing else.
+        may: At<Vec<At<May>>> = "may: [deploy, reading]",
+    }
+}
+
+choice! {
+    /// What a sender may send.
+    "a permission" May {
+        /// A request to look now.
+        Look = "look" "may: [look]",
+        /// That a new version was deployed.
+        Deploy = "deploy" "may: [deploy]",
+        /// What a provider says about itself.
+        Notice = "notice" "may: [notice]",
+        /// Readings of pushed signals.
+        Reading = "reading" "may: [reading]",
+        /// A yes or a no to what waits for one, in their name.
+        Approve = "approve" "may: [approve]",
     }
 }
 

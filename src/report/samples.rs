@@ -13,7 +13,7 @@ use crate::plan::{Batch, Epoch, Move, Plan, Purpose, RecordData, RecordSet, Swap
 use crate::policy::{
     Balancer, Class, EpochRecord, Failback, Guards, Judge, LastResort, Lever, LeverKind, Mode,
     Overflow, Pace, Policy, Probe, ProbeExpect, ProbeProtocol, ProbeTimeouts, Readback, Region,
-    Role, ShiftRules, Signal, Source, Tell, Unready, Vantage, WeightsLever,
+    Role, ShiftRules, Signal, Source, Tell, Triggers, Unready, Vantage, WeightsLever,
 };
 use crate::ports::{CallFailed, ChangeId, InAnswers};
 use crate::tell::Severity;
@@ -142,6 +142,7 @@ pub(crate) fn policy() -> Policy {
             blocked: Vec::new(),
         },
         tell: Tell::default(),
+        triggers: Triggers::default(),
         tests: Vec::new(),
     }
 }

@@ -10,7 +10,7 @@ use crate::domain::{
 use crate::policy::{
     Balancer, Class, EpochRecord, Failback, Guards, Judge, LastResort, Lever, Mode, Overflow, Pace,
     Policy, Readback, Records, RefreshRules, Region, Role, ShiftRules, Signal, Source, Tell,
-    Unready, Vantage, WeightsLever, WhichRecords,
+    Triggers, Unready, Vantage, WeightsLever, WhichRecords,
 };
 
 /// Signals by the names under which the world files its samples.
@@ -489,6 +489,7 @@ fn policy(dice: &mut Dice, kind: Kind) -> Result<Policy, Malformed> {
         },
         regions,
         tell: Tell { channels: Vec::new(), status_every: Some(Duration::from_secs(900)) },
+        triggers: Triggers::default(),
         tests: Vec::new(),
     })
 }

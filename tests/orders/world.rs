@@ -16,7 +16,8 @@ use leeward::pace::Pacer;
 use leeward::plan::{Batch, Move, Plan, Purpose, RecordData, RecordSet, Wanted, plan};
 use leeward::policy::{
     EpochRecord, Failback, Guards, Judge, LastResort, Lever, LeverKind, Mode, Overflow, Pace,
-    Policy, Readback, Records, Region, Role, ShiftRules, Tell, Unready, WeightsLever, WhichRecords,
+    Policy, Readback, Records, Region, Role, ShiftRules, Tell, Triggers, Unready, WeightsLever,
+    WhichRecords,
 };
 use leeward::ports::{CallFailed, ChangeId, ChangeStatus, Clock, Levers, Resolver, Weights};
 
@@ -92,6 +93,7 @@ pub(crate) fn policy(zones: usize) -> Policy {
             blocked: Vec::new(),
         },
         tell: Tell::default(),
+        triggers: Triggers::default(),
         tests: Vec::new(),
     }
 }

@@ -149,6 +149,7 @@ pub(super) fn of(policy: &Policy, file: &raw::File, to: &mut Findings<'_>) {
     check_blind(policy, file, to);
     check_self_rescue(policy, file, to);
     check_demand(policy, file, to);
+    check_triggers(policy, file, to);
     if let (LastResort::After(patience), Some(judge)) = (policy.shift.last_resort, &file.judge.0)
         && patience < policy.judge.sustain
     {
@@ -262,4 +263,29 @@ fn check_demand(policy: &Policy, file: &raw::File, to: &mut Findings<'_>) {
             .label("would not limit a move")
             .help("add a metric that measures `requests`, or what a busy day brings: `shift.demand: 2000 rps`"),
     );
+}
+
+/// The queue goes down with the region, and with it the word of the outage.
+fn check_triggers(policy: &Policy, file: &raw::File, to: &mut Findings<'_>) {
+    let Written::Yes(triggers) = written(file.triggers.as_ref()) else { return };
+    let home = |code: &str| {
+        let carries = |region: &Region| matches!(region.role, Role::Primary | Role::Active);
+        let at = |region: &Region| region.aws_region.as_deref() == Some(code);
+        policy.regions.iter().find(|(_, region)| carries(region) && at(region))
+    };
+    let elsewhere = policy.triggers.queues.iter().any(|queue| home(&queue.aws_region).is_none());
+    for queue in triggers.value.queues.iter().flat_map(|queues| &queues.value) {
+        let url = &queue.value.url;
+        let compiled = policy.triggers.queues.iter().find(|other| other.url == url.value.0);
+        let Some((name, _)) = compiled.and_then(|queue| home(&queue.aws_region)) else { continue };
+        if elsewhere {
+            continue;
+        }
+        let message = format!("alarms come by a queue in `{name}`, whose outage they would tell");
+        to.add(
+            Finding::new(Code::TriggerInRegion, url.at, message)
+                .label("silent when it is needed")
+                .help("a queue of SQS can subscribe to a topic in another region; put it where the standby is, or add a second one there"),
+        );
+    }
 }

@@ -133,7 +133,7 @@ pub(super) fn aws_region_code(text: &str, at: Bytes, to: &mut Findings<'_>) -> O
 }
 
 /// Something like `eu-west-1` or `us-gov-east-1`.
-fn is_aws_region(text: &str) -> bool {
+pub(super) fn is_aws_region(text: &str) -> bool {
     let parts: Vec<&str> = text.split('-').collect();
     let letters = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase());
     match parts.as_slice() {
