@@ -26,7 +26,7 @@ use crate::health::{Answers, Deploy, Evidence, Picture, Reading};
 use crate::memory::{Acts, Memory, Order};
 use crate::plan::{Purpose, Wanted};
 use crate::policy::{Class, LeverKind, Mode, Policy};
-use crate::tell::Note;
+use crate::tell::Letter;
 
 /// What is wrong, as a closed list. Policies match these names, never raw metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -123,17 +123,10 @@ pub struct Decision {
     pub holds: Vec<Hold>,
     /// An open order that is no longer right and should be given up before it takes effect.
     pub withdraw: Option<String>,
-    pub notes: Vec<Keyed>,
+    pub notes: Vec<Letter>,
     pub incident: bool,
     /// The split in the answers as last read.
     pub split: Option<Split>,
-}
-
-/// A note with the key under which it is not sent again.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Keyed {
-    pub key: String,
-    pub note: Note,
 }
 
 /// A decision as the journal keeps it: small, and enough to explain it.

@@ -11,7 +11,7 @@ use crate::health::Evidence;
 use crate::plan::{Epoch, Plan};
 use crate::policy::LeverKind;
 use crate::ports::{CallFailed, ChangeId, InAnswers};
-use crate::tell::{Severity, Topic};
+use crate::tell::{Letter, Lost, Note, Severity, Thread, Topic};
 
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
@@ -82,12 +82,20 @@ pub enum Entry {
         balancer: BalancerName,
         failure: Option<CallFailed>,
     },
+    /// Handed over to be told. What becomes of it comes back later, or never.
+    Posted(Box<Letter>),
+    /// What became of a note.
     Told {
         severity: Severity,
         about: Vec<Topic>,
         key: String,
         text: String,
         delivered: bool,
+        /// The channels that took it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        took: Vec<String>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        lost: Vec<Lost>,
     },
     Pinned(Pin),
     Unpinned {
@@ -217,6 +225,30 @@ pub struct Told {
     /// What is still to be said; empty once it was delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsaid: Option<Unsaid>,
+    /// Handed over, and nothing heard of it yet.
+    #[serde(default)]
+    pub on_its_way: bool,
+    /// How often it was handed over without being delivered.
+    #[serde(default)]
+    pub tries: u32,
+    /// Absent in what earlier versions left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread: Option<Thread>,
+}
+
+/// A letter of which nothing was heard for so long is lost. Its carrier gives up much earlier.
+const ON_ITS_WAY_MAX: Duration = Duration::from_secs(900);
+
+impl Told {
+    /// Neither delivered nor given up at `now`.
+    pub fn is_on_its_way(&self, now: Timestamp) -> bool {
+        self.on_its_way && now.since(self.at) < ON_ITS_WAY_MAX
+    }
+
+    /// Given up by whoever carried it.
+    pub fn is_lost(&self, now: Timestamp) -> bool {
+        !self.delivered && !self.is_on_its_way(now)
+    }
 }
 
 /// A message that was not delivered yet.
@@ -225,6 +257,23 @@ pub struct Unsaid {
     pub since: Timestamp,
     pub about: Vec<Topic>,
     pub text: String,
+    /// With its number. Absent in what earlier versions left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<Box<Note>>,
+}
+
+/// A way to people that did not work when it was last tried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadChannel {
+    pub since: Timestamp,
+    pub why: String,
+}
+
+/// The number of the newest note of a thread, and when it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Numbered {
+    pub last: u32,
+    pub at: Timestamp,
 }
 
 /// Bounds of what is remembered: the newest of each list.
@@ -253,6 +302,8 @@ pub struct Acts {
     pub status_at: Option<Timestamp>,
     /// By key: so that the same words are not sent twice.
     pub told: BTreeMap<String, Told>,
+    pub threads: BTreeMap<Thread, Numbered>,
+    pub dead_channels: BTreeMap<String, DeadChannel>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -267,7 +318,11 @@ impl Acts {
     #[expect(clippy::too_many_lines, reason = "one arm for each entry, each a line or two")]
     pub fn apply(&mut self, at: Timestamp, entry: &Entry) {
         match entry {
-            Entry::Started { .. } | Entry::Decided(_) | Entry::Drifted { .. } => {}
+            // Whoever carried letters did not survive. They are told again: twice is better than never.
+            Entry::Started { .. } => {
+                self.told.values_mut().for_each(|told| told.on_its_way = false)
+            }
+            Entry::Decided(_) | Entry::Drifted { .. } => {}
             Entry::Snapshot(acts) => *self = (**acts).clone(),
             Entry::Intended(plan) => {
                 self.epoch = plan.epoch;
@@ -344,27 +399,27 @@ impl Acts {
                     last.accepted = failure.is_none();
                 }
             }
-            Entry::Told { severity, about, key, text, delivered } => {
+            Entry::Posted(letter) => self.post(at, letter),
+            Entry::Told { severity, about, key, text, delivered, took, lost } => {
                 if *severity == Severity::Status && *delivered {
                     self.status_at = Some(at);
                 }
-                let first = self
-                    .told
-                    .get(key)
-                    .and_then(|told| told.unsaid.as_ref())
-                    .map_or(at, |u| u.since);
-                let unsaid = Unsaid { since: first, about: about.clone(), text: text.clone() };
+                let before = self.told.get(key);
+                let tries = before.map_or(1, |told| told.tries.max(1));
+                let unsaid = before.and_then(|told| told.unsaid.clone()).unwrap_or(Unsaid {
+                    since: at,
+                    about: about.clone(),
+                    text: text.clone(),
+                    note: None,
+                });
                 let unsaid = (!delivered).then_some(unsaid);
-                let told = Told { at, severity: *severity, delivered: *delivered, unsaid };
+                let (severity, delivered) = (*severity, *delivered);
+                let thread = before.and_then(|told| told.thread.clone());
+                let on_its_way = false;
+                let told = Told { at, severity, delivered, unsaid, on_its_way, tries, thread };
                 self.told.insert(key.clone(), told);
-                while self.told.len() > REMEMBERED_MAX {
-                    let oldest = self
-                        .told
-                        .iter()
-                        .min_by_key(|(_, told)| told.at)
-                        .map(|(key, _)| key.clone());
-                    oldest.map(|key| self.told.remove(&key));
-                }
+                self.forget_old_notes();
+                self.hear_of_channels(at, took, lost);
             }
             Entry::Pinned(pin) => self.pin = Some(pin.clone()),
             Entry::Unpinned { .. } => self.pin = None,
@@ -449,6 +504,50 @@ impl Acts {
 }
 
 impl Acts {
+    fn post(&mut self, at: Timestamp, letter: &Letter) {
+        let note = &letter.note;
+        let newest = self.threads.entry(note.thread.clone()).or_insert(Numbered { last: 0, at });
+        *newest = Numbered { last: newest.last.max(note.sequence), at };
+        while self.threads.len() > REMEMBERED_MAX {
+            let oldest = self.threads.iter().min_by_key(|(_, numbered)| numbered.at);
+            oldest.map(|(thread, _)| thread.clone()).map(|thread| self.threads.remove(&thread));
+        }
+        let before = self.told.get(&letter.key);
+        let since = before.and_then(|told| told.unsaid.as_ref()).map_or(at, |u| u.since);
+        let tries = before.map_or(0, |told| told.tries).saturating_add(1);
+        let unsaid = Unsaid {
+            since,
+            about: note.about.iter().cloned().collect(),
+            text: note.text.clone(),
+            note: Some(Box::new(note.clone())),
+        };
+        let (severity, unsaid) = (note.severity, Some(unsaid));
+        let (delivered, on_its_way, thread) = (false, true, Some(note.thread.clone()));
+        let told = Told { at, severity, delivered, unsaid, on_its_way, tries, thread };
+        self.told.insert(letter.key.clone(), told);
+        self.forget_old_notes();
+    }
+
+    fn forget_old_notes(&mut self) {
+        while self.told.len() > REMEMBERED_MAX {
+            let oldest = self.told.iter().min_by_key(|(_, told)| told.at);
+            oldest.map(|(key, _)| key.clone()).map(|key| self.told.remove(&key));
+        }
+    }
+
+    fn hear_of_channels(&mut self, at: Timestamp, took: &[String], lost: &[Lost]) {
+        for channel in took {
+            self.dead_channels.remove(channel);
+        }
+        for Lost { channel, why } in lost {
+            let since = self.dead_channels.get(channel).map_or(at, |dead| dead.since);
+            self.dead_channels.insert(channel.clone(), DeadChannel { since, why: why.clone() });
+            while self.dead_channels.len() > REMEMBERED_MAX {
+                self.dead_channels.pop_first();
+            }
+        }
+    }
+
     /// A move by gates has no batches: it counts as a shift once it is done.
     fn note_gate_shift(&mut self, at: Timestamp, order: &Order, outcome: &Outcome) {
         if let (crate::plan::Wanted::Move(moved), Outcome::Done) = (&order.plan.wanted, outcome)

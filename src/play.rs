@@ -90,7 +90,7 @@ pub fn play(
         Arc::new(Pacer::new(free)),
         "play".to_owned(),
     );
-    service.messenger = Some(world.clone());
+    service.outbox = Some(world.clone());
     service.memory.acts = acts;
     let mut started = false;
     while let Some(line) = lines.next()? {

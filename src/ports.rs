@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::{BalancerName, RecordName, RegionName, Timestamp, ZoneId};
 use crate::plan::{Batch, RecordSet};
 use crate::policy::QueryBody;
-use crate::tell::Note;
+use crate::tell::{Letter, Receipt};
 
 /// The one door to the clock.
 pub trait Clock: Send + Sync + fmt::Debug {
@@ -109,10 +109,13 @@ pub trait Balancers: Send + Sync + fmt::Debug {
     async fn refresh(&self, balancer: &BalancerName) -> Result<(), CallFailed>;
 }
 
-/// People.
-#[async_trait]
-pub trait Messenger: Send + Sync + fmt::Debug {
-    async fn send(&self, note: &Note) -> Result<(), CallFailed>;
+/// People. Takes what is to be told and returns at once, whatever becomes of it: a channel that hangs
+/// must not hold up a round.
+pub trait Outbox: Send + Sync + fmt::Debug {
+    /// Never waits. An error means that it was not taken in, and nothing will be heard of it.
+    fn post(&self, letter: Letter) -> Result<(), CallFailed>;
+    /// What became of letters since this was last asked. Never waits.
+    fn receipts(&self) -> Vec<Receipt>;
 }
 
 /// The levers that the executor may pull. What a deployment does not have is `None`.

@@ -23,12 +23,12 @@ pub mod board;
 pub mod doors;
 pub mod file;
 pub mod http;
-pub mod messenger;
 pub mod peer;
 pub mod pin;
 pub mod prober;
 pub mod round;
 pub mod serve;
+pub mod telling;
 pub mod tend;
 pub mod watch;
 

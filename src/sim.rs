@@ -171,6 +171,8 @@ impl Driver {
             world.state().check.broken =
                 Some("the journal reads back as something else".to_owned());
         }
+        // What nobody has written down is lost with whoever should have.
+        world.state().receipts.clear();
         let doors = Arc::new(Doors(Arc::clone(world)));
         let lever = scenario.policy.weights_lever();
         let asked = lever.is_some_and(|lever| lever.readback != Readback::None);
@@ -196,7 +198,7 @@ impl Driver {
             Arc::new(Pacer::new(free)),
             "sim".to_owned(),
         );
-        service.messenger = Some(doors);
+        service.outbox = Some(doors);
         service.memory.acts = acts;
         world.say(|| "the controller comes up".to_owned());
         let started: Lived<Result<_, JournalError>> = self.survive(service.start()).await;

@@ -6,18 +6,28 @@ use std::time::Duration;
 
 use super::refresh::Treatment;
 use super::respond::Response;
-use super::{Case, Decision, Diagnosis, Finding, Hold, Keyed, diagnose, is_stuck};
+use super::{Case, Decision, Diagnosis, Finding, Hold, diagnose, is_stuck};
 use crate::domain::{RegionName, Timestamp, span};
 use crate::health::{Instruments, Reading};
 use crate::memory::Told;
 use crate::plan::Wanted;
 use crate::policy::{LeverKind, Mode};
 use crate::ports::CallFailed;
-use crate::tell::{Note, Severity, Topic, Word};
+use crate::tell::{Account, Kind, Letter, Note, Severity, Thread, Topic, Word};
 
-/// A message that was not delivered is tried again after this long, doubling with each minute lost, so
-/// that a throttled channel is not hammered.
+/// A message that was not delivered is tried again after this long.
 const RESEND: Duration = Duration::from_secs(60);
+
+/// After so many losses of one message the wait doubles each time, so that a channel that is down for
+/// hours is asked a few times an hour.
+const RESEND_STEADY: u32 = 5;
+const RESEND_MAX: Duration = Duration::from_secs(900);
+
+/// That nothing is automatic is said so often: nobody should find it out on the day of the outage.
+const OFF_EVERY: Duration = Duration::from_secs(24 * 3600);
+
+/// A matter that is over and comes back sooner is no news.
+const AGAIN_AFTER: Duration = Duration::from_secs(6 * 3600);
 
 /// The public status is renewed when this part of its rhythm has passed: a failed delivery can still
 /// be made good in time.
@@ -39,11 +49,23 @@ pub(super) struct Facts<'a> {
 struct Desk<'a> {
     case: &'a Case<'a>,
     decision: &'a Decision,
-    out: Vec<Keyed>,
+    /// The keys of what is the matter now, told already or not.
+    current: BTreeSet<String>,
+    out: Vec<Letter>,
 }
 
-pub(super) fn notes(case: &Case<'_>, decision: &Decision, facts: &Facts<'_>) -> Vec<Keyed> {
-    let mut desk = Desk { case, decision, out: Vec::new() };
+/// A message before it has its place in a thread.
+struct Draft<'t> {
+    severity: Severity,
+    key: String,
+    kind: Kind,
+    about: &'t [Topic],
+    text: &'t str,
+    account: Account,
+}
+
+pub(super) fn notes(case: &Case<'_>, decision: &Decision, facts: &Facts<'_>) -> Vec<Letter> {
+    let mut desk = Desk { case, decision, current: BTreeSet::new(), out: Vec::new() };
     for name in facts.sick {
         desk.sick(name, facts);
     }
@@ -90,7 +112,12 @@ pub(super) fn notes(case: &Case<'_>, decision: &Decision, facts: &Facts<'_>) -> 
     desk.unseen(facts);
     desk.vantages();
     desk.too_small();
+    desk.moved();
+    desk.waits_for_a_human();
+    desk.channels();
+    desk.off();
     desk.home_again(facts);
+    desk.over();
     desk.status();
     desk.unsaid();
     paced(case, desk.out)
@@ -98,13 +125,14 @@ pub(super) fn notes(case: &Case<'_>, decision: &Decision, facts: &Facts<'_>) -> 
 
 /// While messages get lost, one at a time: the most important, and a pause after each that was refused,
 /// so that a channel that is throttled is not kept closed by our own haste.
-fn paced(case: &Case<'_>, mut notes: Vec<Keyed>) -> Vec<Keyed> {
-    let lost = case.acts.told.values().filter(|told| !told.delivered).map(|told| told.at).max();
+fn paced(case: &Case<'_>, mut notes: Vec<Letter>) -> Vec<Letter> {
+    let told = case.acts.told.values();
+    let lost = told.filter(|told| told.is_lost(case.now)).map(|told| told.at).max();
     let Some(lost) = lost.filter(|at| case.now.since(*at) < RESEND * 10) else { return notes };
     if case.now.since(lost) < RESEND {
         return Vec::new();
     }
-    notes.sort_by_key(|keyed| match keyed.note.severity {
+    notes.sort_by_key(|letter| match letter.note.severity {
         Severity::Page => 0,
         Severity::Status => 1,
         Severity::Warn => 2,
@@ -116,22 +144,77 @@ fn paced(case: &Case<'_>, mut notes: Vec<Keyed>) -> Vec<Keyed> {
 
 impl Desk<'_> {
     fn say(&mut self, severity: Severity, key: String, about: &[Topic], text: &str) {
-        let told = self.case.acts.told.get(&key);
-        if told.is_some_and(|told| told.delivered || !is_due(told, self.case.now)) {
+        let account = Account { seen: vec![text.to_owned()], ..Account::default() };
+        self.tell(Draft { severity, key, kind: Kind::Changed, about, text, account });
+    }
+
+    fn tell(&mut self, draft: Draft<'_>) {
+        let Draft { severity, key, kind, about, text, mut account } = draft;
+        self.current.insert(key.clone());
+        if !self.is_news(&key) {
             return;
         }
-        let mode = match self.case.policy.mode {
-            Mode::Observe | Mode::Advise => " (automation is off: nothing is moved)",
-            Mode::Approve | Mode::Auto => "",
+        let case = self.case;
+        let automation_off = automation_off(case);
+        let suffix = match &automation_off {
+            Some(why) if severity == Severity::Page || case.acts.pin_at(case.now).is_none() => {
+                format!(" (automation is off: {why})")
+            }
+            Some(_) | None => String::new(),
         };
+        if automation_off.is_none() && account.to_stop.is_empty() {
+            account.to_stop.push(how_to_stop(case));
+        }
+        let thread = self.thread(&key);
+        let (sequence, first) = self.number(&key, &thread);
+        let kind = if first && kind == Kind::Changed { Kind::Opened } else { kind };
         let note = Note {
-            service: self.case.policy.service.clone(),
-            at: self.case.now,
+            service: case.policy.service.clone(),
+            at: case.now,
             severity,
             about: about.iter().cloned().collect(),
-            text: format!("{}: {text}{mode}", self.case.policy.service),
+            text: format!("{}: {text}{suffix}", case.policy.service),
+            thread,
+            sequence,
+            kind,
+            account,
+            automation_off,
         };
-        self.out.push(Keyed { key, note });
+        self.out.push(Letter { key, note });
+    }
+
+    /// Not delivered yet, not on its way, and due. A matter that was over and is back is news after a while.
+    fn is_news(&self, key: &str) -> bool {
+        let (told, now) = (&self.case.acts.told, self.case.now);
+        let Some(before) = told.get(key) else { return true };
+        if before.delivered {
+            let over = told.get(&over_key(key)).filter(|over| over.at > before.at);
+            return over.is_some() && now.since(before.at) >= AGAIN_AFTER;
+        }
+        !before.is_on_its_way(now) && is_due(before, now)
+    }
+
+    /// Everything that is said during an incident belongs to it.
+    fn thread(&self, key: &str) -> Thread {
+        let service = &self.case.policy.service;
+        if self.decision.incident || self.case.acts.incident_since.is_some() {
+            Thread::incident(service, self.case.incident)
+        } else {
+            Thread::matter(service, key)
+        }
+    }
+
+    /// The number of the message in its thread, and whether it is the first.
+    fn number(&self, key: &str, thread: &Thread) -> (u32, bool) {
+        let acts = self.case.acts;
+        let kept = acts.told.get(key).and_then(|told| told.unsaid.as_ref()?.note.as_ref());
+        if let Some(note) = kept.filter(|note| note.thread == *thread) {
+            return (note.sequence, note.kind == Kind::Opened);
+        }
+        let known = acts.threads.get(thread).map_or(0, |numbered| numbered.last);
+        let here = self.out.iter().filter(|letter| letter.note.thread == *thread);
+        let last = here.map(|letter| letter.note.sequence).max().unwrap_or(0).max(known);
+        (last.saturating_add(1), last == 0)
     }
 
     /// The first page of an incident: what is seen, what is done, what is not and why.
@@ -145,7 +228,16 @@ impl Desk<'_> {
                 let text = format!(
                     "{seen}. Its targets are well, so balancer `{balancer}` is refreshed first"
                 );
-                self.say(Severity::Page, format!("balancer:{name}:{incident}"), &topics, &text);
+                let mut account = self.account(view.outside.says.clone(), name);
+                account.done.push(format!("balancer `{balancer}` is refreshed, then looked at"));
+                self.tell(Draft {
+                    severity: Severity::Page,
+                    key: format!("balancer:{name}:{incident}"),
+                    kind: Kind::Changed,
+                    about: &topics,
+                    text: &text,
+                    account,
+                });
                 return;
             }
             Some(Treatment::None | Treatment::GiveUp(..)) | None => {}
@@ -167,7 +259,40 @@ impl Desk<'_> {
             Some(kind) => format!("{key}:{kind}:{incident}"),
             None => format!("{key}:{incident}"),
         };
-        self.say(Severity::Page, key, &topics, &format!("{seen}. {does}"));
+        let mut account = self.account(format!("`{name}`: {}", view.outside.says), name);
+        match &self.decision.wanted {
+            Some(_) => account.done.push(does.clone()),
+            None if account.not_done.is_empty() => account.not_done.push(does.clone()),
+            None => {}
+        }
+        if let Some(common) = &facts.response.common {
+            let change = common.change.as_deref().unwrap_or("the change or dependency they share");
+            account.would_help.insert(0, format!("undo {change}"));
+        }
+        let stands = self.decision.wanted.is_none() && needs_a_human(&self.decision.holds);
+        let kind = if stands { Kind::NeedsYou } else { Kind::Changed };
+        let text = format!("{seen}. {does}");
+        let (severity, about) = (Severity::Page, topics.as_slice());
+        self.tell(Draft { severity, key, kind, about, text: &text, account });
+    }
+
+    /// What is seen of a region, and what stands in the way of doing something about it.
+    fn account(&self, seen: String, name: &RegionName) -> Account {
+        let mut account = Account { seen: vec![seen], ..Account::default() };
+        if let Some(view) = self.case.picture.regions.get(name)
+            && view.traffic_bad_since.is_some()
+        {
+            account.seen.push(format!("users of `{name}`: {}", view.traffic.says));
+        }
+        if let Some(finding) = self.decision.findings.first() {
+            account.seen.push(format!("taken for {}", finding.diagnosis));
+        }
+        if self.decision.wanted.is_none() {
+            account.not_done = self.decision.holds.iter().map(ToString::to_string).collect();
+            account.would_help = self.decision.holds.iter().map(Hold::flips_when).collect();
+            account.would_help.dedup();
+        }
+        account
     }
 
     fn what_is_done(&self, facts: &Facts<'_>) -> (String, Vec<Topic>) {
@@ -302,18 +427,35 @@ impl Desk<'_> {
             else {
                 continue;
             };
-            let known = self.out.iter().any(|keyed| keyed.key == *key);
-            if known || !is_due(told, case.now) || case.now.since(unsaid.since) >= UNSAID_KEPT {
+            let known = self.out.iter().any(|letter| letter.key == *key);
+            if known
+                || told.is_on_its_way(case.now)
+                || !is_due(told, case.now)
+                || case.now.since(unsaid.since) >= UNSAID_KEPT
+            {
                 continue;
             }
-            let note = Note {
-                service: case.policy.service.clone(),
-                at: case.now,
-                severity: told.severity,
-                about: unsaid.about.iter().cloned().collect(),
-                text: unsaid.text.clone(),
+            let note = match &unsaid.note {
+                Some(note) => (**note).clone(),
+                // From the journal of an earlier version.
+                None => {
+                    let thread = Thread::matter(&case.policy.service, key);
+                    let (sequence, _) = self.number(key, &thread);
+                    Note {
+                        service: case.policy.service.clone(),
+                        at: unsaid.since,
+                        severity: told.severity,
+                        about: unsaid.about.iter().cloned().collect(),
+                        text: unsaid.text.clone(),
+                        thread,
+                        sequence,
+                        kind: Kind::Changed,
+                        account: Account::default(),
+                        automation_off: automation_off(case),
+                    }
+                }
             };
-            self.out.push(Keyed { key: key.clone(), note });
+            self.out.push(Letter { key: key.clone(), note });
         }
     }
 
@@ -376,6 +518,153 @@ impl Desk<'_> {
         }
     }
 
+    /// What a move came to, once it is in force.
+    fn moved(&mut self) {
+        let acts = self.case.acts;
+        let Some(shift) = acts.shifts.last().filter(|shift| {
+            acts.order.is_none()
+                && acts.incident_since.is_some_and(|since| shift.at >= since)
+                && acts.last_end.is_some_and(|end| end >= shift.at)
+        }) else {
+            return;
+        };
+        let took = shift.at;
+        let text = format!("traffic was moved from {} to {}", shift.from, shift.to);
+        let gaining = shift.to.weights().keys();
+        let gaining =
+            gaining.filter(|name| shift.to.share(name).get() > shift.from.share(name).get());
+        let topics: Vec<Topic> =
+            [word(Word::Shifted)].into_iter().chain(gaining.map(region)).collect();
+        let account = Account { done: vec![text.clone()], ..Account::default() };
+        self.tell(Draft {
+            severity: Severity::Info,
+            key: format!("moved:{took}"),
+            kind: Kind::Changed,
+            about: &topics,
+            text: &text,
+            account,
+        });
+    }
+
+    /// Home is well again, and only a human may say when traffic goes there.
+    fn waits_for_a_human(&mut self) {
+        let holds = &self.decision.holds;
+        let Some(hold @ Hold::FailbackManual { home }) =
+            holds.iter().find(|hold| matches!(hold, Hold::FailbackManual { .. }))
+        else {
+            return;
+        };
+        let incident = self.case.incident;
+        let (home, why, flips) = (home.clone(), hold.to_string(), hold.flips_when());
+        let text = format!("`{home}` is well again; {why}");
+        let account = Account {
+            seen: vec![format!("`{home}` is well again")],
+            not_done: vec![why],
+            would_help: vec![flips],
+            ..Account::default()
+        };
+        self.tell(Draft {
+            severity: Severity::Info,
+            key: format!("go_home:{incident}"),
+            kind: Kind::NeedsYou,
+            about: &[region(&home)],
+            text: &text,
+            account,
+        });
+    }
+
+    /// A way to people that does not work is said on those that do.
+    fn channels(&mut self) {
+        for (channel, dead) in &self.case.acts.dead_channels {
+            let text =
+                format!("channel `{channel}` takes no messages since {}: {}", dead.since, dead.why);
+            self.say(Severity::Warn, format!("channel:{channel}:{}", dead.since), &[], &text);
+        }
+    }
+
+    /// Said daily, whether or not anything is wrong.
+    fn off(&mut self) {
+        let case = self.case;
+        let Some(why) = automation_off(case) else { return };
+        let said =
+            case.acts.told.iter().filter(|(key, told)| key.starts_with("off:") && told.delivered);
+        // A human who has just ordered a hold knows of it.
+        let known = case.acts.pin_at(case.now).map(|pin| pin.since);
+        let last = said.map(|(_, told)| told.at).chain(known).max();
+        if last.is_some_and(|at| case.now.since(at) < OFF_EVERY) {
+            return;
+        }
+        let text = format!("automation is off: {why}; it is only told what is seen");
+        let account = Account {
+            not_done: vec![why],
+            would_help: vec![
+                "`mode: auto` or `approve` in the policy, or `leeward resume`".to_owned(),
+            ],
+            ..Account::default()
+        };
+        // The text says it itself.
+        self.tell_plainly(Draft {
+            severity: Severity::Info,
+            key: format!("off:{}", last.map_or(0, Timestamp::as_secs)),
+            kind: Kind::Changed,
+            about: &[],
+            text: &text,
+            account,
+        });
+    }
+
+    /// Without the word about automation behind it.
+    fn tell_plainly(&mut self, draft: Draft<'_>) {
+        let text = format!("{}: {}", self.case.policy.service, draft.text);
+        let key = draft.key.clone();
+        self.tell(draft);
+        if let Some(letter) = self.out.last_mut().filter(|letter| letter.key == key) {
+            letter.note.text = text;
+        }
+    }
+
+    /// A matter outside of incidents that is no longer there: whoever keeps alerts closes its own.
+    fn over(&mut self) {
+        let case = self.case;
+        // With windows that are not full nothing is the matter.
+        let warm = case.evidence.started().map(|at| at.plus(case.policy.judge.window * 2));
+        if warm.is_none_or(|warm| case.now < warm) {
+            return;
+        }
+        for (key, told) in &case.acts.told {
+            let Some(thread) = told.thread.as_ref() else { continue };
+            let over = over_key(key);
+            let grave = matches!(told.severity, Severity::Page | Severity::Warn);
+            let said = case.acts.told.get(&over).is_some_and(|over| over.at > told.at);
+            if !grave || !told.delivered || said || self.current.contains(key) {
+                continue;
+            }
+            if *thread != Thread::matter(&case.policy.service, key)
+                || case.now.since(told.at) >= UNSAID_KEPT
+            {
+                continue;
+            }
+            let text = format!("over: {}", key.split(':').take(2).collect::<Vec<_>>().join(" "));
+            let (thread, account) = (thread.clone(), Account::default());
+            let (kind, severity) = (Kind::Resolved, Severity::Info);
+            let before = self.out.len();
+            self.tell_plainly(Draft {
+                severity,
+                key: over,
+                kind,
+                about: &[],
+                text: &text,
+                account,
+            });
+            if self.out.len() > before {
+                let (sequence, _) = self.number("", &thread);
+                if let Some(letter) = self.out.last_mut() {
+                    (letter.note.thread, letter.note.sequence) = (thread, sequence);
+                }
+            }
+        }
+    }
+
     fn home_again(&mut self, facts: &Facts<'_>) {
         let case = self.case;
         if let Some(since) =
@@ -385,12 +674,15 @@ impl Desk<'_> {
                 "over after {}: every region is well and traffic is where it belongs",
                 span(case.now.since(since))
             );
-            self.say(
-                Severity::Info,
-                format!("recovered:{since}"),
-                &[word(Word::Recovered), region(&case.home)],
-                &text,
-            );
+            let account = Account { seen: vec![text.clone()], ..Account::default() };
+            self.tell(Draft {
+                severity: Severity::Info,
+                key: format!("recovered:{since}"),
+                kind: Kind::Resolved,
+                about: &[word(Word::Recovered), region(&case.home)],
+                text: &text,
+                account,
+            });
         }
     }
 
@@ -416,19 +708,28 @@ impl Desk<'_> {
         // One key a renewal: the next one is due from the last delivery on.
         let key = format!("status:{}", case.acts.status_at.map_or(case.incident, |at| at));
         let told = case.acts.told.get(&key);
-        if told.is_some_and(|told| !told.delivered && !is_due(told, case.now)) {
+        if told.is_some_and(|told| {
+            !told.delivered && (told.is_on_its_way(case.now) || !is_due(told, case.now))
+        }) {
             return;
         }
         let about: BTreeSet<Topic> = topics.into_iter().chain([region(&case.home)]).collect();
         let text = format!("{}: {text}", case.policy.service);
+        // Apart from what people are told: the public does not see gaps in the numbers of a thread.
+        let thread = Thread::matter(&case.policy.service, "status");
         let note = Note {
             service: case.policy.service.clone(),
             at: case.now,
             severity: Severity::Status,
             about,
             text,
+            sequence: self.number(&key, &thread).0,
+            thread,
+            kind: Kind::Changed,
+            account: Account::default(),
+            automation_off: automation_off(case),
         };
-        self.out.push(Keyed { key, note });
+        self.out.push(Letter { key, note });
     }
 }
 
@@ -454,7 +755,54 @@ fn blocking_kind(hold: &Hold) -> Option<&'static str> {
 }
 
 fn is_due(told: &Told, now: Timestamp) -> bool {
-    now.since(told.at) >= RESEND
+    let doubled = told.tries.saturating_sub(RESEND_STEADY).min(10);
+    now.since(told.at) >= RESEND.saturating_mul(1 << doubled).min(RESEND_MAX)
+}
+
+fn over_key(key: &str) -> String {
+    format!("over:{key}")
+}
+
+/// Why nothing is moved whatever is seen, if that is so.
+fn automation_off(case: &Case<'_>) -> Option<String> {
+    match case.policy.mode {
+        Mode::Observe | Mode::Advise => {
+            let mode = format!("{:?}", case.policy.mode).to_lowercase();
+            return Some(format!("mode is `{mode}`, nothing is moved"));
+        }
+        Mode::Approve | Mode::Auto => {}
+    }
+    case.acts.pin_at(case.now).map(|pin| {
+        let end = pin.until.map_or(String::new(), |until| format!(" until {until}"));
+        format!("held by {}{end}: {}", pin.by, pin.reason)
+    })
+}
+
+fn how_to_stop(case: &Case<'_>) -> String {
+    format!("`leeward hold {} --for 2h --reason TEXT`", case.policy.service)
+}
+
+/// Nothing goes on by itself.
+fn needs_a_human(holds: &[Hold]) -> bool {
+    holds.iter().any(|hold| {
+        matches!(
+            hold,
+            Hold::ApprovalNeeded { .. }
+                | Hold::Denied { .. }
+                | Hold::Pinned { .. }
+                | Hold::Blocked { .. }
+                | Hold::Latched { .. }
+                | Hold::ShiftsExhausted { .. }
+                | Hold::ModeObserves { .. }
+                | Hold::LagTooHigh { .. }
+                | Hold::LagUnknown { .. }
+                | Hold::NoRoom { .. }
+                | Hold::CommonCause { .. }
+                | Hold::DeploySuspected { .. }
+                | Hold::NowhereToGo
+                | Hold::RefreshExhausted { .. }
+        )
+    })
 }
 
 fn region(name: &RegionName) -> Topic {

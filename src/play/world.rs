@@ -13,9 +13,9 @@ use crate::domain::{BalancerName, RecordName, RegionName, Timestamp, Weight, Zon
 use crate::memory::Order;
 use crate::plan::{Batch, RecordData, RecordSet};
 use crate::ports::{
-    Balancers, CallFailed, ChangeId, ChangeStatus, Clock, Gates, InAnswers, Messenger, Weights,
+    Balancers, CallFailed, ChangeId, ChangeStatus, Clock, Gates, InAnswers, Outbox, Weights,
 };
-use crate::tell::Note;
+use crate::tell::{Letter, Receipt};
 
 /// What the player has told us, and what we have told it.
 #[derive(Debug)]
@@ -32,11 +32,20 @@ struct State {
     dns: Option<Dns>,
     last_weights: BTreeMap<RegionName, u8>,
     spoken: Vec<Value>,
-    waiting: VecDeque<Option<oneshot::Sender<Value>>>,
+    waiting: VecDeque<Waiting>,
+    receipts: Vec<Receipt>,
     /// The epoch record as last accepted, and that of a call whose outcome is not known, with the
     /// weights by which its effect can be told.
     epoch: Option<RecordSet>,
     attempt: Option<(BTreeMap<RegionName, u8>, RecordSet)>,
+}
+
+/// Who waits for the result of an action.
+#[derive(Debug)]
+enum Waiting {
+    Nobody,
+    Call(oneshot::Sender<Value>),
+    Letter(Box<Letter>),
 }
 
 #[derive(Debug, Clone)]
@@ -78,14 +87,22 @@ impl World {
             state.last_weights.clone_from(&dns.weights);
         }
         state.dns = dns;
-        for result in results {
-            if let Some(Some(sender)) = state.waiting.pop_front() {
+        let mut results = results.into_iter();
+        for waiting in std::mem::take(&mut state.waiting) {
+            // What gets no answer now gets none any more: outcome unknown.
+            let result = results.next();
+            match waiting {
+                Waiting::Nobody => {}
                 // The round may have been given up; then nobody waits for the result.
-                let _ = sender.send(result);
+                Waiting::Call(sender) => drop(result.map(|result| sender.send(result))),
+                Waiting::Letter(letter) => {
+                    let delivered = result.is_some_and(|result| result["ok"] == true);
+                    // One channel is all there is: that it is dead could be told to nobody.
+                    let (letter, took, lost) = (*letter, Vec::new(), Vec::new());
+                    state.receipts.push(Receipt { letter, delivered, took, lost });
+                }
             }
         }
-        // What is still waiting gets no answer any more: outcome unknown.
-        state.waiting.clear();
         Ok(())
     }
 
@@ -93,7 +110,7 @@ impl World {
     pub(super) fn say(&self, action: Value) {
         let mut state = self.state();
         state.spoken.push(action);
-        state.waiting.push_back(None);
+        state.waiting.push_back(Waiting::Nobody);
     }
 
     /// The actions since the last call, in order.
@@ -106,7 +123,7 @@ impl World {
         {
             let mut state = self.state();
             state.spoken.push(action);
-            state.waiting.push_back(Some(sender));
+            state.waiting.push_back(Waiting::Call(sender));
         }
         let result =
             receiver.await.map_err(|_| CallFailed::Unknown { why: "no result came".to_owned() })?;
@@ -238,12 +255,18 @@ impl Balancers for World {
     }
 }
 
-#[async_trait]
-impl Messenger for World {
-    async fn send(&self, note: &Note) -> Result<(), CallFailed> {
-        let about: Vec<String> = note.about.iter().map(ToString::to_string).collect();
-        self.call(json!({"do": "notify", "severity": note.severity, "about": about}))
-            .await
-            .map(drop)
+impl Outbox for World {
+    fn post(&self, letter: Letter) -> Result<(), CallFailed> {
+        let about: Vec<String> = letter.note.about.iter().map(ToString::to_string).collect();
+        let mut state = self.state();
+        state.spoken.push(json!({
+            "do": "notify", "severity": letter.note.severity, "about": about
+        }));
+        state.waiting.push_back(Waiting::Letter(Box::new(letter)));
+        Ok(())
+    }
+
+    fn receipts(&self) -> Vec<Receipt> {
+        std::mem::take(&mut self.state().receipts)
     }
 }

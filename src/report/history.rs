@@ -1,5 +1,7 @@
 //! The journal in sentences: one line for each entry. No IO.
 
+use std::fmt::Write as _;
+
 use serde::{Deserialize, Serialize};
 
 use super::card::{purpose, title, wish};
@@ -94,10 +96,22 @@ fn sentence(entry: &Entry) -> (&'static str, String) {
         Entry::Refreshed { balancer, failure } => {
             ("refreshed", outcome(&format!("balancer `{balancer}`"), "accepted", failure.as_ref()))
         }
-        Entry::Told { severity, text, delivered, .. } => {
+        Entry::Posted(letter) => {
+            let note = &letter.note;
+            let severity = format!("{:?}", note.severity).to_lowercase();
+            let number = format!("{} no. {}", note.thread, note.sequence);
+            ("telling", format!("{severity}: {} ({number})", note.text))
+        }
+        Entry::Told { severity, text, delivered, took, lost, .. } => {
             let severity = format!("{severity:?}").to_lowercase();
-            let lost = if *delivered { "" } else { " (NOT delivered)" };
-            ("told", format!("{severity}{lost}: {text}"))
+            let mut ways = if *delivered { String::new() } else { " (NOT delivered)".to_owned() };
+            if !took.is_empty() {
+                let _ = write!(ways, " (by {})", took.join(", "));
+            }
+            for lost in lost {
+                let _ = write!(ways, " (not by {}: {})", lost.channel, lost.why);
+            }
+            ("told", format!("{severity}{ways}: {text}"))
         }
         Entry::Pinned(pin) => {
             let end = pin.until.map_or("with no end".to_owned(), |until| format!("until {until}"));

@@ -16,7 +16,7 @@ use crate::policy::{
     Role, ShiftRules, Signal, Source, Tell, Triggers, Unready, Vantage, WeightsLever,
 };
 use crate::ports::{CallFailed, ChangeId, InAnswers};
-use crate::tell::Severity;
+use crate::tell::{Letter, Note, Severity};
 
 /// 2026-11-21T03:00:00Z
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_795_230_000);
@@ -311,6 +311,13 @@ pub(crate) fn outage_view() -> View {
     view
 }
 
+pub(crate) fn letter() -> Letter {
+    let text = r#"{"service":"shop","at":0,"severity":"page","about":[],"text":"shop: down",
+        "thread":"shop-20261121T120400Z","sequence":1,"kind":"opened"}"#;
+    let note: Note = serde_json::from_str(text).unwrap();
+    Letter { key: "down".to_owned(), note: Note { at: NOW, ..note } }
+}
+
 /// One of each kind.
 pub(crate) fn entries() -> Vec<Entry> {
     let epoch = Epoch(42);
@@ -322,6 +329,8 @@ pub(crate) fn entries() -> Vec<Entry> {
         key: "down".to_owned(),
         text: "eu-west-1 is down,\nmoving".to_owned(),
         delivered,
+        took: Vec::new(),
+        lost: Vec::new(),
     };
     let outcomes = [
         Outcome::Done,
@@ -352,6 +361,7 @@ pub(crate) fn entries() -> Vec<Entry> {
         Entry::Gated { region: region("eu-west-1"), to: InAnswers::Out, failure: None },
         Entry::Refreshing { balancer: "web".parse().unwrap() },
         Entry::Refreshed { balancer: "web".parse().unwrap(), failure: None },
+        Entry::Posted(Box::new(letter())),
         told(true),
         told(false),
         Entry::Pinned(pin()),

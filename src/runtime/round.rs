@@ -4,10 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use tracing::{info, warn};
 
-use crate::decide::{Decision, Diagnosis, Digest, Hold, Keyed, decide};
+use crate::decide::{Decision, Diagnosis, Digest, Hold, decide};
 use crate::domain::{RegionName, Timestamp};
 use crate::execute::{Executor, Progress, read_inventory};
 use crate::health::{Answers, Event, Happening, Observations, Sample};
@@ -17,7 +16,8 @@ use crate::pace::Pacer;
 use crate::plan::batch::{Unplannable, plan};
 use crate::plan::{Inventory, Plan, Wanted};
 use crate::policy::{LeverKind, Policy};
-use crate::ports::{CallFailed, Clock, Levers, Messenger};
+use crate::ports::{CallFailed, Clock, Levers, Outbox};
+use crate::tell::{Letter, Lost, Receipt};
 
 /// On a calm day the records are read this often: often enough to show a stranger's edit within a
 /// minute, and two calls of Route 53's ten a second for a hundred services.
@@ -31,7 +31,8 @@ pub struct Service {
     pub policy: Policy,
     pub memory: Memory,
     pub levers: Levers,
-    pub messenger: Option<Arc<dyn Messenger>>,
+    /// `None`: nobody is to be told.
+    pub outbox: Option<Arc<dyn Outbox>>,
     pub log: Box<dyn Log>,
     pub clock: Arc<dyn Clock>,
     pub pace: Arc<Pacer>,
@@ -76,7 +77,7 @@ impl Service {
             policy,
             memory: Memory::default(),
             levers,
-            messenger: None,
+            outbox: None,
             log,
             clock,
             pace,
@@ -108,6 +109,7 @@ impl Service {
         events: Vec<Event>,
     ) -> Result<Done, JournalError> {
         let now = self.clock.now();
+        self.take_receipts()?;
         for event in &events {
             self.hear(event, now)?;
         }
@@ -116,17 +118,12 @@ impl Service {
         self.memory.evidence.take_in(&self.policy, &seen, now);
         let decision = decide(&self.policy, &self.memory, now);
         self.write_down(&decision)?;
-        // Telling must not delay acting, nor the other way round: both at once, and what was told is
-        // written down afterwards.
-        let messenger = self.messenger.clone();
-        let telling = tell(messenger, &decision.notes);
-        let (acted, told) = tokio::join!(self.act(&decision, now), telling);
-        let (ended, unplannable) = acted?;
-        for (keyed, delivered) in told {
-            let about = keyed.note.about.iter().cloned().collect();
-            let (key, text) = (keyed.key.clone(), keyed.note.text.clone());
-            self.note(&Entry::Told { severity: keyed.note.severity, about, key, text, delivered })?;
+        // Handed over before the calls, which may take long, and never waited for: neither delays the
+        // other. What became of it is heard in a later round.
+        for letter in &decision.notes {
+            self.post(letter)?;
         }
+        let (ended, unplannable) = self.act(&decision, now).await?;
         self.last = Some(decision.clone());
         Ok(Done { decision, ended, unplannable })
     }
@@ -143,10 +140,48 @@ impl Service {
     }
 
     fn note(&mut self, entry: &Entry) -> Result<(), JournalError> {
-        let now = self.clock.now();
-        self.log.append(now, entry)?;
-        self.memory.acts.apply(now, entry);
+        self.note_at(self.clock.now(), entry)
+    }
+
+    fn note_at(&mut self, at: Timestamp, entry: &Entry) -> Result<(), JournalError> {
+        self.log.append(at, entry)?;
+        self.memory.acts.apply(at, entry);
         Ok(())
+    }
+
+    fn post(&mut self, letter: &Letter) -> Result<(), JournalError> {
+        self.note(&Entry::Posted(Box::new(letter.clone())))?;
+        let refused = match &self.outbox {
+            Some(outbox) => outbox.post(letter.clone()).err(),
+            // The log and the journal are all there is, and saying it again each minute would fill them.
+            None => {
+                let note = &letter.note;
+                warn!(service = %note.service, note = note.text, "No channel to tell it to.");
+                let (took, lost) = (Vec::new(), Vec::new());
+                let letter = letter.clone();
+                return self.take_receipt(Receipt { letter, delivered: true, took, lost });
+            }
+        };
+        let Some(why) = refused else { return Ok(()) };
+        let lost = vec![Lost { channel: "outbox".to_owned(), why: why.to_string() }];
+        let letter = letter.clone();
+        self.take_receipt(Receipt { letter, delivered: false, took: Vec::new(), lost })
+    }
+
+    /// Writes down what became of letters since it was last asked.
+    pub fn take_receipts(&mut self) -> Result<(), JournalError> {
+        for receipt in self.outbox.as_ref().map(|outbox| outbox.receipts()).unwrap_or_default() {
+            self.take_receipt(receipt)?;
+        }
+        Ok(())
+    }
+
+    /// Writes down what became of one letter.
+    pub fn take_receipt(&mut self, receipt: Receipt) -> Result<(), JournalError> {
+        let Receipt { letter: Letter { key, note }, delivered, took, lost } = receipt;
+        let about = note.about.into_iter().collect();
+        let (severity, text) = (note.severity, note.text);
+        self.note(&Entry::Told { severity, about, key, text, delivered, took, lost })
     }
 
     /// What humans say is kept in the journal before anything else happens.
@@ -198,7 +233,8 @@ impl Service {
     /// Incidents and changed decisions go into the journal, with the readings that led to them.
     fn write_down(&mut self, decision: &Decision) -> Result<(), JournalError> {
         if decision.incident != self.memory.acts.incident_since.is_some() {
-            self.note(&Entry::Incident { open: decision.incident })?;
+            // By the time of the decision: its notes name the incident by when it began.
+            self.note_at(decision.at, &Entry::Incident { open: decision.incident })?;
         }
         let digest = decision.digest();
         let shape = shape(&digest);
@@ -315,22 +351,6 @@ fn ended(progress: Progress) -> Option<Outcome> {
         Progress::Ended(outcome) => Some(outcome),
         Progress::Working | Progress::Nothing => None,
     }
-}
-
-async fn tell(messenger: Option<Arc<dyn Messenger>>, notes: &[Keyed]) -> Vec<(Keyed, bool)> {
-    let sent = notes.iter().map(|keyed| async {
-        let delivered = match &messenger {
-            Some(messenger) => messenger.send(&keyed.note).await.is_ok(),
-            // Nobody is to be told: the log and the journal are all there is, and saying it again each
-            // minute would fill them.
-            None => {
-                warn!(service = %keyed.note.service, note = keyed.note.text, "No channel to tell it to.");
-                true
-            }
-        };
-        (keyed.clone(), delivered)
-    });
-    join_all(sent).await
 }
 
 /// What makes two decisions the same for the journal: kinds, not the numbers that change each round.
@@ -461,19 +481,90 @@ mod tests {
         assert!(service.memory.acts.order.is_some(), "the order keeps its place");
     }
 
+    /// Takes every letter and never says what became of it, as a channel that hangs for ever.
+    #[derive(Debug, Default)]
+    struct Silent(std::sync::Mutex<Vec<Letter>>);
+
+    impl Outbox for Silent {
+        fn post(&self, letter: Letter) -> Result<(), CallFailed> {
+            self.0.lock().unwrap().push(letter);
+            Ok(())
+        }
+
+        fn receipts(&self) -> Vec<Receipt> {
+            Vec::new()
+        }
+    }
+
+    fn letter() -> Letter {
+        let text = r#"{"service":"shop","at":0,"severity":"page","about":[],"text":"x"}"#;
+        Letter { key: "k".to_owned(), note: serde_json::from_str(text).unwrap() }
+    }
+
+    #[derive(Debug)]
+    struct Hangs;
+
+    #[async_trait]
+    impl crate::runtime::telling::Carrier for Hangs {
+        async fn carry(
+            &self,
+            _: &crate::runtime::telling::Bundle,
+        ) -> Result<(), crate::runtime::telling::Untaken> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_channel_that_hangs_delays_no_change_and_no_later_round() {
+        use crate::runtime::telling::{Teller, Way};
+        let records = Arc::new(Counted::default());
+        let mut service = half_sent(&records);
+        // Then there is something to tell in the first round: that automation is off.
+        service.policy.mode = crate::policy::Mode::Observe;
+        let way = Way {
+            name: "dead".to_owned(),
+            carrier: Arc::new(Hangs),
+            from: crate::tell::Severity::Info,
+            stands_in: false,
+            keeps_alerts: false,
+            takes_status: false,
+        };
+        let (teller, desk) = Teller::new(vec![way], None);
+        service.outbox = Some(Arc::new(teller));
+        let task = tokio::spawn(desk);
+        let begun = tokio::time::Instant::now();
+        for _ in 0..5 {
+            service.round(Vec::new(), Vec::new()).await.unwrap();
+            assert_eq!(records.changes.load(Ordering::SeqCst), 1, "sent in the first round");
+        }
+        assert_eq!(begun.elapsed(), Duration::ZERO, "nobody waited for the channel");
+        let now = Timestamp::from_secs(1000);
+        assert!(service.memory.acts.told.values().any(|told| told.is_on_its_way(now)));
+        // Given up, and heard of by the next round.
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        service.round(Vec::new(), Vec::new()).await.unwrap();
+        assert!(service.memory.acts.told.values().any(|told| told.is_lost(now)));
+        assert!(service.memory.acts.dead_channels.contains_key("dead"));
+        drop(service);
+        task.await.unwrap();
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_nobody_is_to_be_told_is_said_once() {
-        let (policy, now) = (crate::report::samples::policy(), Timestamp::from_secs(1000));
-        let (service, about) = (policy.service.clone(), std::collections::BTreeSet::new());
-        let note = crate::tell::Note {
-            service,
-            at: now,
-            severity: crate::tell::Severity::Warn,
-            about,
-            text: "x".to_owned(),
-        };
-        let told = tell(None, &[Keyed { key: "k".to_owned(), note }]).await;
-        assert!(told.iter().all(|(_, delivered)| *delivered));
+        let mut service = half_sent(&Arc::default());
+        service.post(&letter()).unwrap();
+        assert!(service.memory.acts.told["k"].delivered);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_on_its_way_is_lost_with_the_process() {
+        let mut service = half_sent(&Arc::default());
+        service.outbox = Some(Arc::new(Silent::default()));
+        service.post(&letter()).unwrap();
+        let now = Timestamp::from_secs(1000);
+        assert!(service.memory.acts.told["k"].is_on_its_way(now));
+        service.memory.acts.apply(now, &Entry::Started { version: String::new() });
+        assert!(service.memory.acts.told["k"].is_lost(now));
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch as channel};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -15,9 +15,9 @@ use super::RunError;
 use super::board::Board;
 use super::doors::levers_for;
 use super::file;
-use super::messenger::Channels;
 use super::pin::{self, Answer};
 use super::round::{Done, Service};
+use super::telling::{Teller, channels};
 use super::watch::{SAMPLES_MAX, Sources, watch};
 use crate::decide::{Diagnosis, Hold};
 use crate::domain::{ServiceName, Timestamp};
@@ -26,7 +26,7 @@ use crate::journal::{Journal, JournalError, Log};
 use crate::memory::{Acts, Entry, Pin};
 use crate::pace::Pacer;
 use crate::policy::{Mode, Policy, Problem};
-use crate::ports::Levers;
+use crate::ports::{Levers, Outbox};
 use crate::report::history::Line;
 use crate::report::view::{Did, PolicyState, Readiness, View};
 use crate::telemetry::{ByDiagnosis, ByRegion, ByService, Numbers};
@@ -35,6 +35,8 @@ use crate::telemetry::{ByDiagnosis, ByRegion, ByService, Numbers};
 const TAIL: usize = 20;
 /// A policy file is looked at this often, whatever the rounds.
 const FILE_EVERY: Duration = Duration::from_secs(5);
+/// At the end a channel that works has time to take what is under way.
+const TELLING_ENDS_WITHIN: Duration = Duration::from_secs(5);
 
 /// What all services share.
 #[derive(Debug, Clone)]
@@ -144,6 +146,7 @@ impl Tended {
         // A hold that was left while nothing ran is in force before anything else is.
         life.heed_a_hold()?;
         life.publish(None);
+        life.start_telling();
         if let Some(outcome) = life.service.start().await? {
             info!(service = %life.name(), ?outcome, "What the last run left open is settled.");
         }
@@ -160,7 +163,7 @@ impl Tended {
             life.one_round().await?;
         }
         life.watchers.shutdown().await;
-        Ok(())
+        life.end_telling().await
     }
 
     /// Shows on the board that a service is not there just now.
@@ -188,6 +191,10 @@ struct Life {
     samples: mpsc::Receiver<Sample>,
     sender: mpsc::Sender<Sample>,
     watchers: JoinSet<()>,
+    /// `None` if the policy names nobody to tell.
+    teller: Option<Arc<Teller>>,
+    /// Those of older policies too, until what they have under way is over.
+    tellers: JoinSet<()>,
     stop: CancellationToken,
     stop_watching: CancellationToken,
     /// Diagnoses made in this run, so that those that are over can be set to zero.
@@ -213,7 +220,6 @@ impl Life {
             shared.holder.clone(),
         );
         service.memory.acts = opened.acts;
-        service.messenger = Channels::of(&policy.tell);
         Self {
             path: loaded.path,
             bytes: loaded.bytes,
@@ -225,6 +231,8 @@ impl Life {
             samples,
             sender,
             watchers: JoinSet::new(),
+            teller: None,
+            tellers: JoinSet::new(),
             stop_watching: stop.child_token(),
             stop,
             seen: BTreeSet::new(),
@@ -244,6 +252,33 @@ impl Life {
         self.watchers.spawn(watch(policy, sources, sender, self.stop_watching.clone()));
     }
 
+    fn start_telling(&mut self) {
+        let ways = channels::ways(&self.service.policy.tell);
+        self.teller = (!ways.is_empty()).then(|| {
+            let (teller, desk) = Teller::new(ways, self.teller.as_deref());
+            self.tellers.spawn(desk);
+            Arc::new(teller)
+        });
+        self.service.outbox = self.teller.clone().map(|teller| teller as Arc<dyn Outbox>);
+    }
+
+    /// What is under way gets a moment more; the rest is told again after the next start.
+    async fn end_telling(mut self) -> Result<(), JournalError> {
+        let teller = self.teller.take();
+        let receipts = teller.as_deref().map(Teller::last_receipts);
+        (self.service.outbox, self.teller) = (None, None);
+        drop(teller);
+        let all = async { while self.tellers.join_next().await.is_some() {} };
+        if timeout(TELLING_ENDS_WITHIN, all).await.is_err() {
+            warn!(service = %self.name(), "Notes are still on their way; they are told again.");
+        }
+        self.tellers.shutdown().await;
+        for receipt in receipts.map(|take| take()).unwrap_or_default() {
+            self.service.take_receipt(receipt)?;
+        }
+        Ok(())
+    }
+
     /// The watchers are owned too: if their owner dies, that is noticed in the next round.
     fn keep_watching(&mut self) {
         while let Some(ended) = self.watchers.try_join_next() {
@@ -252,6 +287,12 @@ impl Life {
         }
         if self.watchers.is_empty() {
             self.start_watching();
+        }
+        while let Some(ended) = self.tellers.try_join_next() {
+            if let Err(error) = ended {
+                error!(service = %self.name(), %error, "Telling broke down and is started again.");
+                self.start_telling();
+            }
         }
     }
 
@@ -307,10 +348,10 @@ impl Life {
         self.shared.board.forget_readings(self.name());
         self.beat = beat(&policy);
         self.service.levers = levers_for(policy.mode, &self.shared.levers);
-        self.service.messenger = Channels::of(&policy.tell);
         // Other records may be meant: read them anew before anything is decided about them.
         self.service.inventory = None;
         self.service.policy = policy;
+        self.start_telling();
         self.refused = None;
         self.loaded_at = self.shared.board.now();
         info!(service = %self.name(), mode = ?self.service.policy.mode, "A changed policy is in force.");

@@ -99,6 +99,7 @@ impl Check {
             | Entry::LeverHeard { .. }
             | Entry::Gated { .. }
             | Entry::Refreshed { .. }
+            | Entry::Posted(_)
             | Entry::Told { .. }
             | Entry::Approved { .. }
             | Entry::Denied { .. }

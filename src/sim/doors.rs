@@ -12,11 +12,11 @@ use crate::journal::{JournalError, Log};
 use crate::memory::Entry;
 use crate::plan::{Batch, RecordData, RecordSet, Swap};
 use crate::ports::{
-    Balancers, CallFailed, ChangeId, ChangeStatus, Gates, InAnswers, Messenger, Resolver, Weights,
+    Balancers, CallFailed, ChangeId, ChangeStatus, Gates, InAnswers, Outbox, Resolver, Weights,
 };
 use crate::sim::check::epoch_of;
 use crate::sim::scenario::Edit;
-use crate::tell::Note;
+use crate::tell::{Letter, Lost, Receipt};
 
 /// What a call takes, and what one takes that gets no answer.
 const CALL: Duration = Duration::from_millis(50);
@@ -299,13 +299,32 @@ impl Balancers for Doors {
     }
 }
 
-#[async_trait]
-impl Messenger for Doors {
-    async fn send(&self, note: &Note) -> Result<(), CallFailed> {
-        self.0.step("before a note").await;
+impl Outbox for Doors {
+    fn post(&self, letter: Letter) -> Result<(), CallFailed> {
+        // A dead controller hands over nothing, and what it did not get rid of dies with it.
+        if self.0.burns("before a note") {
+            return Ok(());
+        }
         let fails = self.0.troubled(|trouble| *trouble == Trouble::MessengerFails);
+        let note = &letter.note;
         self.0.say(|| format!("told ({:?}, {}): {}", note.severity, !fails, note.text));
-        if fails { Err(CallFailed::NotSent { why: "nobody there".to_owned() }) } else { Ok(()) }
+        let channel = "pager".to_owned();
+        let mut receipt = Receipt { letter, delivered: !fails, took: Vec::new(), lost: Vec::new() };
+        if fails {
+            // Of every other letter nothing is ever heard again: its channel hangs.
+            if receipt.letter.note.sequence % 2 == 0 {
+                return Ok(());
+            }
+            receipt.lost.push(Lost { channel, why: "nobody there".to_owned() });
+        } else {
+            receipt.took.push(channel);
+        }
+        self.0.state().receipts.push(receipt);
+        Ok(())
+    }
+
+    fn receipts(&self) -> Vec<Receipt> {
+        std::mem::take(&mut self.0.state().receipts)
     }
 }
 

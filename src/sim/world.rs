@@ -20,6 +20,7 @@ use crate::memory::Entry;
 use crate::plan::{Batch, Epoch, RecordData, RecordSet};
 use crate::policy::{Class, Role};
 use crate::ports::{ChangeId, Clock, InAnswers};
+use crate::tell::Receipt;
 
 /// A gate is in force after the checkers have seen it three times, ten seconds apart.
 const GATE_DELAY: Duration = Duration::from_secs(30);
@@ -82,6 +83,8 @@ pub(super) struct State {
     users_at: Timestamp,
     pub(super) gates: BTreeMap<RegionName, (InAnswers, Timestamp)>,
     pub(super) cured: BTreeSet<BalancerName>,
+    /// What became of notes, until the controller asks.
+    pub(super) receipts: Vec<Receipt>,
     points: BTreeMap<RegionName, Vec<Point>>,
     pointed_at: Option<Timestamp>,
     down_since: BTreeMap<RegionName, Timestamp>,
@@ -144,6 +147,7 @@ impl World {
             seen: Dice::of(seed, "seen"),
             gates: BTreeMap::new(),
             cured: BTreeSet::new(),
+            receipts: Vec::new(),
             points: BTreeMap::new(),
             pointed_at: None,
             down_since: BTreeMap::new(),
