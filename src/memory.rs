@@ -320,7 +320,9 @@ impl Acts {
         match entry {
             // Whoever carried letters did not survive. They are told again: twice is better than never.
             Entry::Started { .. } => {
-                self.told.values_mut().for_each(|told| told.on_its_way = false)
+                for told in self.told.values_mut() {
+                    told.on_its_way = false;
+                }
             }
             Entry::Decided(_) | Entry::Drifted { .. } => {}
             Entry::Snapshot(acts) => *self = (**acts).clone(),

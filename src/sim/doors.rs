@@ -312,7 +312,7 @@ impl Outbox for Doors {
         let mut receipt = Receipt { letter, delivered: !fails, took: Vec::new(), lost: Vec::new() };
         if fails {
             // Of every other letter nothing is ever heard again: its channel hangs.
-            if receipt.letter.note.sequence % 2 == 0 {
+            if receipt.letter.note.sequence.is_multiple_of(2) {
                 return Ok(());
             }
             receipt.lost.push(Lost { channel, why: "nobody there".to_owned() });
