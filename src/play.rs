@@ -1,8 +1,9 @@
-//! Plays an outage trace in closed loop: JSON lines in, actions out, the real round in between.
+//! Plays an outage trace in closed loop: observations in, actions out, the real round in between.
 //!
 //! Nothing here decides. Observations become samples and events, the ports of the round become actions
 //! whose results arrive with the next line, and the clock is the trace's. The protocol is the one of the
 //! `outage-trace` format: a `hello` line, then one observation and one list of actions for each tick.
+//! Who speaks it is an [`Opposite`]: a player behind stdin and stdout, or a world in this process.
 
 mod hello;
 mod intake;
@@ -17,11 +18,14 @@ use std::task::{Context, Poll, Waker};
 
 use serde_json::{Value, json};
 
+use self::intake::Intake;
+use crate::decide::Decision;
+use crate::domain::Timestamp;
 use crate::journal::{Forgetful, Journal, JournalError, Log};
-use crate::memory::Outcome;
+use crate::memory::{Acts, Outcome};
 use crate::pace::Pacer;
-use crate::policy::Pace;
-use crate::ports::Levers;
+use crate::policy::{Pace, Policy};
+use crate::ports::{Clock as _, Levers};
 use crate::runtime::round::Service;
 
 pub use hello::Hello;
@@ -38,8 +42,45 @@ pub enum PlayError {
     Write(#[source] std::io::Error),
     #[error("line {line}: {what}")]
     Line { line: usize, what: String },
+    /// Of a world in this process, so a bug of ours.
+    #[error("after {at} s: {what}")]
+    Tick { at: u64, what: String },
     #[error(transparent)]
     Journal(#[from] JournalError),
+}
+
+/// Who gives observations and takes actions.
+pub trait Opposite {
+    /// The next observation; `None` when there will be no more for this player.
+    fn hear(&mut self) -> Result<Option<Value>, PlayError>;
+
+    /// The actions since the last observation, in order.
+    fn speak(&mut self, actions: &[Value]) -> Result<(), PlayError>;
+
+    /// A round that began at this time came to this decision.
+    fn decided(&mut self, _at: Timestamp, _decision: &Decision) {}
+
+    /// What was heard last cannot be understood.
+    fn wrong(&self, what: String) -> PlayError;
+
+    /// There are no more observations, and a round still waits for the results of its actions.
+    fn cut_off(&self) -> Result<(), PlayError>;
+}
+
+/// Who plays: a policy, and what was done before.
+pub struct Player<'a> {
+    pub hello: &'a Hello,
+    /// Its regions are those of the `hello`, and its levers the stand-ins of [`Hello::levers_for`].
+    pub policy: Policy,
+    pub log: Box<dyn Log>,
+    /// What the log says so far.
+    pub acts: Acts,
+}
+
+impl std::fmt::Debug for Player<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Player").field("service", &self.policy.service).finish_non_exhaustive()
+    }
 }
 
 /// Plays until the input ends. With `state`, what was done survives a restart in that file.
@@ -48,8 +89,8 @@ pub fn play(
     output: &mut dyn Write,
     state: Option<&Path>,
 ) -> Result<(), PlayError> {
-    let mut lines = Lines { input, number: 0, held: Vec::new() };
-    let Some(first) = lines.next()? else { return Ok(()) };
+    let mut lines = Lines { input, output, number: 0 };
+    let Some(first) = lines.hear()? else { return Ok(()) };
     let hello: Hello = first
         .get("hello")
         .cloned()
@@ -57,7 +98,6 @@ pub fn play(
         .and_then(|hello| serde_json::from_value(hello).map_err(|error| error.to_string()))
         .map_err(|what| lines.wrong(what))?;
     let policy = hello.policy().map_err(|what| lines.wrong(what))?;
-    let world = Arc::new(World::new(&hello));
     let (log, acts): (Box<dyn Log>, _) = match state {
         Some(path) => {
             let (journal, recovered) = Journal::open(path)?;
@@ -66,58 +106,67 @@ pub fn play(
         None => (Box::new(Forgetful), None),
     };
     let acts = acts.unwrap_or_default();
-    world.remember(acts.order.as_ref());
-    // Pauses between calls are decided in virtual time; the real-time buckets must not interfere.
-    let free = Pace {
-        requests_per_second: 1e6,
-        requests_burst: 1e6,
-        changes_per_second: 1e6,
-        changes_burst: 1e6,
-    };
-    let levers = Levers {
-        weights: Some(world.clone()),
-        resolver: None,
-        gates: hello.has("health_flip").then(|| world.clone() as Arc<dyn crate::ports::Gates>),
-        balancers: hello
-            .has("lb_refresh")
-            .then(|| world.clone() as Arc<dyn crate::ports::Balancers>),
-    };
-    let mut service = Service::new(
-        policy,
-        levers,
-        log,
-        world.clone(),
-        Arc::new(Pacer::new(free)),
-        "play".to_owned(),
-    );
-    service.outbox = Some(world.clone());
-    service.memory.acts = acts;
-    let mut started = false;
-    while let Some(line) = lines.next()? {
-        world.observe(&line).map_err(|what| lines.wrong(what))?;
-        lines.held.push(line);
-        if !started {
-            started = true;
-            let start = pin!(service.start());
-            let ended = run(start, &world, &mut lines, output)??;
-            report(&world, ended.as_ref());
-        }
-        // One round for all lines that came in while the round before waited for its results.
-        while !lines.held.is_empty() {
-            let (mut samples, mut events) = (Vec::new(), Vec::new());
-            for line in std::mem::take(&mut lines.held) {
-                let (more, happened) =
-                    intake::intake(&hello, &line).map_err(|what| lines.wrong(what))?;
-                samples.extend(more);
-                events.extend(happened);
+    Player { hello: &hello, policy, log, acts }.play(&mut lines)
+}
+
+impl Player<'_> {
+    /// Plays until the opposite has no more to say.
+    pub fn play(self, opposite: &mut dyn Opposite) -> Result<(), PlayError> {
+        let Self { hello, policy, log, acts } = self;
+        let world = Arc::new(World::new(hello));
+        world.remember(acts.order.as_ref());
+        // Pauses between calls are decided in virtual time; the real-time buckets must not interfere.
+        let free = Pace {
+            requests_per_second: 1e6,
+            requests_burst: 1e6,
+            changes_per_second: 1e6,
+            changes_burst: 1e6,
+        };
+        let levers = Levers {
+            weights: Some(world.clone()),
+            resolver: None,
+            gates: hello.has("health_flip").then(|| world.clone() as Arc<dyn crate::ports::Gates>),
+            balancers: hello
+                .has("lb_refresh")
+                .then(|| world.clone() as Arc<dyn crate::ports::Balancers>),
+        };
+        let mut intake = Intake::new(hello, &policy);
+        let pace = Arc::new(Pacer::new(free));
+        let holder = "play".to_owned();
+        let mut service = Service::new(policy, levers, log, world.clone(), pace, holder);
+        service.outbox = Some(world.clone());
+        service.memory.acts = acts;
+        let mut talk = Talk { world: &world, opposite, held: Vec::new() };
+        let mut started = false;
+        while let Some(line) = talk.opposite.hear()? {
+            world.observe(&line).map_err(|what| talk.opposite.wrong(what))?;
+            talk.held.push(line);
+            if !started {
+                started = true;
+                let start = pin!(service.start());
+                let Some(ended) = talk.run(start)? else { return talk.opposite.cut_off() };
+                report(&world, ended?.as_ref());
             }
-            let round = pin!(service.round(samples, events));
-            let done = run(round, &world, &mut lines, output)??;
-            report(&world, done.ended.as_ref());
+            // One round for all lines that came in while the round before waited for its results.
+            while !talk.held.is_empty() {
+                let (mut samples, mut events) = (Vec::new(), Vec::new());
+                for line in std::mem::take(&mut talk.held) {
+                    let (more, happened) =
+                        intake.take(&line).map_err(|what| talk.opposite.wrong(what))?;
+                    samples.extend(more);
+                    events.extend(happened);
+                }
+                let began = world.now();
+                let round = pin!(service.round(samples, events));
+                let Some(done) = talk.run(round)? else { return talk.opposite.cut_off() };
+                let done = done?;
+                talk.opposite.decided(began, &done.decision);
+                report(&world, done.ended.as_ref());
+            }
+            talk.opposite.speak(&world.spoken())?;
         }
-        speak(output, &world.spoken())?;
+        Ok(())
     }
-    Ok(())
 }
 
 fn report(world: &World, ended: Option<&Outcome>) {
@@ -126,43 +175,43 @@ fn report(world: &World, ended: Option<&Outcome>) {
     }
 }
 
-/// Runs one future of the round. Whenever it waits, it waits for the world: the actions so far go out
-/// and the next line brings their results.
-fn run<F: Future>(
-    mut future: std::pin::Pin<&mut F>,
-    world: &World,
-    lines: &mut Lines<'_>,
-    output: &mut dyn Write,
-) -> Result<F::Output, PlayError> {
-    let mut context = Context::from_waker(Waker::noop());
-    loop {
-        if let Poll::Ready(done) = future.as_mut().poll(&mut context) {
-            return Ok(done);
-        }
-        speak(output, &world.spoken())?;
-        let Some(line) = lines.next()? else {
-            return Err(lines
-                .wrong("the input ended before the results of the last actions came".to_owned()));
-        };
-        world.observe(&line).map_err(|what| lines.wrong(what))?;
-        lines.held.push(line);
-    }
-}
-
-fn speak(output: &mut dyn Write, actions: &[Value]) -> Result<(), PlayError> {
-    let line = serde_json::to_string(actions).unwrap_or_else(|_| "[]".to_owned());
-    writeln!(output, "{line}").and_then(|()| output.flush()).map_err(PlayError::Write)
-}
-
-struct Lines<'a> {
-    input: &'a mut dyn BufRead,
-    number: usize,
+/// The player's side of the conversation.
+struct Talk<'a> {
+    world: &'a World,
+    opposite: &'a mut dyn Opposite,
     /// Lines that came in while a round was waiting, still to be looked at.
     held: Vec<Value>,
 }
 
-impl Lines<'_> {
-    fn next(&mut self) -> Result<Option<Value>, PlayError> {
+impl Talk<'_> {
+    /// Runs one future of the round. Whenever it waits, it waits for the world: the actions so far go out
+    /// and the next line brings their results. `None` if there is no next line: the player was stopped in
+    /// the middle of a round, as by a crash.
+    fn run<F: Future>(
+        &mut self,
+        mut future: std::pin::Pin<&mut F>,
+    ) -> Result<Option<F::Output>, PlayError> {
+        let mut context = Context::from_waker(Waker::noop());
+        loop {
+            if let Poll::Ready(done) = future.as_mut().poll(&mut context) {
+                return Ok(Some(done));
+            }
+            self.opposite.speak(&self.world.spoken())?;
+            let Some(line) = self.opposite.hear()? else { return Ok(None) };
+            self.world.observe(&line).map_err(|what| self.opposite.wrong(what))?;
+            self.held.push(line);
+        }
+    }
+}
+
+struct Lines<'a> {
+    input: &'a mut dyn BufRead,
+    output: &'a mut dyn Write,
+    number: usize,
+}
+
+impl Opposite for Lines<'_> {
+    fn hear(&mut self) -> Result<Option<Value>, PlayError> {
         let mut text = Vec::new();
         let mut bounded = std::io::Read::take(&mut *self.input, LINE_MAX as u64);
         let length = bounded.read_until(b'\n', &mut text).map_err(PlayError::Read)?;
@@ -176,7 +225,17 @@ impl Lines<'_> {
         serde_json::from_slice(&text).map(Some).map_err(|error| self.wrong(error.to_string()))
     }
 
+    fn speak(&mut self, actions: &[Value]) -> Result<(), PlayError> {
+        let line = serde_json::to_string(actions).unwrap_or_else(|_| "[]".to_owned());
+        writeln!(self.output, "{line}").and_then(|()| self.output.flush()).map_err(PlayError::Write)
+    }
+
     fn wrong(&self, what: String) -> PlayError {
         PlayError::Line { line: self.number, what }
+    }
+
+    fn cut_off(&self) -> Result<(), PlayError> {
+        let what = "the input ended before the results of the last actions came".to_owned();
+        Err(self.wrong(what))
     }
 }

@@ -24,7 +24,9 @@ use crate::domain::{
     Weight, ZoneId,
 };
 
-pub use case::{Case, DIAGNOSES, Drawn, HOLDS, Happens, Lag, Line, Refreshes};
+pub use case::{
+    Case, DIAGNOSES, Drawn, EXPECTATIONS, HOLDS, Happens, Lag, Line, Recording, Refreshes, Test,
+};
 pub use load::{BYTES_MAX, load, load_bytes};
 pub use problem::{Code, Place, Problem, Problems, Severity};
 pub use schema::{json_schema, markdown};
@@ -46,8 +48,8 @@ pub struct Policy {
     pub guards: Guards,
     pub tell: Tell,
     pub triggers: Triggers,
-    /// Drawn outages for `leeward test`. They have no part in any decision.
-    pub tests: Vec<Case>,
+    /// Drawn and recorded outages for `leeward test`. They have no part in any decision.
+    pub tests: Vec<Test>,
 }
 
 impl Policy {

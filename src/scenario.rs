@@ -5,6 +5,7 @@
 
 mod draw;
 mod names;
+pub mod trace;
 mod world;
 
 use std::collections::BTreeSet;

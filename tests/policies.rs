@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use leeward::policy::{self, Measures, MetricQuery, Policy, QueryBody, Source};
-use leeward::scenario;
+use leeward::policy::{self, Measures, MetricQuery, Policy, QueryBody, Source, Test};
+use leeward::scenario::{self, trace};
 
 fn files() -> Vec<PathBuf> {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
@@ -35,9 +35,21 @@ fn the_examples_pass_their_own_tests() {
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
         let policy = example(&name);
         assert!(!policy.tests.is_empty(), "{name} has no tests");
-        for case in &policy.tests {
-            let ran = scenario::run(&policy, case).unwrap();
-            assert_eq!(ran.faults, [], "{name}, {}: {}", case.name, ran.line());
+        for test in &policy.tests {
+            match test {
+                Test::Drawn(case) => {
+                    let ran = scenario::run(&policy, case).unwrap();
+                    assert_eq!(ran.faults, [], "{name}, {}: {}", case.name, ran.line());
+                }
+                Test::Recorded(recording) => {
+                    let path = file.parent().unwrap().join(&recording.trace);
+                    let shown = path.display().to_string();
+                    let trace = trace::load(&std::fs::read(path).unwrap(), &shown).unwrap();
+                    let ran = trace::run(&policy, &trace, recording).unwrap();
+                    let failed: Vec<_> = ran.failed().collect();
+                    assert!(ran.passed(), "{name}, {}: {failed:?} {:?}", test.name(), ran.missing);
+                }
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use leeward::policy::{Policy, load};
+use leeward::policy::{Case, Policy, Test, load};
 use leeward::scenario::{self, Fault, Ran};
 use serde_json::Value;
 
@@ -22,9 +22,14 @@ fn policy(tests: &str) -> Policy {
     load(&with_tests(tests), "policy.yaml").unwrap_or_else(|problems| panic!("{problems}")).0
 }
 
+fn drawn(policy: &Policy) -> &Case {
+    let Test::Drawn(case) = &policy.tests[0] else { panic!("it is recorded") };
+    case
+}
+
 fn play(test: &str) -> Ran {
     let policy = policy(&format!("tests:\n  - {test}\n"));
-    scenario::run(&policy, &policy.tests[0]).unwrap()
+    scenario::run(&policy, drawn(&policy)).unwrap()
 }
 
 struct Said {
@@ -168,10 +173,10 @@ fn the_same_case_always_ends_alike() {
     let policy = policy(
         "tests:\n  - { name: a, seen: { us-east-2: \"xxxxxxxxxxxxxx\" }, holds: [NotSustained] }\n",
     );
-    let first = scenario::run(&policy, &policy.tests[0]).unwrap();
-    assert_eq!(first, scenario::run(&policy, &policy.tests[0]).unwrap());
+    let first = scenario::run(&policy, drawn(&policy)).unwrap();
+    assert_eq!(first, scenario::run(&policy, drawn(&policy)).unwrap());
     let step = &first.steps[3];
-    assert_eq!(step.at.since(policy.tests[0].begins).as_secs(), 30, "of the step's first round");
+    assert_eq!(step.at.since(drawn(&policy).begins).as_secs(), 30, "of the step's first round");
 }
 
 #[test]

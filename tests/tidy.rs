@@ -278,8 +278,13 @@ fn no_trace_is_named_where_judgement_is_made() {
                 && rest[2] == b'-'
         })
     };
-    let found =
-        said(|path, line| !path.starts_with("tests/") && kinds.iter().any(|kind| id(line, kind)));
+    // The tests of an example policy are no judgement.
+    let tried = |path: &str, line: &str| {
+        path.starts_with("policies/") && line.trim_start().starts_with("trace: ")
+    };
+    let found = said(|path, line| {
+        !path.starts_with("tests/") && !tried(path, line) && kinds.iter().any(|kind| id(line, kind))
+    });
     assert_none(&found, "no trace is known to the code that is judged by it");
 }
 

@@ -1,9 +1,12 @@
 //! Outage traces in closed loop: the reference world judges what the real round does.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use leeward::scenario::trace::{self, Ran};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traces")
@@ -47,11 +50,39 @@ fn play(trace: &Path) -> Result<(), String> {
         .unwrap();
     let text =
         String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+    // The same in one process, with the other world and the other judge: not a word may differ.
+    let alone = told(&trace::run_alone(&load(trace)).unwrap());
+    if alone != text {
+        return Err(format!("judged in two ways:\n{text}\n{alone}"));
+    }
     // A report without its closing line is a player that broke, not an outage that passed.
     if done.status.success() && text.contains("; PASSED") {
         return Ok(());
     }
     Err(text.lines().filter(|line| !line.starts_with("pass")).collect::<Vec<_>>().join("\n"))
+}
+
+fn load(path: &Path) -> trace::Trace {
+    let bytes = std::fs::read(path).unwrap();
+    trace::load(&bytes, &path.display().to_string()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// As the reference judge prints it.
+fn told(ran: &Ran) -> String {
+    let mut text = String::new();
+    for one in &ran.verdicts {
+        let word = if one.met {
+            "pass"
+        } else if one.hard {
+            "FAIL"
+        } else {
+            "soft"
+        };
+        writeln!(text, "{word} {:28} {}", one.label, one.detail).unwrap();
+    }
+    let failed = ran.failed().count();
+    let end = if failed > 0 { format!("FAILED ({failed})") } else { "PASSED".to_owned() };
+    text + &format!("lost {:.0} user-minutes; {end}\n", ran.lost_user_minutes)
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn collect(
 
 fn check(file: &Path) -> Result<Checked, Failure> {
     let path = file.display().to_string();
-    let bytes = read_bounded(file)
+    let bytes = read_bounded(file, policy::BYTES_MAX)
         .map_err(|error| Failure::new(Exit::Input, format!("read `{path}`: {error}")))?;
     Ok(match policy::load_bytes(&bytes, &path) {
         Ok((policy, warnings)) => Checked {
@@ -117,11 +117,11 @@ fn check(file: &Path) -> Result<Checked, Failure> {
     })
 }
 
-/// At most one byte more than a policy may have: enough to see that it is too large.
-pub(super) fn read_bounded(file: &Path) -> std::io::Result<Vec<u8>> {
+/// At most one byte more than a file of its kind may have: enough to see that it is too large.
+pub(super) fn read_bounded(file: &Path, bytes_max: usize) -> std::io::Result<Vec<u8>> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
-    let most = u64::try_from(policy::BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    let most = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
     std::fs::File::open(file)?.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

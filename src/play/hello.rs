@@ -85,10 +85,9 @@ pub(super) const ZONE: &str = "TRACE";
 pub(super) const NAME: &str = "service.trace";
 pub(super) const EPOCH_NAME: &str = "_leeward.service.trace";
 
-/// Signals by the names under which [`super::intake`] files its samples.
-pub(super) const PROBES: &str = "probes";
-pub(super) const METRICS: &str = "metrics";
-pub(super) const BEACONS: &str = "beacons";
+const PROBES: &str = "probes";
+const METRICS: &str = "metrics";
+const BEACONS: &str = "beacons";
 
 impl Hello {
     pub fn has(&self, lever: &str) -> bool {
@@ -187,29 +186,53 @@ impl Hello {
     }
 
     fn lever_list(&self, regions: &BTreeMap<RegionName, Region>) -> Result<Vec<Lever>, String> {
-        let zone: ZoneId = parsed(ZONE)?;
         let mut levers = Vec::new();
         if self.has("dns_change") {
-            levers.push(Lever::Weights(WeightsLever {
-                records: vec![Records {
-                    zone: zone.clone(),
-                    which: WhichRecords::Named {
-                        name: parsed(NAME)?,
-                        types: BTreeSet::from(["A".to_owned()]),
-                    },
-                    members: regions.keys().map(|name| (name.clone(), name.to_string())).collect(),
-                }],
-                epoch_record: EpochRecord { zone, name: parsed(EPOCH_NAME)? },
-                pace: Pace { changes_burst: 1000.0, ..Pace::default() },
-                in_sync_within: (seconds(self.dns.sync_s) * 5).max(Duration::from_secs(300)),
-                readback: Readback::None,
-                ttl: seconds(self.dns.ttl_s),
-            }));
+            levers.push(Lever::Weights(self.stand_in(regions)?));
         }
         if self.has("health_flip") {
             levers.push(Lever::Gates);
         }
         Ok(levers)
+    }
+
+    /// The levers of a policy as far as the trace has them too, in the policy's order. A trace has one
+    /// name, which stands for all the records of the policy.
+    pub fn levers_for(&self, policy: &Policy) -> Result<Vec<Lever>, String> {
+        let mut levers = Vec::new();
+        for lever in &policy.levers {
+            match lever {
+                Lever::Weights(own) if self.has("dns_change") => {
+                    levers.push(Lever::Weights(WeightsLever {
+                        in_sync_within: own.in_sync_within,
+                        ttl: own.ttl,
+                        ..self.stand_in(&policy.regions)?
+                    }));
+                }
+                Lever::Gates if self.has("health_flip") => levers.push(Lever::Gates),
+                Lever::Weights(_) | Lever::Gates => {}
+            }
+        }
+        Ok(levers)
+    }
+
+    fn stand_in(&self, regions: &BTreeMap<RegionName, Region>) -> Result<WeightsLever, String> {
+        let zone: ZoneId = parsed(ZONE)?;
+        Ok(WeightsLever {
+            records: vec![Records {
+                zone: zone.clone(),
+                which: WhichRecords::Named {
+                    name: parsed(NAME)?,
+                    types: BTreeSet::from(["A".to_owned()]),
+                },
+                members: regions.keys().map(|name| (name.clone(), name.to_string())).collect(),
+            }],
+            epoch_record: EpochRecord { zone, name: parsed(EPOCH_NAME)? },
+            pace: Pace { changes_burst: 1000.0, ..Pace::default() },
+            in_sync_within: (seconds(self.dns.sync_s) * 5).max(Duration::from_secs(300)),
+            readback: Readback::None,
+            ttl: seconds(self.dns.ttl_s),
+        })
     }
 }
 

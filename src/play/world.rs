@@ -1,6 +1,6 @@
 //! The ports of the round, played: a call becomes an action, its result comes with the next line.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -21,6 +21,8 @@ use crate::tell::{Letter, Receipt};
 #[derive(Debug)]
 pub struct World {
     regions: Vec<RegionName>,
+    /// A policy may have others, of which the trace knows nothing.
+    balancers: BTreeSet<BalancerName>,
     ttl: u32,
     state: Mutex<State>,
 }
@@ -57,13 +59,15 @@ struct Dns {
 impl World {
     pub fn new(hello: &Hello) -> Self {
         let regions = hello.regions.iter().map(|region| region.id.clone()).collect();
+        let balancers = hello.regions.iter().flat_map(|region| &region.load_balancers);
+        let balancers = balancers.map(|balancer| balancer.id.clone()).collect();
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "a time to live, clamped"
         )]
         let ttl = hello.dns.ttl_s.clamp(0.0, 1e6) as u32;
-        Self { regions, ttl, state: Mutex::default() }
+        Self { regions, balancers, ttl, state: Mutex::default() }
     }
 
     /// After a restart: an order that was open may have happened.
@@ -251,6 +255,10 @@ impl Gates for World {
 #[async_trait]
 impl Balancers for World {
     async fn refresh(&self, balancer: &BalancerName) -> Result<(), CallFailed> {
+        if !self.balancers.contains(balancer) {
+            let why = format!("the trace has no balancer `{balancer}`");
+            return Err(CallFailed::Refused { code: "NotFound".to_owned(), why });
+        }
         self.call(json!({"do": "refresh_lb", "lb": balancer})).await.map(drop)
     }
 }

@@ -1,10 +1,60 @@
 //! A policy's own tests, checked: drawn outages, and what is expected of the decision. No IO.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::Mode;
+use super::{Mode, Place};
 use crate::domain::{BalancerName, RegionName, Timestamp, VantageName, Weight};
+
+/// One test of a policy.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Test {
+    Drawn(Case),
+    Recorded(Recording),
+}
+
+impl Test {
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Drawn(case) => &case.name,
+            Self::Recorded(recording) => &recording.name,
+        }
+    }
+
+    /// Of its name in the file, counted from 1.
+    pub fn line(&self) -> usize {
+        match self {
+            Self::Drawn(case) => case.line,
+            Self::Recorded(recording) => recording.line,
+        }
+    }
+}
+
+/// A recorded outage in a file of its own, and what it is in terms of this policy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recording {
+    pub name: String,
+    /// Of its name in the file, counted from 1.
+    pub line: usize,
+    /// The file, as written: relative to the policy.
+    pub trace: String,
+    /// Where it is written.
+    pub place: Place,
+    pub mode: Option<Mode>,
+    /// The policy's region for each of the trace; those of one name need not be written.
+    pub regions: BTreeMap<String, RegionName>,
+    /// The policy's balancer for each of the trace. What is not named stands for its region's mean.
+    pub balancers: BTreeMap<String, BalancerName>,
+    /// The policy's vantage for each prober of the trace. The others are paired in their order.
+    pub vantages: BTreeMap<String, VantageName>,
+    /// Kinds of [`EXPECTATIONS`] that do not count.
+    pub without: BTreeSet<String>,
+    /// Names of [`DIAGNOSES`].
+    pub finds: Vec<String>,
+    /// Names of [`HOLDS`].
+    pub holds: Vec<String>,
+    pub ends: BTreeMap<RegionName, Weight>,
+}
 
 /// One drawn outage.
 #[derive(Debug, Clone, PartialEq)]
@@ -151,4 +201,24 @@ pub const HOLDS: &[&str] = &[
     "FailbackManual",
     "FailbackSoaking",
     "StepNeedsWeights",
+];
+
+/// The kinds of expectations in the trace format, all of them.
+pub const EXPECTATIONS: &[&str] = &[
+    "shift",
+    "no_shift",
+    "final_shares",
+    "max_shifts",
+    "max_share",
+    "min_share",
+    "max_step",
+    "refresh",
+    "no_refresh",
+    "max_refreshes",
+    "notify",
+    "max_notes",
+    "status_gap",
+    "max_calls",
+    "tries",
+    "max_lost",
 ];

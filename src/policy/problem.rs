@@ -302,6 +302,12 @@ impl<'a> Findings<'a> {
         self.line_starts.partition_point(|first| *first <= at.start).max(1)
     }
 
+    /// For what is read later, by somebody who no longer has the file.
+    pub(super) fn place_of(&self, at: Bytes) -> Place {
+        let whole_file = Place { line: 1, column: 1, length: 1 };
+        self.locate(at).0.unwrap_or(whole_file)
+    }
+
     /// What is written there.
     pub(super) fn written(&self, at: Bytes) -> &'a str {
         self.text.get(at.start..at.end).unwrap_or_default()

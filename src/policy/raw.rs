@@ -41,7 +41,7 @@ record! {
         tell: Option<Part<Tell>> = "tell: { channels: [{ webhook: \"https://example.com/hook\" }] }",
         /// By which ways events may come from outside. An event asks for a look; it never decides. None come if it is not written.
         triggers: Option<Part<At<Triggers>>> = "triggers: { queues: [{ url: \"https://sqs.eu-central-1.amazonaws.com/111122223333/leeward\" }] }",
-        /// Drawn outages, and what is to be done in them: `leeward test` plays them.
+        /// Drawn and recorded outages, and what is to be done in them: `leeward test` plays them.
         tests: Option<Part<At<Vec<Part<At<Test>>>>>> = "tests: [{ name: a short blip, seen: { eu-west-1: \"..xx......\" }, expect: \"----------\" }]",
     }
 }
@@ -646,6 +646,7 @@ choice! {
 
 record! {
     /// One drawn outage, and what is to be done in it. A line has one character for each step; spaces in it are not counted. What is not drawn is well.
+    /// One drawn outage, and what is to be done in it. A line has one character for each step; spaces in it are not counted. What is not drawn is well. Or one recorded outage: `trace` names its file, and besides it only `mode`, `regions`, `balancers`, `vantages`, `without`, `finds`, `holds` and `ends` may be written; the file says what happens, what capacities and demand are, and what is demanded.
     "a test" Test {
         /// What is claimed.
         name: At<Text> = "name: a short blip moves nothing",
@@ -683,6 +684,16 @@ record! {
         holds: Option<At<Vec<At<Text>>>> = "holds: [Cooldown]",
         /// The weights of the records at the end.
         ends: Option<Entries<At<Weight>>> = "ends: { eu-west-1: 0, eu-central-1: 100 }",
+        /// A recorded outage: a file in the `outage-trace` format, relative to this policy. It is played in closed loop, and its own expectations are the test.
+        trace: Option<At<Text>> = "trace: traces/region-loss.json",
+        /// Which region of the trace is which of this policy. Those of one name need not be written.
+        regions: Option<Entries<At<Text>>> = "regions: { east: eu-west-1, west: eu-central-1 }",
+        /// Which balancer of the trace is which of this policy. A balancer of the policy without one shows the mean of its region.
+        balancers: Option<Entries<At<Text>>> = "balancers: { east-web: web-eu }",
+        /// Which prober of the trace is which vantage of this policy. Those of one name need not be written, the others are paired in their order.
+        vantages: Option<Entries<At<Text>>> = "vantages: { p-eu: here }",
+        /// Kinds of expectations of the trace that do not count here, because this operator wants something else.
+        without: Option<At<Vec<At<Text>>>> = "without: [status_gap]",
     }
 }
 

@@ -85,9 +85,13 @@ Begin with a copy of one of these and change it until `leeward check FILE` is co
 - [`spill-over.yaml`](spill-over.yaml): a smaller standby takes what fits
 - [`approval-with-lag.yaml`](approval-with-lag.yaml): a human says yes, and knows what would be lost
 
-Each carries its own `tests`: drawn outages, and what is to be done in them. `leeward test FILE` plays
-them in virtual time by the very decision that `leeward run` makes; `leeward test FILE --explain CASE`
-says step by step what was found and what held.
+Each carries its own `tests`: drawn outages, and what is to be done in them; or recorded ones (`trace`),
+which answer what is done and bring demands of their own. `leeward test FILE` plays them in virtual time
+by the very decision that `leeward run` makes; `leeward test FILE --explain CASE` says step by step what
+was found and what held. A trace speaks of its own regions, balancers and probers: `regions`, `balancers`
+and `vantages` of the test say which is which here. Capacities and demand are those of the recording, all
+records of the policy stand for its one name, and metrics with a limit of their own or of latency stay
+silent, since no trace records them.
 
 Editors complete and check policies if the first line says where the schema is:
 `# yaml-language-server: $schema=schema.json`. The schema comes from `leeward schema > schema.json`.

@@ -2,41 +2,42 @@
 
 use std::fmt::Write as _;
 
-use super::{Tested, What, show};
+use super::{How, Tested, show};
 
 pub(super) fn xml(tested: &[Tested]) -> String {
     let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n");
     for one in tested {
         // A file that cannot be read is a suite of one case that failed.
-        let invalid = matches!(one.what, What::Invalid(_));
-        let tests = if invalid { 1 } else { one.played().len() };
-        let failed = one.played().iter().filter(|played| !played.ran.passed()).count();
+        let invalid = one.invalid();
+        let tests = if invalid.is_some() { 1 } else { one.played().len() };
+        let broken = |played: &&super::Played| matches!(played.how, How::Broken(_));
+        let errors = usize::from(invalid.is_some()) + one.played().iter().filter(broken).count();
+        let failed =
+            one.played().iter().filter(|played| !played.passed() && !broken(played)).count();
+        let class = escaped(&one.path);
         let _ = writeln!(
             text,
-            "  <testsuite name=\"{}\" tests=\"{tests}\" failures=\"{failed}\" errors=\"{}\">",
-            escaped(&one.path),
-            u8::from(invalid)
+            "  <testsuite name=\"{class}\" tests=\"{tests}\" failures=\"{failed}\" errors=\"{errors}\">",
         );
-        if let What::Invalid(problems) = &one.what {
-            let said = escaped(&problems.render(false));
+        if let Some(said) = invalid {
+            let said = escaped(&said);
             let _ = writeln!(
                 text,
-                "    <testcase name=\"valid\" classname=\"{}\"><error message=\"not valid\">{said}</error></testcase>",
-                escaped(&one.path)
+                "    <testcase name=\"valid\" classname=\"{class}\"><error message=\"not valid\">{said}</error></testcase>",
             );
         }
         for played in one.played() {
-            let name = escaped(&played.case.name);
-            let class = escaped(&one.path);
+            let name = escaped(&played.name);
             let _ = write!(text, "    <testcase name=\"{name}\" classname=\"{class}\"");
-            let Some(first) = played.ran.faults.first() else {
+            let Some(first) = show::first_fault(played) else {
                 text.push_str("/>\n");
                 continue;
             };
+            let element = if broken(&played) { "error" } else { "failure" };
             let _ = writeln!(
                 text,
-                "><failure message=\"{}\">{}</failure></testcase>",
-                escaped(&show::fault(&played.case, first)),
+                "><{element} message=\"{}\">{}</{element}></testcase>",
+                escaped(&first),
                 escaped(&show::failure(played))
             );
         }

@@ -3,57 +3,53 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::{Played, Tested, What};
+use super::{How, Played, Tested, What, recorded};
 use crate::decide::{Decision, Finding};
 use crate::domain::span;
-use crate::policy::{Case, Line, Policy};
-use crate::scenario::{Fault, Step, hold_name};
+use crate::policy::{Case, Line};
+use crate::scenario::{Fault, Ran, Step, hold_name};
 
 /// One file with all its cases: a line for each that passed, the picture of each that did not.
 pub(super) fn file(one: &Tested) -> String {
     let mut text = String::new();
-    match &one.what {
-        What::Invalid(problems) => {
-            let _ = writeln!(
-                text,
-                "{}\n\n{}: not valid, nothing was played",
-                problems.render(false),
-                one.path
-            );
+    if let Some(why) = one.invalid() {
+        let _ = writeln!(text, "{why}\n\n{}: not valid, nothing was played", one.path);
+    }
+    if let What::Played { of, played } = &one.what {
+        if played.is_empty() {
+            let _ = writeln!(text, "{}: `{of}` has no tests", one.path);
+            return text;
         }
-        What::Played(policy, played) if played.is_empty() => {
-            let _ = writeln!(text, "{}: `{}` has no tests", one.path, policy.service);
-        }
-        What::Played(policy, played) => {
-            let _ = writeln!(text, "{}: `{}`", one.path, policy.service);
-            for played in played {
-                if played.ran.passed() {
-                    let _ = writeln!(text, "  passed  {}", played.case.name);
-                } else {
-                    let _ = writeln!(
-                        text,
-                        "  FAILED  {} (line {})",
-                        played.case.name, played.case.line
-                    );
-                    text.push_str(&indented(&failure(played)));
-                }
+        let _ = writeln!(text, "{}: `{of}`", one.path);
+        for played in played {
+            if played.passed() {
+                let _ = writeln!(text, "  passed  {}{}", played.name, remark(played));
+            } else {
+                let line = played.line.map(|line| format!(" (line {line})")).unwrap_or_default();
+                let _ = writeln!(text, "  FAILED  {}{line}", played.name);
+                text.push_str(&indented(&failure(played)));
             }
         }
     }
     text
 }
 
+/// What is worth saying of a case that passed.
+fn remark(played: &Played) -> String {
+    match &played.how {
+        How::Recorded(ran) => format!(" ({})", recorded::summary(ran)),
+        How::Drawn(..) | How::Broken(_) => String::new(),
+    }
+}
+
 pub(super) fn summary(tested: &[Tested]) -> String {
     let all = || tested.iter().flat_map(Tested::played);
-    let failed = all().filter(|one| !one.ran.passed()).count();
+    let failed = all().filter(|one| !one.passed()).count();
     let mut text = format!("{} passed, {failed} failed", all().count() - failed);
-    let empty = |one: &&Tested| match &one.what {
-        What::Invalid(_) => false,
-        What::Played(_, played) => played.is_empty(),
-    };
+    let empty = |one: &&Tested| one.invalid().is_none() && one.played().is_empty();
     let counts = [
         (tested.iter().filter(empty).count(), "without tests"),
-        (tested.iter().filter(|one| matches!(one.what, What::Invalid(_))).count(), "not valid"),
+        (tested.iter().filter(|one| one.invalid().is_some()).count(), "not valid"),
     ];
     for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
         let policies = if count == 1 { "policy" } else { "policies" };
@@ -62,9 +58,26 @@ pub(super) fn summary(tested: &[Tested]) -> String {
     text
 }
 
-/// The picture of a case that failed, what differs, and what was thought at that step.
+/// Why a case failed.
 pub(super) fn failure(played: &Played) -> String {
-    let Played { case, ran } = played;
+    match &played.how {
+        How::Drawn(case, ran) => drawn_failure(case, ran),
+        How::Recorded(ran) => recorded::failure(ran),
+        How::Broken(why) => format!("{why}\n"),
+    }
+}
+
+/// The first reason in one line.
+pub(super) fn first_fault(played: &Played) -> Option<String> {
+    match &played.how {
+        How::Drawn(case, ran) => ran.faults.first().map(|first| fault(case, first)),
+        How::Recorded(ran) => recorded::faults(ran).into_iter().next(),
+        How::Broken(why) => Some(why.lines().next().unwrap_or_default().to_owned()),
+    }
+}
+
+/// The picture of a case that failed, what differs, and what was thought at that step.
+fn drawn_failure(case: &Case, ran: &Ran) -> String {
     let mut text = String::new();
     let mut rows = drawn(case);
     let expected = case.expect.as_ref().map(|line| ("expected".to_owned(), line.to_string()));
@@ -121,7 +134,7 @@ fn moment(case: &Case, step: usize) -> String {
     format!("step {} (after {})", step + 1, span_from_zero(after))
 }
 
-fn span_from_zero(after: Duration) -> String {
+pub(super) fn span_from_zero(after: Duration) -> String {
     if after.is_zero() { "0s".to_owned() } else { span(after) }
 }
 
@@ -139,7 +152,7 @@ fn drawn(case: &Case) -> Vec<(String, String)> {
 }
 
 /// What was found and why nothing, or no more, was done.
-fn thoughts(decision: &Decision) -> String {
+pub(super) fn thoughts(decision: &Decision) -> String {
     let mut text = String::new();
     for found in &decision.findings {
         let _ = writeln!(text, "found {}", finding(found));
@@ -166,10 +179,23 @@ fn finding(found: &Finding) -> String {
 }
 
 /// Step by step what is seen, found and done. Thoughts are written where their kind changes.
-pub(super) fn timeline(path: &str, policy: &Policy, played: &Played) -> String {
-    let Played { case, ran } = played;
-    let result = if ran.passed() { "passed" } else { "FAILED" };
-    let mut text = format!("{path}: `{}`, {}: {result}\n", policy.service, case.name);
+pub(super) fn timeline(one: &Tested, played: &Played) -> String {
+    let result = if played.passed() { "passed" } else { "FAILED" };
+    let of = match &one.what {
+        What::Played { of, .. } => of.as_str(),
+        What::Invalid(_) | What::InvalidTrace(_) => "",
+    };
+    let title = format!("{}: `{of}`, {}: {result}\n", one.path, played.name);
+    title
+        + &match &played.how {
+            How::Drawn(case, ran) => drawn_timeline(case, ran),
+            How::Recorded(ran) => recorded::timeline(ran),
+            How::Broken(why) => format!("{why}\n"),
+        }
+}
+
+fn drawn_timeline(case: &Case, ran: &Ran) -> String {
+    let mut text = String::new();
     let rows = drawn(case);
     for (number, (name, _)) in rows.iter().enumerate() {
         let _ = writeln!(text, "  {:>width$}  {name}", "|", width = number + 1);
@@ -188,7 +214,7 @@ pub(super) fn timeline(path: &str, policy: &Policy, played: &Played) -> String {
         before = Some(kind);
     }
     if !ran.passed() {
-        text.push_str(&indented(&failure(played)));
+        text.push_str(&indented(&drawn_failure(case, ran)));
     }
     text
 }
@@ -203,6 +229,6 @@ fn kind(step: &Step) -> Vec<String> {
     found.chain(step.decision.holds.iter().map(|hold| hold_name(hold).to_owned())).collect()
 }
 
-fn indented(text: &str) -> String {
+pub(super) fn indented(text: &str) -> String {
     text.lines().fold(String::new(), |all, line| all + "          " + line + "\n")
 }

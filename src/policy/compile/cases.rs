@@ -1,13 +1,15 @@
 //! The policy's own tests: lines of one length, marks that mean something, names that exist.
 
+mod recorded;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::super::case::{Case, DIAGNOSES, Drawn, HOLDS, Happens, Lag, Line, Refreshes};
+use super::super::case::{Case, DIAGNOSES, Drawn, HOLDS, Happens, Lag, Line, Refreshes, Test};
 use super::super::decode::{At, Entries, Part, did_you_mean};
 use super::super::problem::{Bytes, Code, Finding, Findings, quoted};
 use super::super::raw;
-use super::super::units::Text;
+use super::super::units::{Text, Weight};
 use super::{
     DAY, HOUR, LISTED_MAX, Names, Referred, SECOND, check_entries, check_length, check_reference,
     limited_span, mode, name_of, references,
@@ -58,7 +60,7 @@ pub(super) fn compile(
     written: &At<Vec<Part<At<raw::Test>>>>,
     names: &Names,
     to: &mut Findings<'_>,
-) -> Option<Vec<Case>> {
+) -> Option<Vec<Test>> {
     let tests: Vec<&At<raw::Test>> =
         written.value.iter().map(|part| part.0.as_ref()).collect::<Option<_>>()?;
     if let Some(first) = tests.get(LISTED_MAX) {
@@ -74,9 +76,15 @@ pub(super) fn compile(
             to.add(Finding::new(Code::Conflict, name.at, message).label("again"));
         }
     }
-    let cases: Vec<Option<Case>> =
-        tests.iter().map(|test| Drawing::new(test, names, to).case(to)).collect();
-    cases.into_iter().collect()
+    let compiled = tests.iter().map(|test| match &test.value.trace {
+        Some(trace) => recorded::compile(&test.value, trace, names, to).map(Test::Recorded),
+        None => {
+            recorded::refuse_fields(&test.value, to);
+            Drawing::new(test, names, to).case(to).map(Test::Drawn)
+        }
+    });
+    let compiled: Vec<Option<Test>> = compiled.collect();
+    compiled.into_iter().collect()
 }
 
 /// One test on its way: the length of its first line is that of all.
@@ -136,8 +144,8 @@ impl<'a> Drawing<'a> {
         let expect = self.optional(test.expect.as_ref(), EXPECTED, to);
         let finds = known(test.finds.as_ref(), DIAGNOSES, Code::UnknownDiagnosis, "diagnosis", to);
         let holds = known(test.holds.as_ref(), HOLDS, Code::UnknownHold, "hold", to);
-        let capacity = self.by_region(test.capacity.as_ref(), |rate| rate.0, to);
-        let ends = self.by_region(test.ends.as_ref(), |weight| crate::domain::Weight(weight.0), to);
+        let capacity = by_region(test.capacity.as_ref(), self.names, |rate| rate.0, to);
+        let ends = ends(test.ends.as_ref(), self.names, to);
         let events = self.events(to);
         Some(Case {
             name: test.name.value.0.clone(),
@@ -291,22 +299,6 @@ impl<'a> Drawing<'a> {
         right.then(|| Line::new(line))
     }
 
-    fn by_region<T, U>(
-        &self,
-        written: Option<&Entries<At<T>>>,
-        value: impl Fn(&T) -> U,
-        to: &mut Findings<'_>,
-    ) -> Option<BTreeMap<crate::domain::RegionName, U>> {
-        let mut all = Vec::new();
-        for entry in written.iter().flat_map(|written| &written.list) {
-            let known = self.names.regions.as_ref();
-            let found = check_reference(&entry.name, entry.at, Referred::Region, known, to);
-            let name = found.and_then(|()| name_of(entry, to));
-            all.push(name.zip(entry.value.as_ref().map(|written| value(&written.value))));
-        }
-        all.into_iter().collect()
-    }
-
     fn events(&self, to: &mut Findings<'_>) -> Option<Vec<(Duration, Happens)>> {
         let Some(written) = &self.test.events else { return Some(Vec::new()) };
         if written.value.len() > LISTED_MAX {
@@ -339,6 +331,30 @@ impl<'a> Drawing<'a> {
         };
         at.map(|at| (at, what))
     }
+}
+
+fn ends(
+    written: Option<&Entries<At<Weight>>>,
+    names: &Names,
+    to: &mut Findings<'_>,
+) -> Option<BTreeMap<crate::domain::RegionName, crate::domain::Weight>> {
+    by_region(written, names, |weight| crate::domain::Weight(weight.0), to)
+}
+
+fn by_region<T, U>(
+    written: Option<&Entries<At<T>>>,
+    names: &Names,
+    value: impl Fn(&T) -> U,
+    to: &mut Findings<'_>,
+) -> Option<BTreeMap<crate::domain::RegionName, U>> {
+    let mut all = Vec::new();
+    for entry in written.iter().flat_map(|written| &written.list) {
+        let known = names.regions.as_ref();
+        let found = check_reference(&entry.name, entry.at, Referred::Region, known, to);
+        let name = found.and_then(|()| name_of(entry, to));
+        all.push(name.zip(entry.value.as_ref().map(|written| value(&written.value))));
+    }
+    all.into_iter().collect()
 }
 
 /// The marks of a line, with their places in the text. Spaces only group them.
