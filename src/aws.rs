@@ -4,6 +4,7 @@
 //! after a call went wrong. Each service file lists the IAM actions it uses beside its client;
 //! `infra/iam/policy.json` allows their union and nothing else, and a test holds the two together.
 
+mod arc;
 mod cloudwatch;
 mod convert;
 mod elb;
@@ -22,11 +23,15 @@ use aws_smithy_types::timeout::TimeoutConfig;
 
 use crate::ports::{Metrics, TargetHealth, Weights};
 
+pub use arc::{Cluster, ClusterSpec, Dice};
 pub use settings::{Call, Endpoint, MalformedEndpoint, Service, Settings, Timeouts};
 
 /// Every IAM action that some client here uses.
 pub fn actions() -> impl Iterator<Item = &'static str> {
-    [route53::ACTIONS, elb::ACTIONS, cloudwatch::ACTIONS].into_iter().flatten().copied()
+    [route53::ACTIONS, elb::ACTIONS, cloudwatch::ACTIONS, arc::ACTIONS]
+        .into_iter()
+        .flatten()
+        .copied()
 }
 
 /// The ports that AWS answers.
@@ -35,6 +40,7 @@ pub struct Edge {
     pub weights: Arc<dyn Weights>,
     pub targets: Arc<dyn TargetHealth>,
     pub metrics: Arc<dyn Metrics>,
+    clusters: Clusters,
 }
 
 impl Edge {
@@ -55,9 +61,27 @@ impl Edge {
         Self {
             weights: Arc::new(route53::Route53::new(&base)),
             targets: Arc::new(elb::Elb::new(base.clone())),
-            metrics: Arc::new(cloudwatch::CloudWatch::new(base)),
+            metrics: Arc::new(cloudwatch::CloudWatch::new(base.clone())),
+            clusters: Clusters { base, writes: Arc::default() },
         }
     }
+
+    /// The routing controls of one service. Services of the same cluster share its pace.
+    pub fn cluster(&self, spec: ClusterSpec) -> Cluster {
+        let mut addresses: Vec<String> =
+            spec.endpoints.iter().map(|(_, url)| url.clone()).collect();
+        addresses.sort();
+        let mut writes = self.clusters.writes.lock().unwrap_or_else(PoisonError::into_inner);
+        let writes = Arc::clone(writes.entry(addresses).or_default());
+        Cluster::new(&self.clusters.base, spec, writes)
+    }
+}
+
+/// What clusters are made from, and how fast each may be written to, by its addresses.
+#[derive(Debug, Clone)]
+struct Clusters {
+    base: Base,
+    writes: Arc<Mutex<BTreeMap<Vec<String>, Arc<arc::Writes>>>>,
 }
 
 /// Attempts of a call that only reads, the first one included.
@@ -94,7 +118,8 @@ impl Base {
         let attempts = match call {
             // A change is tried once: whether and when to try again is the executor's to decide,
             // out of our own budget and after reading what became of the first try.
-            Call::Change => 1,
+            // A switch is tried at the next endpoint of its cluster instead.
+            Call::Change | Call::Switch => 1,
             Call::List | Call::Status | Call::Targets | Call::Metrics => READ_ATTEMPTS_MAX,
         };
         RetryConfig::standard().with_max_attempts(attempts)

@@ -2,6 +2,7 @@
 //!
 //! Route 53 is ministack's, the one server with its compare-and-swap. Needs `tests/wire/setup.sh`.
 
+mod arc;
 mod changes;
 mod killed;
 mod permissions;
@@ -29,6 +30,9 @@ const TIMEOUTS: Timeouts = Timeouts {
     read_attempt: Duration::from_millis(1500),
     read_whole: Duration::from_secs(8),
     change: Duration::from_millis(1500),
+    switch: Duration::from_millis(1500),
+    switch_stagger: Duration::from_millis(150),
+    switch_whole: Duration::from_secs(8),
 };
 
 /// An empty AWS, a proxy before it, and the edge that only knows the proxy.

@@ -31,18 +31,33 @@ fn the_permissions_are_the_calls_of_the_clients() {
     }
 }
 
+/// The statement that allows this action, which allows nothing else.
+fn alone(action: &str) -> Value {
+    let allows = |statement: &Value| list(&statement["Action"]).contains(action);
+    let mut found = statements().into_iter().filter(allows);
+    let statement = found.next().unwrap_or_else(|| panic!("nothing allows {action}"));
+    assert!(found.next().is_none() && list(&statement["Action"]).len() == 1, "{action}");
+    statement
+}
+
+#[test]
+fn whatever_changes_something_stands_alone_and_is_narrowed() {
+    let reading = ["Describe", "Get", "List"];
+    for statement in statements() {
+        let changes = list(&statement["Action"]).iter().any(|action| {
+            let verb = action.split(':').nth(1).unwrap();
+            !reading.iter().any(|reading| verb.starts_with(reading))
+        });
+        if changes {
+            assert_eq!(list(&statement["Action"]).len(), 1, "{statement}");
+            assert!(!list(&statement["Resource"]).contains("*"), "{statement}");
+        }
+    }
+}
+
 #[test]
 fn changes_are_narrowed_to_a_zone_and_to_names_types_and_actions() {
-    let mutating = |statement: &Value| {
-        list(&statement["Action"]).iter().any(|action| {
-            let verb = action.split(':').nth(1).unwrap();
-            !["Describe", "Get", "List"].iter().any(|reading| verb.starts_with(reading))
-        })
-    };
-    let changing: Vec<Value> = statements().into_iter().filter(mutating).collect();
-    assert_eq!(changing.len(), 1, "one statement changes anything");
-    let statement = &changing[0];
-    assert_eq!(list(&statement["Action"]).len(), 1);
+    let statement = alone("route53:ChangeResourceRecordSets");
     for resource in list(&statement["Resource"]) {
         assert!(resource.starts_with("arn:aws:route53:::hostedzone/Z"), "{resource}");
     }
@@ -54,5 +69,17 @@ fn changes_are_narrowed_to_a_zone_and_to_names_types_and_actions() {
     for name in key("NormalizedRecordNames") {
         let parsed: leeward::domain::RecordName = name.parse().unwrap();
         assert_eq!(parsed.as_str(), name, "the normal form");
+    }
+}
+
+#[test]
+fn routing_controls_are_named_one_by_one_and_safety_rules_are_not_overridden() {
+    let update = alone("route53-recovery-cluster:UpdateRoutingControlStates");
+    let key = "route53-recovery-cluster:AllowSafetyRulesOverrides";
+    assert_eq!(update["Condition"]["Bool"][key], "false");
+    let look = alone("route53-recovery-cluster:GetRoutingControlState");
+    assert_eq!(look["Resource"], update["Resource"]);
+    for resource in list(&update["Resource"]) {
+        assert!(resource.contains("/routingcontrol/") && !resource.contains('*'), "{resource}");
     }
 }

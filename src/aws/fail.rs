@@ -69,7 +69,17 @@ fn classify(answer: &Answer<'_>) -> CallFailed {
         | "NoSuchHostedZone"
         | "NoSuchHealthCheck"
         | "TargetGroupNotFound"
-        | "LoadBalancerNotFound" => CallFailed::NotFound { code, why },
+        | "LoadBalancerNotFound"
+        | "ResourceNotFoundException" => CallFailed::NotFound { code, why },
+        // Of one endpoint of a cluster, which asks to go to the next.
+        "EndpointTemporarilyUnavailableException" => {
+            CallFailed::NotSent { why: format!("{code}: {why}") }
+        }
+        // The call was in order, its credentials were not any more. Those that follow will do, so an
+        // order is kept for them.
+        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
+            CallFailed::NotSent { why: format!("{code}: {why}") }
+        }
         _ if (400..500).contains(&answer.status) && answer.status != REQUEST_TIMEOUT => {
             CallFailed::Refused { code, why }
         }
@@ -194,7 +204,15 @@ mod tests {
             (400, "InvalidChangeBatch", "conflict"),
             (400, "InvalidInput", "refused"),
             (403, "AccessDenied", "refused"),
-            (403, "ExpiredToken", "refused"),
+            (403, "ExpiredToken", "not sent"),
+            (400, "ExpiredTokenException", "not sent"),
+            (400, "RequestExpired", "not sent"),
+            (503, "EndpointTemporarilyUnavailableException", "not sent"),
+            (404, "ResourceNotFoundException", "not found"),
+            (409, "ConflictException", "refused"),
+            (402, "ServiceLimitExceededException", "refused"),
+            (429, "ThrottlingException", "throttled"),
+            (500, "InternalServerException", "unknown"),
             (404, "NoSuchHostedZone", "not found"),
             (404, "NoSuchChange", "not found"),
             (400, "TargetGroupNotFound", "not found"),

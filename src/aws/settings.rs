@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use aws_credential_types::provider::SharedCredentialsProvider;
 
+use super::Dice;
+
 /// How the edge reaches AWS. The default is AWS itself, with the SDK's standard chain of credentials.
 ///
 /// The SDK's own variables (`AWS_PROFILE`, `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_ROUTE_53`, ...) hold
@@ -19,6 +21,8 @@ pub struct Settings {
     /// Where the Route 53 API is signed for. `us-east-1` in the commercial partition.
     pub control_region: String,
     pub timeouts: Timeouts,
+    /// Which endpoint of a cluster is tried first.
+    pub dice: Dice,
 }
 
 impl Default for Settings {
@@ -28,6 +32,7 @@ impl Default for Settings {
             credentials: None,
             control_region: "us-east-1".to_owned(),
             timeouts: Timeouts::default(),
+            dice: Dice::default(),
         }
     }
 }
@@ -49,16 +54,18 @@ pub enum Service {
     Route53,
     Elb,
     CloudWatch,
+    Arc,
 }
 
 impl Service {
-    const ALL: [Self; 3] = [Self::Route53, Self::Elb, Self::CloudWatch];
+    const ALL: [Self; 4] = [Self::Route53, Self::Elb, Self::CloudWatch, Self::Arc];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::Route53 => "route53",
             Self::Elb => "elbv2",
             Self::CloudWatch => "cloudwatch",
+            Self::Arc => "arc",
         }
     }
 }
@@ -73,7 +80,7 @@ pub struct Endpoint {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is not an endpoint, expected SERVICE=URL or SERVICE@REGION=URL with a service of route53, elbv2, cloudwatch"
+    "`{text}` is not an endpoint, expected SERVICE=URL or SERVICE@REGION=URL with a service of route53, elbv2, cloudwatch, arc"
 )]
 pub struct MalformedEndpoint {
     pub text: String,
@@ -122,6 +129,8 @@ pub enum Call {
     Targets,
     /// `GetMetricData`.
     Metrics,
+    /// `GetRoutingControlState` and `UpdateRoutingControlStates`.
+    Switch,
 }
 
 /// Time limits of one call. Tests set shorter ones.
@@ -135,6 +144,12 @@ pub struct Timeouts {
     pub read_whole: Duration,
     /// The one attempt of a change.
     pub change: Duration,
+    /// One call to one endpoint of a cluster, connecting included.
+    pub switch: Duration,
+    /// Until the next endpoint is asked as well, as long as none has answered.
+    pub switch_stagger: Duration,
+    /// After this no further endpoint is tried; the last one may take `switch` more.
+    pub switch_whole: Duration,
 }
 
 impl Timeouts {
@@ -150,10 +165,18 @@ impl Timeouts {
     /// A batch of 1,000 changes is answered in seconds. The executor takes a change for settled after
     /// twice this.
     pub const CHANGE: Duration = Duration::from_secs(15);
+    /// A dead endpoint costs this once, and there are four more: several round trips around the globe,
+    /// with the two of a TLS handshake.
+    pub const SWITCH: Duration = Duration::from_secs(2);
+    /// A healthy endpoint on another continent has answered by then.
+    pub const SWITCH_STAGGER: Duration = Duration::from_millis(500);
+    /// All five endpoints silent after they took the call, and some waiting for the pace.
+    pub const SWITCH_WHOLE: Duration = Duration::from_secs(12);
 
     pub(super) const fn attempt(self, call: Call) -> Duration {
         match call {
             Call::Change => self.change,
+            Call::Switch => self.switch,
             Call::List | Call::Status | Call::Targets | Call::Metrics => self.read_attempt,
         }
     }
@@ -162,6 +185,7 @@ impl Timeouts {
         match call {
             // Credentials and connecting come before the attempt.
             Call::Change => self.change.saturating_add(self.read_attempt),
+            Call::Switch => self.switch.saturating_add(self.read_attempt),
             Call::List | Call::Status | Call::Targets | Call::Metrics => self.read_whole,
         }
     }
@@ -174,6 +198,9 @@ impl Default for Timeouts {
             read_attempt: Self::READ_ATTEMPT,
             read_whole: Self::READ_WHOLE,
             change: Self::CHANGE,
+            switch: Self::SWITCH,
+            switch_stagger: Self::SWITCH_STAGGER,
+            switch_whole: Self::SWITCH_WHOLE,
         }
     }
 }

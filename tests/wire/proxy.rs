@@ -2,9 +2,11 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::http::{self, Message};
@@ -22,6 +24,9 @@ pub(crate) struct Seen {
     pub(crate) fault: Option<String>,
 }
 
+/// In place of an action: whatever comes.
+pub(crate) const ALL: &str = "*";
+
 /// What happens to a request in place of being passed on and answered.
 #[derive(Clone)]
 pub(crate) enum Fault {
@@ -31,6 +36,10 @@ pub(crate) enum Fault {
     Before(Message),
     /// Passed on; the answer is changed on its way back.
     Rewrite(Arc<dyn Fn(Message) -> Message + Send + Sync>),
+    /// Passed on and answered, but not before this long.
+    Slow(Duration),
+    /// Not passed on; the connection is reset.
+    Reset,
     /// Neither passed on nor answered, with the connection held open: a time-out before the effect.
     SilenceBefore,
     /// Passed on, but the answer is kept back: a time-out after the effect.
@@ -55,6 +64,12 @@ impl Fault {
             answer.body = text.replace(&from, &to).into_bytes();
             answer
         })
+    }
+
+    /// A refusal in the JSON of a cluster of routing controls.
+    pub(crate) fn json_error(status: u16, code: &str, message: &str) -> Self {
+        let body = serde_json::json!({ "__type": code, "message": message }).to_string();
+        Self::Answer(Message::answer(status, "application/x-amz-json-1.0", body))
     }
 
     /// A refusal in the XML of Route 53 and Elastic Load Balancing.
@@ -88,6 +103,7 @@ impl Rule {
 struct Inner {
     seen: Mutex<Vec<Seen>>,
     rules: Mutex<Vec<Rule>>,
+    shut: watch::Sender<bool>,
 }
 
 /// Ends when dropped.
@@ -108,15 +124,18 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let inner = Arc::<Inner>::default();
-        let shared = Arc::clone(&inner);
-        let task = tokio::spawn(async move {
-            let mut open = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                open.spawn(serve(stream, upstream, Arc::clone(&shared)));
-                while open.try_join_next().is_some() {}
-            }
-        });
+        let task = tokio::spawn(listen(listener, upstream, Arc::clone(&inner)));
         Self { port, inner, task: task.abort_handle() }
+    }
+
+    /// From now on nobody listens, or somebody does again.
+    pub(crate) async fn shut(&self, shut: bool) {
+        self.inner.shut.send_replace(shut);
+        let until = tokio::time::Instant::now() + http::PATIENCE;
+        while TcpStream::connect(("127.0.0.1", self.port)).await.is_err() != shut {
+            assert!(tokio::time::Instant::now() < until, "the port does not follow");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -164,6 +183,32 @@ impl Proxy {
     }
 }
 
+async fn listen(first: TcpListener, upstream: u16, inner: Arc<Inner>) {
+    let address = first.local_addr().unwrap();
+    let (mut shut, mut open) = (inner.shut.subscribe(), JoinSet::new());
+    // It may have been told before it got here.
+    shut.mark_changed();
+    let mut listening = Some(first);
+    loop {
+        let stream = match &listening {
+            Some(listener) => tokio::select! {
+                accepted = listener.accept() => accepted.ok().map(|(stream, _)| stream),
+                _ = shut.changed() => None,
+            },
+            None => shut.changed().await.map(|()| None).unwrap(),
+        };
+        match stream {
+            Some(stream) => drop(open.spawn(serve(stream, upstream, Arc::clone(&inner)))),
+            None if *shut.borrow() => listening = None,
+            None if listening.is_none() => {
+                listening = Some(TcpListener::bind(address).await.unwrap());
+            }
+            None => {}
+        }
+        while open.try_join_next().is_some() {}
+    }
+}
+
 async fn serve(mut client: TcpStream, upstream: u16, inner: Arc<Inner>) {
     let Ok(Some(request)) = http::read(&mut client).await else { return };
     let action = action(&request);
@@ -171,14 +216,17 @@ async fn serve(mut client: TcpStream, upstream: u16, inner: Arc<Inner>) {
         let rules = inner.rules.lock().unwrap();
         let text = request.text();
         let due = rules.iter().find(|rule| {
-            rule.action == action && text.contains(&rule.about) && rule.fired() < rule.times
+            (rule.action == action || rule.action == ALL)
+                && text.contains(&rule.about)
+                && rule.fired() < rule.times
         });
         due.map(|rule| {
             rule.fired.fetch_add(1, Ordering::SeqCst);
             (rule.name.clone(), rule.fault.clone())
         })
     };
-    let forwarded = !matches!(&fault, Some((_, Fault::Answer(_) | Fault::SilenceBefore)));
+    let forwarded =
+        !matches!(&fault, Some((_, Fault::Answer(_) | Fault::SilenceBefore | Fault::Reset)));
     if let Some((_, Fault::Before(edit))) = &fault {
         let answer = http::exchange(upstream, edit).await.unwrap();
         assert_eq!(answer.status(), 200, "{}", answer.text());
@@ -191,6 +239,15 @@ async fn serve(mut client: TcpStream, upstream: u16, inner: Arc<Inner>) {
     let bytes = match (fault, answer) {
         (None | Some(Fault::Before(_)), Some(answer)) | (Some(Fault::Answer(answer)), _) => {
             answer.last()
+        }
+        (Some(Fault::Slow(wait)), Some(answer)) => {
+            tokio::time::sleep(wait).await;
+            answer.last()
+        }
+        (Some(Fault::Reset), _) => {
+            // Closed with data unread and nothing to linger for: the peer sees a reset.
+            let _ = client.set_zero_linger();
+            return;
         }
         (Some(Fault::Rewrite(change)), Some(answer)) => change(answer).last(),
         (Some(Fault::CutBody), Some(answer)) => {
@@ -213,6 +270,9 @@ fn action(request: &Message) -> String {
     let mut words = request.first.split(' ');
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let path = target.split('?').next().unwrap_or_default().trim_end_matches('/');
+    if let Some(target) = request.header("x-amz-target") {
+        return target.rsplit('.').next().unwrap_or_default().to_owned();
+    }
     if let Some((_, operation)) = path.split_once("/operation/") {
         return operation.to_owned();
     }
