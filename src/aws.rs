@@ -10,6 +10,7 @@ mod convert;
 mod elb;
 mod fail;
 mod route53;
+mod session;
 mod settings;
 mod unknown;
 
@@ -17,6 +18,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aws_config::environment::region::EnvironmentVariableRegionProvider;
+use aws_config::identity::IdentityCache;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
@@ -40,29 +45,29 @@ pub struct Edge {
     pub weights: Arc<dyn Weights>,
     pub targets: Arc<dyn TargetHealth>,
     pub metrics: Arc<dyn Metrics>,
-    clusters: Clusters,
+    clusters: Arc<Clusters>,
 }
 
 impl Edge {
     /// Reads the SDK's standard environment and files. Makes no call: credentials are fetched with the
     /// first request, so a missing one is that request's failure and no reason not to start.
     pub async fn connect(settings: &Settings) -> Self {
+        let sessions = session::Sessions::new(issuers(settings).await, Arc::clone(&settings.clock));
         // The behaviour version is named, not `latest`: an update of the SDK must not change timeouts
         // or retries behind our back.
         let loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
             // Every call names its region itself. Without this the SDK would ask the instance
             // metadata service for one on every start outside AWS.
-            .region(Region::new(settings.control_region.clone()));
-        let loader = match &settings.credentials {
-            Some(credentials) => loader.credentials_provider(credentials.clone()),
-            None => loader,
-        };
+            .region(Region::new(settings.control_region.clone()))
+            // Its cache gives up a session whose renewal fails; ours is behind the provider.
+            .identity_cache(IdentityCache::no_cache())
+            .credentials_provider(sessions);
         let base = Base { sdk: loader.load().await, settings: settings.clone() };
         Self {
             weights: Arc::new(route53::Route53::new(&base)),
             targets: Arc::new(elb::Elb::new(base.clone())),
             metrics: Arc::new(cloudwatch::CloudWatch::new(base.clone())),
-            clusters: Clusters { base, writes: Arc::default() },
+            clusters: Arc::new(Clusters { base, writes: Mutex::default() }),
         }
     }
 
@@ -78,10 +83,38 @@ impl Edge {
 }
 
 /// What clusters are made from, and how fast each may be written to, by its addresses.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Clusters {
     base: Base,
-    writes: Arc<Mutex<BTreeMap<Vec<String>, Arc<arc::Writes>>>>,
+    writes: Mutex<BTreeMap<Vec<String>, Arc<arc::Writes>>>,
+}
+
+/// STS is asked in so many regions: one may be sick, and a second one as well.
+const STS_REGIONS_MAX: usize = 3;
+
+/// Who is asked for credentials, in this order.
+async fn issuers(settings: &Settings) -> Vec<session::Issuer> {
+    if let Some(source) = settings.credentials.clone() {
+        return vec![session::Issuer { region: "none".to_owned(), source }];
+    }
+    let home = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+        .or_else(ProfileFileRegionProvider::new())
+        .region()
+        .await;
+    let mut regions: Vec<String> = home.iter().map(ToString::to_string).collect();
+    for region in &settings.sts_regions {
+        if !regions.contains(region) {
+            regions.push(region.clone());
+        }
+    }
+    if regions.is_empty() {
+        regions.push(settings.control_region.clone());
+    }
+    let mut issuers = Vec::new();
+    for region in regions.iter().take(STS_REGIONS_MAX) {
+        issuers.push(session::Issuer::standard(region).await);
+    }
+    issuers
 }
 
 /// Attempts of a call that only reads, the first one included.

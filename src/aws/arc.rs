@@ -118,7 +118,7 @@ type Turns = [(RegionName, InAnswers)];
 impl Cluster {
     pub(super) fn new(base: &Base, spec: ClusterSpec, writes: Arc<Writes>) -> Self {
         let client = |(region, url): &(String, String)| {
-            let url = base.settings.endpoint(Service::Arc, region).unwrap_or(url);
+            let url = base.settings.endpoint(Service::RecoveryCluster, region).unwrap_or(url);
             let config = Builder::from(&base.sdk)
                 .region(Region::new(region.clone()))
                 .endpoint_url(url)
@@ -162,9 +162,11 @@ impl Cluster {
         let began = Instant::now();
         let first = self.dice.roll(self.clients.len());
         // Nothing was sent yet, whatever became of the question.
-        let seen = self.look(first).await.map_err(|failure| match failure {
-            CallFailed::Unknown { why } => CallFailed::NotSent { why },
-            known => known,
+        let seen = self.look(first).await.map_err(|failure| {
+            if failure.nothing_happened() {
+                return failure;
+            }
+            CallFailed::NotSent { why: failure.to_string() }
         })?;
         if stands(&seen, turns) {
             return Ok(());
@@ -248,9 +250,9 @@ impl Cluster {
         let asked = self.spec.controls.iter().map(async |(region, arn)| {
             let told = client.get_routing_control_state().routing_control_arn(arn).send().await;
             let told = told.map_err(|error| failed(&error))?;
-            let state = match told.routing_control_state() {
-                RoutingControlState::On => Some(InAnswers::In),
-                RoutingControlState::Off => Some(InAnswers::Out),
+            let state = match told.routing_control_state().as_str() {
+                "On" => Some(InAnswers::In),
+                "Off" => Some(InAnswers::Out),
                 _ => None,
             };
             // An empty document parses too; it is not about the control that was asked for.

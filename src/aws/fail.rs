@@ -71,15 +71,12 @@ fn classify(answer: &Answer<'_>) -> CallFailed {
         | "TargetGroupNotFound"
         | "LoadBalancerNotFound"
         | "ResourceNotFoundException" => CallFailed::NotFound { code, why },
-        // Of one endpoint of a cluster, which asks to go to the next.
-        "EndpointTemporarilyUnavailableException" => {
-            CallFailed::NotSent { why: format!("{code}: {why}") }
-        }
-        // The call was in order, its credentials were not any more. Those that follow will do, so an
-        // order is kept for them.
-        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
-            CallFailed::NotSent { why: format!("{code}: {why}") }
-        }
+        // Of one endpoint of a cluster, which asks to go to the next; and of a session that is over.
+        // Those that follow will do, so an order is kept for them.
+        "EndpointTemporarilyUnavailableException"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "RequestExpired" => CallFailed::NotSent { why: format!("{code}: {why}") },
         _ if (400..500).contains(&answer.status) && answer.status != REQUEST_TIMEOUT => {
             CallFailed::Refused { code, why }
         }

@@ -2,11 +2,14 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_credential_types::provider::SharedCredentialsProvider;
 
 use super::Dice;
+use crate::clock::SystemClock;
+use crate::ports::Clock;
 
 /// How the edge reaches AWS. The default is AWS itself, with the SDK's standard chain of credentials.
 ///
@@ -18,6 +21,11 @@ pub struct Settings {
     pub endpoints: Vec<Endpoint>,
     /// `None`: the SDK's standard chain.
     pub credentials: Option<SharedCredentialsProvider>,
+    /// Where STS may be asked for sessions besides the region that the environment or the profile names,
+    /// which comes first. None of them is needed where keys or the machine's own role are at hand.
+    pub sts_regions: Vec<String>,
+    /// By which a session is old.
+    pub clock: Arc<dyn Clock>,
     /// Where the Route 53 API is signed for. `us-east-1` in the commercial partition.
     pub control_region: String,
     pub timeouts: Timeouts,
@@ -30,6 +38,8 @@ impl Default for Settings {
         Self {
             endpoints: Vec::new(),
             credentials: None,
+            sts_regions: Vec::new(),
+            clock: Arc::new(SystemClock),
             control_region: "us-east-1".to_owned(),
             timeouts: Timeouts::default(),
             dice: Dice::default(),
@@ -54,18 +64,18 @@ pub enum Service {
     Route53,
     Elb,
     CloudWatch,
-    Arc,
+    RecoveryCluster,
 }
 
 impl Service {
-    const ALL: [Self; 4] = [Self::Route53, Self::Elb, Self::CloudWatch, Self::Arc];
+    const ALL: [Self; 4] = [Self::Route53, Self::Elb, Self::CloudWatch, Self::RecoveryCluster];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::Route53 => "route53",
             Self::Elb => "elbv2",
             Self::CloudWatch => "cloudwatch",
-            Self::Arc => "arc",
+            Self::RecoveryCluster => "arc",
         }
     }
 }
