@@ -5,6 +5,7 @@
 mod arc;
 mod changes;
 mod killed;
+mod matrix;
 mod permissions;
 mod program;
 mod reads;

@@ -252,6 +252,19 @@ mod cbor {
     }
 }
 
+/// The one point of the one query.
+pub(super) fn page_of(id: &str, at: i64, value: f64) -> Fault {
+    page(&[(id, "Complete", at, value)], None)
+}
+
+/// A refusal in the binary form that CloudWatch speaks.
+pub(super) fn cbor_error(status: u16, code: &str, message: &str) -> Fault {
+    let body = cbor::map(&[("__type", cbor::text(code)), ("message", cbor::text(message))]);
+    let mut answer = Message::answer(status, "application/cbor", body);
+    answer.headers.push(("smithy-protocol".to_owned(), "rpc-v2-cbor".to_owned()));
+    Fault::Answer(answer)
+}
+
 fn page(results: &[(&str, &str, i64, f64)], next: Option<&str>) -> Fault {
     let results: Vec<_> = results
         .iter()

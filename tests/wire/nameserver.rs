@@ -1,7 +1,7 @@
 //! A name server of a Route 53 zone: says what the TXT record is at the server behind, or lags behind it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use hickory_net::runtime::Time;
 use hickory_proto::op::{Header, HeaderCounts, Metadata, ResponseCode};
@@ -15,6 +15,16 @@ use leeward::plan::RecordData;
 use leeward::ports::Weights;
 use tokio::net::UdpSocket;
 
+/// How it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Mood {
+    #[default]
+    Well,
+    Silent,
+    /// `SERVFAIL`
+    Failing,
+}
+
 /// Ends when dropped.
 pub(crate) struct NameServer {
     pub(crate) address: String,
@@ -27,13 +37,14 @@ struct Zone {
     id: ZoneId,
     records: Arc<dyn Weights>,
     behind: Arc<AtomicBool>,
+    mood: Arc<Mutex<Mood>>,
     asked_while_behind: Arc<AtomicUsize>,
 }
 
 impl NameServer {
     pub(crate) async fn start(id: ZoneId, records: Arc<dyn Weights>) -> Self {
-        let (behind, asked_while_behind) = (Arc::default(), Arc::default());
-        let zone = Zone { id, records, behind, asked_while_behind };
+        let (behind, mood, asked_while_behind) = Default::default();
+        let zone = Zone { id, records, behind, mood, asked_while_behind };
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap().to_string();
         let mut server = Server::new(zone.clone());
@@ -44,6 +55,10 @@ impl NameServer {
     /// From now on it knows of no change, or of every one.
     pub(crate) fn lag(&self, behind: bool) {
         self.zone.behind.store(behind, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is(&self, mood: Mood) {
+        *self.zone.mood.lock().unwrap() = mood;
     }
 
     /// How often it said that there is nothing.
@@ -78,15 +93,22 @@ impl RequestHandler for Zone {
     ) -> ResponseInfo {
         let asked = request.request_info().unwrap().query.original();
         assert_eq!(asked.query_type(), RecordType::TXT);
+        let mood = *self.mood.lock().unwrap();
+        if mood == Mood::Silent {
+            std::future::pending::<()>().await;
+        }
         let texts = self.texts(&asked.name().to_ascii().parse().unwrap()).await;
         let mut metadata = Metadata::response_from_request(&request.metadata);
         metadata.authoritative = true;
-        if texts.is_empty() {
+        if mood == Mood::Failing {
+            metadata.response_code = ResponseCode::ServFail;
+        } else if texts.is_empty() {
             metadata.response_code = ResponseCode::NXDomain;
         }
         let record =
             |text| Record::from_rdata(asked.name().clone(), 60, RData::TXT(TXT::new(vec![text])));
-        let answers: Vec<Record> = texts.into_iter().map(record).collect();
+        let texts = texts.into_iter().filter(|_| mood == Mood::Well);
+        let answers: Vec<Record> = texts.map(record).collect();
         let message = MessageResponseBuilder::from_message_request(request);
         let built = message.build(metadata, &answers, [], [], []);
         // The asker may have been killed meanwhile.

@@ -152,6 +152,13 @@ impl Proxy {
         self.add(action, about, about, fault, usize::MAX)
     }
 
+    /// The same, behind all rules that there are.
+    pub(crate) fn inject_last(&self, action: &str, about: &str, fault: Fault) {
+        let (action, about, name) = (action.to_owned(), about.to_owned(), about.to_owned());
+        let rule = Rule { action, about, name, fault, times: usize::MAX, fired: Arc::default() };
+        self.inner.rules.lock().unwrap().push(rule);
+    }
+
     fn add(&self, action: &str, about: &str, name: &str, fault: Fault, times: usize) -> Rule {
         let (action, about, name) = (action.to_owned(), about.to_owned(), name.to_owned());
         let rule = Rule { action, about, name, fault, times, fired: Arc::default() };
@@ -212,18 +219,26 @@ async fn listen(first: TcpListener, upstream: u16, inner: Arc<Inner>) {
 async fn serve(mut client: TcpStream, upstream: u16, inner: Arc<Inner>) {
     let Ok(Some(request)) = http::read(&mut client).await else { return };
     let action = action(&request);
+    let mut slow = None;
     let fault = {
         let rules = inner.rules.lock().unwrap();
         let text = request.text();
-        let due = rules.iter().find(|rule| {
+        let is_due = |rule: &&Rule| {
             (rule.action == action || rule.action == ALL)
                 && text.contains(&rule.about)
                 && rule.fired() < rule.times
-        });
-        due.map(|rule| {
+        };
+        let mut due = rules.iter().filter(is_due).map(|rule| {
             rule.fired.fetch_add(1, Ordering::SeqCst);
             (rule.name.clone(), rule.fault.clone())
-        })
+        });
+        let mut first = due.next();
+        // What is slow may be broken as well, by the next rule.
+        if let Some((name, Fault::Slow(wait))) = first {
+            slow = Some(wait);
+            first = due.next().or(Some((name, Fault::Slow(wait))));
+        }
+        first
     };
     let forwarded =
         !matches!(&fault, Some((_, Fault::Answer(_) | Fault::SilenceBefore | Fault::Reset)));
@@ -237,13 +252,8 @@ async fn serve(mut client: TcpStream, upstream: u16, inner: Arc<Inner>) {
     let status = answer.as_ref().map(Message::status);
     inner.seen.lock().unwrap().push(Seen { action, request, forwarded, status, fault: name });
     let bytes = match (fault, answer) {
-        (None | Some(Fault::Before(_)), Some(answer)) | (Some(Fault::Answer(answer)), _) => {
-            answer.last()
-        }
-        (Some(Fault::Slow(wait)), Some(answer)) => {
-            tokio::time::sleep(wait).await;
-            answer.last()
-        }
+        (None | Some(Fault::Before(_) | Fault::Slow(_)), Some(answer))
+        | (Some(Fault::Answer(answer)), _) => answer.last(),
         (Some(Fault::Reset), _) => {
             // Closed with data unread and nothing to linger for: the peer sees a reset.
             let _ = client.set_zero_linger();
@@ -262,6 +272,9 @@ async fn serve(mut client: TcpStream, upstream: u16, inner: Arc<Inner>) {
         }
         (Some(Fault::CloseAfter), _) | (_, None) => return,
     };
+    if let Some(wait) = slow {
+        tokio::time::sleep(wait).await;
+    }
     let _ = client.write_all(&bytes).await;
 }
 
