@@ -5,9 +5,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod abort;
+pub mod apply;
 pub mod approve;
+mod ask;
 pub mod check;
 pub mod edge;
+pub mod failback;
 pub mod generate;
 pub mod history;
 pub mod hold;
@@ -17,6 +21,7 @@ pub mod play;
 pub mod resume;
 pub mod run;
 pub mod schema;
+pub mod shift;
 pub mod status;
 pub mod test;
 pub mod why;
@@ -58,6 +63,7 @@ enum Command {
     Check(check::Args),
     Test(test::Args),
     Plan(plan::Args),
+    Apply(apply::Args),
     Run(run::Args),
     Status(status::Args),
     Why(why::Args),
@@ -65,6 +71,9 @@ enum Command {
     Hold(hold::Args),
     Resume(resume::Args),
     Approve(approve::Args),
+    Shift(shift::Args),
+    Failback(failback::Args),
+    Abort(abort::Args),
     Lab(lab::Args),
     Play(play::Args),
     Schema(schema::Args),
@@ -160,6 +169,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args, &mut out),
         Command::Test(args) => test::run(args, &mut out),
         Command::Plan(args) => plan::run(args, &mut out),
+        Command::Apply(args) => apply::run(args, &mut out),
         Command::Run(args) => run::run(args, &mut out),
         Command::Status(args) => status::run(args, &mut out),
         Command::Why(args) => why::run(args, &mut out),
@@ -167,6 +177,9 @@ pub fn main() -> ExitCode {
         Command::Hold(args) => hold::run(args, &mut out),
         Command::Resume(args) => resume::run(args, &mut out),
         Command::Approve(args) => approve::run(args, &mut out),
+        Command::Shift(args) => shift::run(args, &mut out),
+        Command::Failback(args) => failback::run(args, &mut out),
+        Command::Abort(args) => abort::run(args, &mut out),
         Command::Lab(args) => lab::run(args, &mut out),
         Command::Play(args) => play::run(args, &mut out),
         Command::Schema(args) => schema::run(args, &mut out),

@@ -1,5 +1,6 @@
 //! From readings to a decision: one pure function, one result. No IO, no clock, no chance.
 
+mod ask;
 mod convict;
 mod diagnose;
 mod guard;
@@ -23,7 +24,7 @@ use self::respond::Response;
 use self::shares::Shares;
 use crate::domain::{BalancerName, Ratio, RegionName, Split, Timestamp, VantageName};
 use crate::health::{Answers, Deploy, Evidence, Picture, Reading};
-use crate::memory::{Acts, Memory, Order};
+use crate::memory::{Acts, Memory, Order, Request};
 use crate::plan::{Purpose, Wanted};
 use crate::policy::{Class, LeverKind, Mode, Policy};
 use crate::tell::Letter;
@@ -125,8 +126,26 @@ pub struct Decision {
     pub withdraw: Option<String>,
     pub notes: Vec<Letter>,
     pub incident: bool,
+    /// How far what a human asked for has come.
+    #[serde(default)]
+    pub asked: Asking,
     /// The split in the answers as last read.
     pub split: Option<Split>,
+}
+
+/// How far a human's request has come in this round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Asking {
+    /// Nothing is asked, or it was met before.
+    #[default]
+    Nothing,
+    /// Held, or under way.
+    Waits,
+    /// What is wanted is what was asked.
+    Moves,
+    /// The answers are as asked.
+    Met,
 }
 
 /// A decision as the journal keeps it: small, and enough to explain it.
@@ -273,7 +292,8 @@ pub fn decide(policy: &Policy, memory: &Memory, now: Timestamp) -> Decision {
     let proposal = propose(&case, &response, &homeward, &treatable, &treated);
     let away = shares::distance(&respond::plain(&case.home_split), &case.shares) >= shares::SAME;
     let mut findings = diagnose::findings(&case, &sick, &treated, &response);
-    let (wanted, proposed, holds, withdraw) = settle(&case, proposal);
+    let (settled, asked) = settle_both(&case, proposal);
+    let (wanted, proposed, holds, withdraw) = settled;
     if findings.is_empty() {
         findings.push(diagnose::well(&case));
     }
@@ -294,6 +314,7 @@ pub fn decide(policy: &Policy, memory: &Memory, now: Timestamp) -> Decision {
         withdraw,
         notes: Vec::new(),
         incident,
+        asked,
         // What nobody has read or ordered is not shown as if it were known.
         split: case.evidence.split().or(case.acts.ordered.as_ref()).cloned(),
     };
@@ -313,7 +334,10 @@ fn is_incident(case: &Case<'_>, sick: &BTreeSet<RegionName>, away: bool) -> bool
         case.picture.regions.iter().filter(|(name, _)| case.share(name) > 0.0).all(|(_, view)| {
             view.good_since.is_some_and(|since| case.now.since(since) >= case.policy.judge.sustain)
         });
-    !sick.is_empty() || (open && !calm) || (away && (open || case.acts.ordered.is_some()))
+    // Where a human put traffic on a calm day is no incident.
+    let by_hand = case.acts.shifts.last().is_some_and(|last| last.purpose == Purpose::Operator);
+    let moved = case.acts.ordered.is_some() && !by_hand;
+    !sick.is_empty() || (open && !calm) || (away && (open || moved))
 }
 
 /// Regions that must not be chosen: those that are left, and everything else that is bad and carries.
@@ -338,6 +362,7 @@ fn nothing(policy: &Policy, now: Timestamp) -> Decision {
         withdraw: None,
         notes: Vec::new(),
         incident: false,
+        asked: Asking::Nothing,
         split: None,
     }
 }
@@ -497,8 +522,31 @@ fn in_part<'a>(case: &Case<'_>, response: &'a Response) -> Option<(LeverKind, Op
 
 type Settled = (Option<Wanted>, Option<Wanted>, Vec<Hold>, Option<String>);
 
+/// A human beats the machine: what is asked is done if the guards let it. If they do not, the machine
+/// goes on as if nobody had asked, with the reasons of both.
+fn settle_both(case: &Case<'_>, machine: Proposal) -> (Settled, Asking) {
+    let Some(request) = ask::open(case) else {
+        return (settle(case, machine, None), Asking::Nothing);
+    };
+    if ask::is_met(case, request) {
+        return (settle(case, machine, None), Asking::Met);
+    }
+    let asked = settle(case, ask::proposal(case, request), Some(request));
+    if asked.0.is_some() {
+        return (asked, Asking::Moves);
+    }
+    if machine.wanted.is_none() {
+        let (wanted, proposed, mut holds, withdraw) = asked;
+        holds.extend(machine.holds);
+        return ((wanted, proposed, holds, withdraw), Asking::Waits);
+    }
+    let (wanted, proposed, mut holds, withdraw) = settle(case, machine, None);
+    holds.extend(asked.2.into_iter().filter(|hold| !holds.contains(hold)).collect::<Vec<_>>());
+    ((wanted, proposed, holds, withdraw), Asking::Waits)
+}
+
 /// Lets the guards take away. What is left is wanted; what was taken away is still shown.
-fn settle(case: &Case<'_>, proposal: Proposal) -> Settled {
+fn settle(case: &Case<'_>, proposal: Proposal, request: Option<&Request>) -> Settled {
     let mut holds = proposal.holds;
     let proposed = proposal.wanted;
     let open = case.acts.order.as_ref();
@@ -525,6 +573,9 @@ fn settle(case: &Case<'_>, proposal: Proposal) -> Settled {
         objections.extend(lever_objections(case, wanted.lever, &holds));
         objections.extend(order_objections(case, wanted));
     }
+    if let Some(request) = request {
+        objections.retain(|hold| !ask::passes(request, hold));
+    }
     let withdraw = open
         .filter(|order| order.is_unsent() && !same_move(order, &wanted))
         .map(|_| "another move is right now".to_owned());
@@ -532,9 +583,9 @@ fn settle(case: &Case<'_>, proposal: Proposal) -> Settled {
         return (Some(wanted), proposed, holds, withdraw);
     }
     let withdraw = withdraw.or_else(|| {
-        let stop = objections
-            .iter()
-            .find(|hold| matches!(hold, Hold::Pinned { .. } | Hold::Denied { .. }));
+        let stop = objections.iter().find(|hold| {
+            matches!(hold, Hold::Pinned { .. } | Hold::Denied { .. } | Hold::Aborted { .. })
+        });
         stop.filter(|_| open.is_some_and(Order::is_unsent)).map(ToString::to_string)
     });
     objections.append(&mut holds);

@@ -135,6 +135,15 @@ impl Journal {
         Ok((journal, recovered))
     }
 
+    /// Whether another process has it open just now.
+    pub fn is_held(path: &Path) -> Result<bool, JournalError> {
+        match hold(path) {
+            Ok(_) => Ok(false),
+            Err(JournalError::Held { .. }) => Ok(true),
+            Err(other) => Err(other),
+        }
+    }
+
     /// All readable lines, the older file first. Needs no lock and changes nothing, so that it also
     /// works beside a running controller; a line that is just being written is left out.
     pub fn read(path: &Path) -> Result<Vec<Record>, JournalError> {

@@ -1,6 +1,8 @@
 //! What the controller remembers: what it did (durable, the fold of the journal) and what it saw lately
 //! (volatile: after a restart the windows fill anew). No IO.
 
+mod asked;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -12,6 +14,8 @@ use crate::plan::{Epoch, Plan};
 use crate::policy::LeverKind;
 use crate::ports::{CallFailed, ChangeId, InAnswers};
 use crate::tell::{Letter, Lost, Note, Severity, Thread, Topic};
+
+pub use asked::{Abort, Asked, Guard, Request};
 
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
@@ -120,6 +124,16 @@ pub enum Entry {
     Drifted {
         what: String,
     },
+    /// A human asked for a move; it takes the place of what was asked before.
+    Asked(Box<Request>),
+    /// The answers were seen to be as asked.
+    AskMet,
+    /// What was asked will not be done.
+    AskDropped {
+        why: String,
+    },
+    /// A human took back what is asked and what is under way.
+    Aborted(Abort),
 }
 
 /// How an order ended.
@@ -178,6 +192,12 @@ impl Order {
     /// True if going on with it would send something.
     pub fn has_unsent(&self) -> bool {
         !self.batches.iter().all(|batch| matches!(batch, BatchState::Accepted { .. }))
+    }
+
+    /// True for a put-back of what another order had written.
+    pub fn is_repair(&self) -> bool {
+        use crate::plan::{Purpose, Wanted};
+        matches!(&self.plan.wanted, Wanted::Move(moved) if moved.purpose == Purpose::Repair)
     }
 
     /// When the last batch was accepted, if all were.
@@ -299,6 +319,9 @@ pub struct Acts {
     pub latched_since: Option<Timestamp>,
     pub unlatched_at: Option<Timestamp>,
     pub incident_since: Option<Timestamp>,
+    /// The newest thing that a human asked for, met or not.
+    pub request: Option<Request>,
+    pub abort: Option<Abort>,
     pub status_at: Option<Timestamp>,
     /// By key: so that the same words are not sent twice.
     pub told: BTreeMap<String, Told>,
@@ -428,6 +451,7 @@ impl Acts {
             Entry::Approved { by, until } => {
                 self.approved = Some(Approval { by: by.clone(), at, until: *until });
                 self.denied_at = None;
+                self.abort = None;
             }
             Entry::Denied { .. } => {
                 self.approved = None;
@@ -443,12 +467,33 @@ impl Acts {
                     self.approved = None;
                 }
             }
+            Entry::Asked(request) => self.request = Some((**request).clone()),
+            Entry::AskMet => {
+                if let Some(request) = &mut self.request {
+                    request.met_at = Some(at);
+                }
+            }
+            Entry::AskDropped { .. } => self.request = None,
+            Entry::Aborted(abort) => {
+                self.request = None;
+                self.abort = Some(abort.clone());
+            }
         }
     }
 
     /// The pin that is in force at `now`.
     pub fn pin_at(&self, now: Timestamp) -> Option<&Pin> {
         self.pin.as_ref().filter(|pin| pin.until.is_none_or(|until| now < until))
+    }
+
+    /// What a human asked for and still holds at `now`, met or not.
+    pub fn request_at(&self, now: Timestamp) -> Option<&Request> {
+        self.request.as_ref().filter(|request| now < request.until)
+    }
+
+    /// The abort that still keeps the machine from moving at `now`.
+    pub fn abort_at(&self, now: Timestamp) -> Option<&Abort> {
+        self.abort.as_ref().filter(|abort| now < abort.until)
     }
 
     /// Shifts accepted in the window that ends now.

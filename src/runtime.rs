@@ -23,6 +23,7 @@ pub mod board;
 pub mod doors;
 pub mod file;
 pub mod http;
+pub mod once;
 pub mod peer;
 pub mod pin;
 pub mod prober;

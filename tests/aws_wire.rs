@@ -4,6 +4,7 @@
 
 mod arc;
 mod changes;
+mod human;
 mod killed;
 mod matrix;
 mod permissions;

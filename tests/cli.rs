@@ -69,9 +69,10 @@ fn policy_file() -> (tempfile::TempDir, String) {
 fn help_is_data_and_names_every_command() {
     let help = run(&["--help"]);
     assert_eq!((help.status, help.err.as_str()), (0, ""));
-    for command in
-        ["check", "plan", "run", "status", "why", "history", "hold", "resume", "lab", "schema"]
-    {
+    for command in [
+        "check", "plan", "run", "status", "why", "history", "hold", "resume", "shift", "failback",
+        "abort", "apply", "lab", "schema",
+    ] {
         assert!(help.out.contains(&format!("\n  {command} ")), "{command} in {}", help.out);
         let own = run(&[command, "--help"]);
         assert_eq!((own.status, own.err.as_str()), (0, ""), "{command}");

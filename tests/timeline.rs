@@ -3,6 +3,8 @@
 //! Probes: `.` well, `x` fails, `~` half fails, `s` slow, `?` no reading. Counters: `.` well, `x` errors,
 //! `?` silent. What is done: `S` a shift, `H` home, `L` last resort, `R` a refresh, `-` nothing.
 
+mod asked;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

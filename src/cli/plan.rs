@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::apply::PlanFile;
 use super::edge::{self, EdgeArgs};
 use super::{Exit, Failure, Format, Output, block_on, history, json, parse_duration};
 use crate::decide::{Decision, Hold, decide};
@@ -18,8 +18,8 @@ use crate::domain::{RegionName, span};
 use crate::execute::read_inventory;
 use crate::health::{Answers, Observations, Sample};
 use crate::memory::{Acts, Entry, Memory};
+use crate::plan::Inventory;
 use crate::plan::batch;
-use crate::plan::{Inventory, Plan};
 use crate::policy::Policy;
 use crate::report::plan::{Bounds, Rehearsal, checksum, lever_depends_on, page, standing_holds};
 use crate::runtime::World;
@@ -248,7 +248,7 @@ fn rehearse(
         Format::Json => json(&rehearsal)?,
     };
     if let (Some(file), Some(plan), Some(sum)) = (&args.out, &plan, &sum) {
-        save(file, plan, sum)?;
+        save(file, &PlanFile::new(plan, sum, &args.path)?)?;
     }
     Ok((text, exit(args, &decision, &rehearsal)))
 }
@@ -270,9 +270,8 @@ fn exit(args: &Args, decision: &Decision, rehearsal: &Rehearsal<'_>) -> Exit {
     }
 }
 
-fn save(path: &Path, plan: &Plan, sum: &str) -> Result<(), Failure> {
-    let text = json(&json!({ "version": 1, "checksum": sum, "plan": plan }))?;
-    std::fs::write(path, text + "\n").map_err(|error| {
+fn save(path: &Path, plan: &PlanFile) -> Result<(), Failure> {
+    std::fs::write(path, json(plan)? + "\n").map_err(|error| {
         Failure::new(Exit::Trouble, format!("write the plan to `{}`: {error}", path.display()))
     })
 }

@@ -42,6 +42,10 @@ pub(super) fn objections(
         let (by, reason) = (pin.by.clone(), pin.reason.clone());
         holds.push(Hold::Pinned { by, reason, until: pin.until });
     }
+    if let Some(abort) = acts.abort_at(now) {
+        let (by, reason) = (abort.by.clone(), abort.reason.clone());
+        holds.push(Hold::Aborted { by, reason, since: abort.at, until: abort.until });
+    }
     holds.extend(latch(policy, acts));
     holds.extend(budget(policy, acts, intent.purpose, now));
     let approved = is_approved(acts, now);

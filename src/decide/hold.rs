@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{BalancerName, RegionName, Split, Timestamp, VantageName, span};
+use crate::memory::Guard;
 use crate::policy::{Class, LeverKind, Mode};
 
 /// Why nothing was done, or less than the diagnosis asked for.
@@ -121,10 +122,24 @@ pub enum Hold {
     },
     /// A part of the traffic is to move, and the lever that works knows no half.
     StepNeedsWeights,
+    /// A human asked for these answers: nothing goes home by itself before the end.
+    Kept {
+        by: String,
+        reason: String,
+        until: Timestamp,
+    },
+    /// A human stopped what was under way.
+    Aborted {
+        by: String,
+        reason: String,
+        since: Timestamp,
+        until: Timestamp,
+    },
 }
 
 impl fmt::Display for Hold {
     /// Half a sentence: why nothing moves.
+    #[expect(clippy::too_many_lines, reason = "one arm for each hold, each a sentence")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::WarmingUp { until } => {
@@ -215,6 +230,12 @@ impl fmt::Display for Hold {
             Self::RefreshWatching { balancer, until } => {
                 write!(f, "watching the effect of the refresh of `{balancer}` until {until}")
             }
+            Self::Kept { by, reason, until } => {
+                write!(f, "kept as {by} asked until {until}: {reason}")
+            }
+            Self::Aborted { by, reason, until, .. } => {
+                write!(f, "aborted by {by} until {until}: {reason}")
+            }
             Self::FailbackManual { home } => write!(f, "going home to `{home}` waits for a human"),
             Self::FailbackSoaking { home, until } => {
                 write!(f, "`{home}` must stay well until {until} before traffic goes home")
@@ -227,6 +248,45 @@ impl fmt::Display for Hold {
 }
 
 impl Hold {
+    /// The guard that a human may override, if this is one. Written out for every hold: a new one must
+    /// be thought about here.
+    pub fn guard(&self) -> Option<Guard> {
+        match self {
+            Self::Cooldown { .. } => Some(Guard::Cooldown),
+            Self::ShiftsExhausted { .. } => Some(Guard::Shifts),
+            Self::Latched { .. } => Some(Guard::Latch),
+            Self::Blocked { .. } => Some(Guard::Blocked),
+            Self::LagTooHigh { .. } | Self::LagUnknown { .. } => Some(Guard::Lag),
+            Self::NoRoom { .. } => Some(Guard::Room),
+            Self::WarmingUp { .. } => Some(Guard::Warmup),
+            Self::FailbackSoaking { .. } => Some(Guard::Soak),
+            Self::NotSustained { .. }
+            | Self::OneClassOnly { .. }
+            | Self::TooFewVantages { .. }
+            | Self::EvidenceStale { .. }
+            | Self::ObserverIsolated { .. }
+            | Self::ModeObserves { .. }
+            | Self::ApprovalNeeded { .. }
+            | Self::Denied { .. }
+            | Self::Pinned { .. }
+            | Self::DestinationUnready { .. }
+            | Self::CommonCause { .. }
+            | Self::DeploySuspected { .. }
+            | Self::OrderOpen { .. }
+            | Self::ChangeStuck { .. }
+            | Self::LeverImpaired { .. }
+            | Self::Drift { .. }
+            | Self::AnswersUnknown
+            | Self::NowhereToGo
+            | Self::RefreshExhausted { .. }
+            | Self::RefreshWatching { .. }
+            | Self::FailbackManual { .. }
+            | Self::StepNeedsWeights
+            | Self::Kept { .. }
+            | Self::Aborted { .. } => None,
+        }
+    }
+
     /// What would have to change for this hold to go away.
     pub fn flips_when(&self) -> String {
         match self {
@@ -280,7 +340,11 @@ impl Hold {
             Self::NowhereToGo => "a region proves fit".to_owned(),
             Self::RefreshExhausted { .. } => "a human refreshes it or raises the limit".to_owned(),
             Self::RefreshWatching { until, .. } => format!("it is {until}"),
-            Self::FailbackManual { home } => format!("somebody moves it to `{home}`"),
+            Self::FailbackManual { .. } => "somebody says `leeward failback`".to_owned(),
+            Self::Kept { until, .. } => format!("it is {until}, or `leeward failback`"),
+            Self::Aborted { until, .. } => {
+                format!("it is {until}, or somebody approves, or asks for another move")
+            }
             Self::FailbackSoaking { until, .. } => format!("it is {until} and nothing went wrong"),
             Self::StepNeedsWeights => {
                 "weights can be changed, or the policy lets all of it move in one step".to_owned()

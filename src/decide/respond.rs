@@ -8,6 +8,7 @@ use super::shares::{self, Shares};
 use super::{Case, Hold};
 use crate::domain::{RegionName, Split, Timestamp};
 use crate::health::{Lag, Reading};
+use crate::memory::Asked;
 use crate::plan::{Move, Purpose, Wanted};
 use crate::policy::{Class, Failback, LastResort, LeverKind, Role, Source, Unready};
 use crate::ports::InAnswers;
@@ -110,7 +111,7 @@ fn candidates(
 
 /// Fit to take traffic at this moment: probes good, nothing against it. Counters and hosts that are
 /// unknown do not speak for it; the policy says whether that is enough.
-fn is_fit(case: &Case<'_>, name: &RegionName) -> bool {
+pub(super) fn is_fit(case: &Case<'_>, name: &RegionName) -> bool {
     let Some(view) = case.picture.regions.get(name) else { return false };
     match (view.outside.reading, &view.unfit) {
         (Reading::Good, None) => view.bad_since.is_none(),
@@ -182,7 +183,7 @@ fn nowhere(case: &Case<'_>, sick: &BTreeSet<RegionName>, suspect: Option<Hold>) 
 }
 
 /// Whether readings from outside are to be had at all.
-fn is_probed(case: &Case<'_>, name: &RegionName) -> bool {
+pub(super) fn is_probed(case: &Case<'_>, name: &RegionName) -> bool {
     case.policy.signals.values().any(|signal| match &signal.source {
         Source::Probe(probe) => probe.regions.contains(name),
         Source::Pushed => signal.class == Class::Outside,
@@ -277,6 +278,12 @@ pub(super) fn go_home(case: &Case<'_>) -> Response {
     if !ours {
         return response;
     }
+    let kept = case.acts.request_at(case.now).filter(|request| request.what != Asked::Failback);
+    if let Some(request) = kept {
+        let (by, reason) = (request.by.clone(), request.reason.clone());
+        response.holds.push(Hold::Kept { by, reason, until: request.until });
+        return response;
+    }
     let (hold, step_max, every) = match case.policy.failback {
         Failback::Manual => {
             response.holds.push(Hold::FailbackManual { home: case.home.clone() });
@@ -341,7 +348,7 @@ pub(super) fn go_home(case: &Case<'_>) -> Response {
 }
 
 /// Each departure within a day doubles the calm that is needed before the next return.
-fn dwell_factor(case: &Case<'_>) -> u32 {
+pub(super) fn dwell_factor(case: &Case<'_>) -> u32 {
     let day = Duration::from_secs(24 * 3600);
     let evacuations = case.acts.shifts.iter().filter(|shift| {
         matches!(shift.purpose, Purpose::Evacuate | Purpose::LastResort)

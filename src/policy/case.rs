@@ -201,6 +201,8 @@ pub const HOLDS: &[&str] = &[
     "FailbackManual",
     "FailbackSoaking",
     "StepNeedsWeights",
+    "Kept",
+    "Aborted",
 ];
 
 /// The kinds of expectations in the trace format, all of them.

@@ -43,8 +43,27 @@ pub fn left(did_last: &Did, journal: &[Line], now: Timestamp) -> String {
     if let Some(pin) = &did_last.pin {
         paragraph(&mut page, "PINNED", &pinned(pin));
     }
+    for (label, text) in words(did_last) {
+        paragraph(&mut page, label, &text);
+    }
     did(&mut page, did_last, journal, now);
     page
+}
+
+/// What humans asked for and took back.
+fn words(did: &Did) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    if let Some(abort) = &did.abort {
+        lines.push(("ABORTED", format!("by {} until {}: {}", abort.by, abort.until, abort.reason)));
+    }
+    if let Some(request) = &did.request {
+        let stage = match request.met_at {
+            Some(at) => format!("the answers are so since {at}"),
+            None => "not yet so".to_owned(),
+        };
+        lines.push(("ASKED", format!("{request}; {stage}")));
+    }
+    lines
 }
 
 fn pinned(pin: &Pin) -> String {
@@ -98,6 +117,7 @@ fn alarms(view: &View, now: Timestamp) -> Vec<(&'static str, String)> {
     if let Some(pin) = &view.did.pin {
         lines.push(("PINNED", pinned(pin)));
     }
+    lines.extend(words(&view.did));
     if let Some(since) = view.did.latched_since {
         lines.push(("LATCHED", format!("since {since}: only a human moves again")));
     }
@@ -332,6 +352,21 @@ mod tests {
         view.did.pin = Some(samples::pin());
         let text = bare(&view, samples::NOW);
         assert!(text.lines().nth(1).unwrap().starts_with(" PINNED     by ana until"), "{text}");
+    }
+
+    #[test]
+    fn what_humans_asked_and_aborted_is_shown_with_author_and_end() {
+        let mut view = samples::calm_view();
+        view.did.request = Some(samples::request());
+        view.did.abort = Some(samples::abort());
+        let text = bare(&view, samples::NOW);
+        for line in [
+            " ASKED      25% of the answers to `eu-central-1`, by ana until 2026-11-21T04:00:00Z: drill",
+            " ABORTED    by ben until 2026-11-21T03:10:00Z: wrong region",
+            "(overrides cooldown); not yet so",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
     }
 
     #[test]

@@ -33,6 +33,7 @@ impl Line {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm for each entry, each a sentence")]
 fn sentence(entry: &Entry) -> (&'static str, String) {
     match entry {
         Entry::Started { version } => ("started", format!("leeward {version}")),
@@ -128,6 +129,12 @@ fn sentence(entry: &Entry) -> (&'static str, String) {
             ("incident", if *open { "begins" } else { "is over" }.to_owned())
         }
         Entry::Drifted { what } => ("drifted", what.clone()),
+        Entry::Asked(request) => ("asked", request.to_string()),
+        Entry::AskMet => ("met", "the answers are as asked".to_owned()),
+        Entry::AskDropped { why } => ("dropped", format!("what was asked: {why}")),
+        Entry::Aborted(abort) => {
+            ("aborted", format!("by {} until {}: {}", abort.by, abort.until, abort.reason))
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The plan as a person reviews it: why, what exactly, what it leans on, how long, what undoing costs.
 //! No IO.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::{GOOD, STRONG, UNKNOWN, paint, paragraph, plain};
 use crate::decide::{Decision, Diagnosis, Hold};
 use crate::domain::{RegionName, ServiceName, Timestamp, span};
 use crate::health::Answers;
-use crate::plan::{Batch, Plan, RecordData, RecordSet, Wanted};
+use crate::plan::{Batch, Plan, RecordData, RecordSet, Swap, Wanted};
 use crate::policy::{Mode, Policy, Readback, Source, WeightsLever};
 
 /// How long Route 53 usually takes until an accepted change is on all its name servers ("typically within
@@ -134,6 +134,55 @@ pub fn checksum(plan: &Plan, lever: Option<&WeightsLever>) -> String {
         let _ = write!(hex, "{byte:02x}");
         hex
     })
+}
+
+/// What differs between a plan that was reviewed and the same move worked out anew, in sentences.
+pub fn differences(reviewed: &Plan, found: &Plan, lever: Option<&WeightsLever>) -> Vec<String> {
+    let mut lines = Vec::new();
+    if reviewed.epoch != found.epoch {
+        lines.push(format!(
+            "epoch {} would be {}: something was moved since",
+            reviewed.epoch, found.epoch
+        ));
+    }
+    if reviewed.wanted != found.wanted {
+        lines.push(format!("the move is {}, not {}", wish(&found.wanted), wish(&reviewed.wanted)));
+    }
+    let epoch_record = lever.map(|lever| &lever.epoch_record);
+    let sets = |plan: &Plan| -> BTreeMap<_, _> {
+        let swaps = plan.batches.iter().flat_map(|batch| &batch.swaps);
+        let ours = |swap: &&Swap| {
+            epoch_record
+                .is_none_or(|record| swap.after.name != record.name || swap.after.kind != "TXT")
+        };
+        swaps
+            .filter(ours)
+            .map(|swap| {
+                let set = &swap.after;
+                let id = set.set_identifier.clone().unwrap_or_default();
+                ((set.zone.clone(), set.name.clone(), set.kind.clone(), id), swap.clone())
+            })
+            .collect()
+    };
+    let (before, after) = (sets(reviewed), sets(found));
+    for (key, swap) in &before {
+        let was = swap.before.as_ref().map_or("nothing".to_owned(), record);
+        match after.get(key) {
+            None => lines.push(format!("no change any more of {was}")),
+            Some(now) if now != swap => {
+                let is = now.before.as_ref().map_or("nothing".to_owned(), record);
+                lines.push(format!("reviewed: {was}; found: {is}"));
+            }
+            Some(_) => {}
+        }
+    }
+    for (_, swap) in after.iter().filter(|(key, _)| !before.contains_key(*key)) {
+        lines.push(format!("not reviewed: {}", record(&swap.after)));
+    }
+    if lines.is_empty() {
+        lines.push("the calls are cut differently, or the epoch record is another".to_owned());
+    }
+    lines
 }
 
 /// The regions that share an AWS region with the control plane of the lever: if that one fails, so may

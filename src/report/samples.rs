@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use super::history::Line;
 use super::view::{Did, OpenOrder, PolicyState, Readiness, View};
-use crate::decide::{ClassReading, Decision, Diagnosis, Digest, Finding, Fitness, Hold, Verdict};
+use crate::decide::{
+    Asking, ClassReading, Decision, Diagnosis, Digest, Finding, Fitness, Hold, Verdict,
+};
 use crate::domain::{Ratio, RegionName, Split, Timestamp, Weight};
 use crate::health::{Answers, Reading};
-use crate::memory::{Acts, Entry, Outcome, Pin};
+use crate::memory::{Abort, Acts, Asked, Entry, Guard, Outcome, Pin, Request};
 use crate::plan::{Batch, Epoch, Move, Plan, Purpose, RecordData, RecordSet, Swap, Wanted};
 use crate::policy::{
     Balancer, Class, EpochRecord, Failback, Guards, Judge, LastResort, Lever, LeverKind, Mode,
@@ -53,6 +55,27 @@ pub(crate) fn pin() -> Pin {
         reason: "database upgrade".to_owned(),
         since: ago(600),
         until: Some(NOW.plus(Duration::from_secs(3600))),
+    }
+}
+
+pub(crate) fn request() -> Request {
+    Request {
+        by: "ana".to_owned(),
+        reason: "drill".to_owned(),
+        at: ago(30),
+        until: NOW.plus(Duration::from_secs(3600)),
+        what: Asked::Shift { to: region("eu-central-1"), share: Ratio::new(0.25) },
+        overrides: [Guard::Cooldown].into(),
+        met_at: None,
+    }
+}
+
+pub(crate) fn abort() -> Abort {
+    Abort {
+        by: "ben".to_owned(),
+        reason: "wrong region".to_owned(),
+        at: ago(5),
+        until: NOW.plus(Duration::from_secs(600)),
     }
 }
 
@@ -191,6 +214,7 @@ fn decision(west: Verdict, findings: Vec<Finding>) -> Decision {
         withdraw: None,
         notes: Vec::new(),
         incident: false,
+        asked: Asking::Nothing,
         split: Some(split(100, 0)),
     }
 }
@@ -238,6 +262,7 @@ pub(crate) fn outage() -> Decision {
             Hold::Cooldown { until: NOW.plus(Duration::from_secs(240)) },
         ],
         incident: true,
+        asked: Asking::Nothing,
         ..decision(verdict(Reading::Bad, 0.12, unfit), vec![down])
     }
 }
@@ -372,6 +397,10 @@ pub(crate) fn entries() -> Vec<Entry> {
         Entry::Incident { open: true },
         Entry::Incident { open: false },
         Entry::Drifted { what: "api.example.com A eu weighs 7".to_owned() },
+        Entry::Asked(Box::new(request())),
+        Entry::AskMet,
+        Entry::AskDropped { why: "`eu-north-1` is no region of the policy".to_owned() },
+        Entry::Aborted(abort()),
     ]);
     entries
 }

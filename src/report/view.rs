@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decide::Decision;
 use crate::domain::{ServiceName, Split, Timestamp};
-use crate::memory::{Acts, BatchState, Order, Pin};
+use crate::memory::{Abort, Acts, BatchState, Order, Pin, Request};
 use crate::plan::{Epoch, Wanted};
 use crate::policy::Mode;
 use crate::report::history::Line;
@@ -71,6 +71,11 @@ pub struct Did {
     pub latched_since: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub incident_since: Option<Timestamp>,
+    /// What a human asked for and still holds, met or not.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub request: Option<Request>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub abort: Option<Abort>,
 }
 
 /// How far an order has come.
@@ -97,6 +102,8 @@ impl Did {
             last_end: acts.last_end,
             latched_since: acts.latched_since,
             incident_since: acts.incident_since,
+            request: acts.request_at(now).cloned(),
+            abort: acts.abort_at(now).cloned(),
         }
     }
 }

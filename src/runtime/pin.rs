@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{ServiceName, Timestamp};
-use crate::memory::Pin;
+use crate::memory::{Abort, Pin, Request};
 
 /// Far more than a reason of a few sentences.
 const FILE_MAX: u64 = 64 * 1024;
@@ -45,6 +45,19 @@ pub enum Answer {
     No,
 }
 
+/// What a human wants done, or undone, waiting for the controller to take it in. The newest counts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Spoken {
+    pub says: Says,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Says {
+    Ask(Box<Request>),
+    Abort(Abort),
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct OnDisk<T> {
     version: u32,
@@ -66,6 +79,24 @@ fn resume_path(state: &Path, service: &ServiceName) -> PathBuf {
 
 fn approval_path(state: &Path, service: &ServiceName) -> PathBuf {
     state.join(format!("{service}.approval.json"))
+}
+
+fn spoken_path(state: &Path, service: &ServiceName) -> PathBuf {
+    state.join(format!("{service}.ask.json"))
+}
+
+pub fn write_spoken(state: &Path, service: &ServiceName, says: Says) -> io::Result<()> {
+    save(state, &spoken_path(state, service), &Spoken { says })
+}
+
+/// What a human asked for or aborted, if it can be read. What cannot be read moves nothing.
+pub fn read_spoken(state: &Path, service: &ServiceName) -> io::Result<Option<Says>> {
+    Ok(load::<Spoken>(&spoken_path(state, service))?.map(|spoken| spoken.says))
+}
+
+/// After it is in the journal. True if there was one.
+pub fn remove_spoken(state: &Path, service: &ServiceName) -> io::Result<bool> {
+    delete(state, &spoken_path(state, service))
 }
 
 pub fn write_approval(state: &Path, service: &ServiceName, word: &Approval) -> io::Result<()> {
@@ -206,6 +237,21 @@ mod tests {
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         assert!(read(state.path(), &shop()).is_some());
+    }
+
+    #[test]
+    fn what_is_asked_comes_back_as_it_was_written_and_rubbish_asks_for_nothing() {
+        let state = tempfile::tempdir().unwrap();
+        assert_eq!(read_spoken(state.path(), &shop()).unwrap(), None);
+        let (asks, aborts) =
+            (Says::Ask(Box::new(samples::request())), Says::Abort(samples::abort()));
+        for says in [asks, aborts] {
+            write_spoken(state.path(), &shop(), says.clone()).unwrap();
+            assert_eq!(read_spoken(state.path(), &shop()).unwrap(), Some(says));
+        }
+        assert!(remove_spoken(state.path(), &shop()).unwrap());
+        fs::write(spoken_path(state.path(), &shop()), "{\"version\":1,\"says\":{}}").unwrap();
+        assert!(read_spoken(state.path(), &shop()).is_err());
     }
 
     #[test]

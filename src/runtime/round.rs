@@ -6,17 +6,18 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use crate::decide::{Decision, Diagnosis, Digest, Hold, decide};
+use crate::decide::{Asking, Decision, Diagnosis, Digest, Hold, decide};
 use crate::domain::{RegionName, Timestamp};
 use crate::execute::{Executor, Progress, read_inventory};
 use crate::health::{Answers, Event, Happening, Observations, Sample};
 use crate::journal::{JournalError, Log};
-use crate::memory::{Entry, Memory, Order, Outcome, Pin};
+use crate::memory::{Abort, Asked, Entry, Memory, Order, Outcome, Pin, Request};
 use crate::pace::Pacer;
 use crate::plan::batch::{Unplannable, plan};
 use crate::plan::{Inventory, Plan, Wanted};
 use crate::policy::{LeverKind, Policy};
 use crate::ports::{CallFailed, Clock, Levers, Outbox};
+use crate::report::plan::checksum;
 use crate::tell::{Letter, Lost, Receipt};
 
 /// On a calm day the records are read this often: often enough to show a stranger's edit within a
@@ -42,8 +43,19 @@ pub struct Service {
     /// Why the records could not be read, if they could not.
     pub unread: Option<CallFailed>,
     pub last: Option<Decision>,
+    pub reach: Reach,
+    /// Why the last request that was dropped was.
+    pub dropped: Option<String>,
     read_at: Option<Timestamp>,
     journaled: Option<Shape>,
+}
+
+/// How much of what is decided a round carries out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    Everything,
+    /// Only what a human asked for: a command that was told to do one thing does no other.
+    Asked,
 }
 
 /// What a round came to, for whoever called it.
@@ -85,6 +97,8 @@ impl Service {
             inventory: None,
             unread: None,
             last: None,
+            reach: Reach::Everything,
+            dropped: None,
             read_at: None,
             journaled: None,
         }
@@ -118,6 +132,9 @@ impl Service {
         self.memory.evidence.take_in(&self.policy, &seen, now);
         let decision = decide(&self.policy, &self.memory, now);
         self.write_down(&decision)?;
+        if decision.asked == Asking::Met {
+            self.note(&Entry::AskMet)?;
+        }
         // Handed over before the calls, which may take long, and never waited for: neither delays the
         // other. What became of it is heard in a later round.
         for letter in &decision.notes {
@@ -126,6 +143,30 @@ impl Service {
         let (ended, unplannable) = self.act(&decision, now).await?;
         self.last = Some(decision.clone());
         Ok(Done { decision, ended, unplannable })
+    }
+
+    /// Takes a human's request into the journal; the next round works on it. One that can never be met
+    /// is written down and dropped at once.
+    pub fn ask(&mut self, request: Request) -> Result<(), JournalError> {
+        let unknown = match &request.what {
+            Asked::Shift { to, .. } => (!self.policy.regions.contains_key(to)).then(|| to.clone()),
+            Asked::Failback | Asked::Reviewed { .. } => None,
+        };
+        self.note(&Entry::Asked(Box::new(request)))?;
+        match unknown {
+            Some(region) => self.drop_request(format!("`{region}` is no region of the policy")),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes a human's abort into the journal; the next round withdraws what has not happened.
+    pub fn abort(&mut self, abort: Abort) -> Result<(), JournalError> {
+        self.note(&Entry::Aborted(abort))
+    }
+
+    pub fn drop_request(&mut self, why: String) -> Result<(), JournalError> {
+        self.dropped = Some(why.clone());
+        self.note(&Entry::AskDropped { why })
     }
 
     fn executor(&mut self) -> Executor<'_> {
@@ -258,7 +299,14 @@ impl Service {
             if order.has_unsent() && self.memory.acts.pin_at(now).is_some() {
                 return Ok((None, None));
             }
-            if !order.is_unsent() || goes_on(order, decision) {
+            if let Some(why) = self.aborted(order, now) {
+                outcome = ended(self.executor().withdraw(&why).await?);
+                // What is accepted as a whole cannot be recalled: it is followed up, and sends nothing.
+                let follow = |order: &Order| !order.has_unsent();
+                if outcome.is_none() && self.memory.acts.order.as_ref().is_some_and(follow) {
+                    outcome = ended(self.executor().advance().await?);
+                }
+            } else if !order.is_unsent() || goes_on(order, decision) {
                 outcome = ended(self.executor().advance().await?);
             } else if let Some(why) = &decision.withdraw {
                 outcome = ended(self.executor().withdraw(why).await?);
@@ -287,7 +335,9 @@ impl Service {
         now: Timestamp,
     ) -> Result<(Option<Outcome>, Option<Unplannable>), JournalError> {
         let service = self.policy.service.clone();
-        match &decision.wanted {
+        let wanted = decision.wanted.as_ref();
+        match wanted.filter(|_| self.reach == Reach::Everything || decision.asked == Asking::Moves)
+        {
             None => Ok((None, None)),
             Some(Wanted::Refresh { balancer, .. }) => {
                 info!(%service, %balancer, "Refreshing.");
@@ -300,6 +350,7 @@ impl Service {
                 Ok((ended(progress), None))
             }
             Some(wanted @ Wanted::Move(_)) => match self.plan(wanted, now) {
+                Ok(plan) if self.is_not_as_reviewed(decision, &plan)? => Ok((None, None)),
                 Ok(plan) => {
                     info!(%service, epoch = %plan.epoch, batches = plan.batches.len(), "Moving.");
                     let outcome = ended(self.executor().carry_out(plan).await?);
@@ -315,6 +366,35 @@ impl Service {
                 }
             },
         }
+    }
+
+    /// Why an order is given up at a human's word: one that was begun before it, and is no put-back.
+    fn aborted(&self, order: &Order, now: Timestamp) -> Option<String> {
+        let abort = self.memory.acts.abort_at(now)?;
+        let before = order.intended_at <= abort.at && !order.is_repair();
+        before.then(|| format!("aborted by {}: {}", abort.by, abort.reason))
+    }
+
+    /// A reviewed plan is carried out as it was reviewed, or not at all.
+    fn is_not_as_reviewed(
+        &mut self,
+        decision: &Decision,
+        plan: &Plan,
+    ) -> Result<bool, JournalError> {
+        let request = self.memory.acts.request.as_ref();
+        let Some(Asked::Reviewed { checksum: reviewed, .. }) =
+            request.filter(|_| decision.asked == Asking::Moves).map(|request| &request.what)
+        else {
+            return Ok(false);
+        };
+        let found = checksum(plan, self.policy.weights_lever());
+        if &found == reviewed {
+            return Ok(false);
+        }
+        let why = format!("worked out anew it has the checksum {found}, not {reviewed}");
+        warn!(service = %self.policy.service, why, "The reviewed plan is not carried out.");
+        self.drop_request(why)?;
+        Ok(true)
     }
 
     /// The plan of a move from the records as they were last read: the write itself checks that they
@@ -547,6 +627,32 @@ mod tests {
         assert!(service.memory.acts.dead_channels.contains_key("dead"));
         drop(service);
         task.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_aborted_order_is_put_back_as_far_as_it_was_written() {
+        let records = Arc::new(Counted::default());
+        let mut service = half_sent(&records);
+        let (by, reason) = ("ana".to_owned(), "wrong region".to_owned());
+        let at = Timestamp::from_secs(1000);
+        service.abort(Abort { by, reason, at, until: at.plus(Duration::from_secs(60)) }).unwrap();
+        let done = service.round(Vec::new(), Vec::new()).await.unwrap();
+        assert_eq!(records.changes.load(Ordering::SeqCst), 1, "the put-back of the first batch");
+        let Some(Outcome::Abandoned { why }) = done.ended else { panic!("{:?}", done.ended) };
+        assert!(why.contains("puts back epoch 1") && why.contains("aborted by ana: wrong region"));
+        assert!(service.memory.acts.order.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_asked_after_an_abort_is_not_withdrawn_by_it() {
+        let records = Arc::new(Counted::default());
+        let mut service = half_sent(&records);
+        let (by, reason) = ("ana".to_owned(), "before".to_owned());
+        let at = Timestamp::from_secs(900);
+        service.abort(Abort { by, reason, at, until: at.plus(Duration::from_secs(600)) }).unwrap();
+        service.round(Vec::new(), Vec::new()).await.unwrap();
+        let order = service.memory.acts.shifts.last().expect("the rest went out");
+        assert_eq!(order.purpose, Purpose::Evacuate);
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,7 +15,7 @@ use super::RunError;
 use super::board::Board;
 use super::doors::levers_for;
 use super::file;
-use super::pin::{self, Answer};
+use super::pin::{self, Answer, Says};
 use super::round::{Done, Service};
 use super::telling::{Teller, channels};
 use super::watch::{SAMPLES_MAX, Sources, watch};
@@ -23,7 +23,7 @@ use crate::decide::{Diagnosis, Hold};
 use crate::domain::{ServiceName, Timestamp};
 use crate::health::{Event, Happening, Reading, Sample};
 use crate::journal::{Journal, JournalError, Log};
-use crate::memory::{Acts, Entry, Pin};
+use crate::memory::{Acts, Entry, Pin, Request};
 use crate::pace::Pacer;
 use crate::policy::{Mode, Policy, Problem};
 use crate::ports::{Levers, Outbox};
@@ -430,6 +430,40 @@ impl Life {
         Ok(())
     }
 
+    /// What a human asked for or aborted goes into the journal before the round that works on it. What
+    /// is over when it is read is dropped; what is in the journal already is not asked twice.
+    fn hear_a_request(&mut self, now: Timestamp) -> Result<(), JournalError> {
+        let (state, name) = (self.shared.state.clone(), self.name().clone());
+        let says = pin::read_spoken(&state, &name).unwrap_or_else(|error| {
+            warn!(service = %name, %error, "A request cannot be read and moves nothing.");
+            None
+        });
+        let acts = &self.service.memory.acts;
+        match says {
+            None => return Ok(()),
+            Some(Says::Ask(request)) if now >= request.until => {
+                warn!(service = %name, by = request.by, until = %request.until, "A request came too late.");
+            }
+            Some(Says::Ask(request)) => {
+                let same = |known: &Request| (known.at, &known.by) == (request.at, &request.by);
+                if !acts.request.as_ref().is_some_and(same) {
+                    info!(service = %name, by = request.by, what = %request.what, "Asked.");
+                    self.service.ask(*request)?;
+                }
+            }
+            Some(Says::Abort(abort)) => {
+                if acts.abort.as_ref() != Some(&abort) {
+                    info!(service = %name, by = abort.by, reason = abort.reason, "Aborted.");
+                    self.service.abort(abort)?;
+                }
+            }
+        }
+        if let Err(error) = pin::remove_spoken(&state, &name) {
+            warn!(service = %name, %error, "A request could not be removed.");
+        }
+        Ok(())
+    }
+
     /// What humans left in the state directory since the last round, as events; an opened latch goes
     /// into the journal at once.
     fn human_words(&mut self) -> Result<Vec<Event>, JournalError> {
@@ -445,6 +479,7 @@ impl Life {
             info!(service = %name, by = word.by, "The latch was opened.");
         }
         self.hear_an_answer(now)?;
+        self.hear_a_request(now)?;
         let event = |what| Event { at: now, heard_at: now, what };
         let on_disk = pin::read(&state, &name).filter(|pin| in_force(pin, now));
         let events = match (on_disk, self.service.memory.acts.pin_at(now)) {

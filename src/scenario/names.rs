@@ -29,6 +29,7 @@ names! { hold_name(&Hold) of Hold:
     LagTooHigh LagUnknown CommonCause DeploySuspected OrderOpen ChangeStuck LeverImpaired Drift
     AnswersUnknown NowhereToGo RefreshExhausted RefreshWatching FailbackManual FailbackSoaking
     StepNeedsWeights
+    Kept Aborted
 }
 
 #[cfg(test)]

@@ -105,7 +105,11 @@ impl Check {
             | Entry::Denied { .. }
             | Entry::Unlatched { .. }
             | Entry::Incident { .. }
-            | Entry::Drifted { .. } => {}
+            | Entry::Drifted { .. }
+            | Entry::Asked(_)
+            | Entry::AskMet
+            | Entry::AskDropped { .. }
+            | Entry::Aborted(_) => {}
         }
     }
 
