@@ -13,6 +13,7 @@ use crate::health::Reading;
 
 pub mod card;
 pub mod history;
+pub mod path;
 pub mod plan;
 #[cfg(test)]
 pub(crate) mod samples;

@@ -21,6 +21,7 @@ use crate::memory::{Acts, Entry, Memory};
 use crate::plan::Inventory;
 use crate::plan::batch;
 use crate::policy::Policy;
+use crate::report::path::{Credentials, formula, steps, through_the_sick};
 use crate::report::plan::{Bounds, Rehearsal, checksum, lever_depends_on, page, standing_holds};
 use crate::runtime::World;
 use crate::runtime::doors::read_only;
@@ -70,7 +71,39 @@ pub struct Args {
     #[arg(long, value_name = "NAME", env = "LEEWARD_HOLDER", default_value = "leeward")]
     holder: String,
     #[command(flatten)]
+    surroundings: Surroundings,
+    #[command(flatten)]
     edge: EdgeArgs,
+}
+
+/// What the environment tells of credentials: said in the plan, and used for nothing else.
+#[derive(Debug, clap::Args)]
+struct Surroundings {
+    /// The AWS region in which `leeward run` runs.
+    #[arg(long, value_name = "REGION", env = "AWS_REGION")]
+    here: Option<String>,
+    #[arg(long, env = "AWS_PROFILE", hide = true)]
+    profile: Option<String>,
+    #[arg(long, env = "AWS_ACCESS_KEY_ID", hide = true, hide_env_values = true)]
+    key: Option<String>,
+    #[arg(long, env = "AWS_WEB_IDENTITY_TOKEN_FILE", hide = true)]
+    token_file: Option<String>,
+    #[arg(long, env = "AWS_ROLE_ARN", hide = true)]
+    role: Option<String>,
+    #[arg(long, env = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", hide = true)]
+    container: Option<String>,
+}
+
+impl Surroundings {
+    fn credentials(&self) -> Credentials {
+        Credentials {
+            profile: self.profile.clone(),
+            has_keys: self.key.is_some(),
+            web_identity_role: self.token_file.as_ref().and(self.role.clone()),
+            from_container: self.container.is_some(),
+            here: self.here.clone(),
+        }
+    }
 }
 
 /// What was found out about the world.
@@ -227,6 +260,9 @@ fn rehearse(
         };
     let lever = policy.weights_lever();
     let sum = plan.as_ref().map(|plan| checksum(plan, lever));
+    let credentials = args.surroundings.credentials();
+    let bounds = plan.as_ref().zip(lever).map(|(plan, lever)| Bounds::of(policy, lever, plan));
+    let way = plan.as_ref().zip(lever).zip(bounds.as_ref());
     let rehearsal = Rehearsal {
         service: &policy.service,
         mode: policy.mode,
@@ -239,7 +275,14 @@ fn rehearse(
         plan: plan.as_ref(),
         unplannable: unplannable.clone(),
         checksum: sum.clone(),
-        bounds: plan.as_ref().zip(lever).map(|(plan, lever)| Bounds::of(policy, lever, plan)),
+        steps: way.map_or(Vec::new(), |((plan, lever), bounds)| {
+            steps(policy, lever, plan, bounds, &credentials)
+        }),
+        formula: bounds.as_ref().map_or(Vec::new(), formula),
+        through_the_sick: plan
+            .as_ref()
+            .map_or(Vec::new(), |plan| through_the_sick(policy, plan, &credentials)),
+        bounds,
         lever_depends_on: lever_depends_on(policy),
         changed: false,
     };

@@ -1,7 +1,7 @@
 //! The plan as a person reviews it: why, what exactly, what it leans on, how long, what undoing costs.
 //! No IO.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -9,12 +9,13 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::card::{mode, title, wish};
+use super::path::{self, Part, Step};
 use super::{GOOD, STRONG, UNKNOWN, paint, paragraph, plain};
 use crate::decide::{Decision, Diagnosis, Hold};
 use crate::domain::{RegionName, ServiceName, Timestamp, span};
 use crate::health::Answers;
 use crate::plan::{Batch, Plan, RecordData, RecordSet, Swap, Wanted};
-use crate::policy::{Mode, Policy, Readback, Source, WeightsLever};
+use crate::policy::{Mode, Policy, Source, WeightsLever};
 
 /// How long Route 53 usually takes until an accepted change is on all its name servers ("typically within
 /// 60 seconds", Developer Guide, "How Amazon Route 53 uses..."; `GetChange` tells the real time).
@@ -45,6 +46,14 @@ pub struct Rehearsal<'a> {
     pub checksum: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bounds: Option<Bounds>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
+    /// What the bounds are made of, and where each number comes from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub formula: Vec<Part>,
+    /// Where the way of the rescue runs through a region that it is to empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub through_the_sick: Vec<(RegionName, String)>,
     /// Regions whose failure takes the lever with it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lever_depends_on: Vec<RegionName>,
@@ -208,11 +217,11 @@ pub fn page(rehearsal: &Rehearsal<'_>, policy: &Policy) -> String {
     answers(&mut page, rehearsal, policy);
     match (rehearsal.plan, policy.weights_lever()) {
         (Some(plan), Some(lever)) => {
-            steps(&mut page, plan, lever, rehearsal);
+            path::show(&mut page, &rehearsal.steps, &rehearsal.through_the_sick);
             batches(&mut page, plan);
             cost(&mut page, plan, lever);
             if let Some(bounds) = &rehearsal.bounds {
-                times(&mut page, bounds);
+                path::times(&mut page, &rehearsal.formula, bounds);
             }
             undo(&mut page, plan);
         }
@@ -297,56 +306,6 @@ fn answers(page: &mut String, rehearsal: &Rehearsal<'_>, policy: &Policy) {
     }
 }
 
-fn steps(page: &mut String, plan: &Plan, lever: &WeightsLever, rehearsal: &Rehearsal<'_>) {
-    let by = |text: fn(&Bounds) -> Duration| {
-        rehearsal
-            .bounds
-            .as_ref()
-            .map_or(String::new(), |bounds| format!("by +{}", span(text(bounds))))
-    };
-    let zones: BTreeSet<_> = plan.batches.iter().map(|batch| &batch.zone).collect();
-    let _ = writeln!(page);
-    let calls = format!("{} atomic call(s) on {} zone(s)", plan.batches.len(), zones.len());
-    let lines = [
-        (
-            calls,
-            "control plane: Route 53 in us-east-1",
-            by(|b| b.detected() + b.round_every + b.paced),
-        ),
-        (
-            "wait until in sync".to_owned(),
-            "control plane: GetChange",
-            by(|b| b.detected() + b.round_every + b.paced + b.in_sync_within),
-        ),
-        (readback(&lever.readback).to_owned(), "data plane: DNS", by(Bounds::worst)),
-    ];
-    for (place, (step, plane, by)) in lines.into_iter().enumerate() {
-        let _ = writeln!(
-            page,
-            "{}",
-            format!("  {}  {step:<34} {plane:<40} {by}", place + 1).trim_end()
-        );
-    }
-    let needs = "route53:ListResourceRecordSets, ChangeResourceRecordSets and GetChange by the default \
-                 credential chain of this process; the first call that fails is tried again at the \
-                 lever's pace, a batch that finds other records than these is refused whole";
-    paragraph(page, "needs", needs);
-    if !rehearsal.lever_depends_on.is_empty() {
-        let names: Vec<&str> = rehearsal.lever_depends_on.iter().map(RegionName::as_str).collect();
-        let text =
-            format!("this lever's control plane is in us-east-1, as is {}", names.join(", "));
-        paragraph(page, "WARNING", &text);
-    }
-}
-
-fn readback(readback: &Readback) -> &'static str {
-    match readback {
-        Readback::NameServers => "ask the zone's own name servers",
-        Readback::Servers(_) => "ask the configured name servers",
-        Readback::None => "not observed: `readback: none`",
-    }
-}
-
 fn batches(page: &mut String, plan: &Plan) {
     for (place, batch) in plan.batches.iter().enumerate() {
         let _ = writeln!(
@@ -406,30 +365,6 @@ fn cost(page: &mut String, plan: &Plan, lever: &WeightsLever) {
     paragraph(page, "costs", &text);
 }
 
-fn times(page: &mut String, bounds: &Bounds) {
-    let text = format!(
-        "detected {} = probe every {} + mean falls {} + sustain {}; decided + {} (one round); sent + {} (pace); \
-         in sync + {} typical, {} at most; answers expire + {} (time to live)",
-        span(bounds.detected()),
-        span(bounds.probe_every),
-        span(bounds.mean_falls),
-        span(bounds.sustain),
-        span(bounds.round_every),
-        span(bounds.paced),
-        span(bounds.in_sync_typical),
-        span(bounds.in_sync_within),
-        span(bounds.ttl)
-    );
-    paragraph(page, "time", &text);
-    let text = format!(
-        "{} after the first failure, {} at worst; resolvers that stretch the time to live and kept \
-         connections (an AWS ALB keeps them up to 1h by default) come on top",
-        span(bounds.typical()),
-        span(bounds.worst())
-    );
-    paragraph(page, "in force", &text);
-}
-
 fn undo(page: &mut String, plan: &Plan) {
     let tokens: usize = plan.batches.iter().map(Batch::change_tokens).sum();
     let text = format!(
@@ -444,12 +379,17 @@ fn undo(page: &mut String, plan: &Plan) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::path::{Credentials, Plane};
     use crate::report::samples;
 
     fn rehearse(decision: &Decision, plan: Option<&Plan>) -> String {
         let policy = samples::policy();
         let answers = samples::answers();
         let bounds = plan.map(|plan| Bounds::of(&policy, policy.weights_lever().unwrap(), plan));
+        let here = Some("eu-west-1".to_owned());
+        let credentials =
+            Credentials { profile: Some("rescue".to_owned()), here, ..Credentials::default() };
+        let way = plan.zip(bounds.as_ref());
         let rehearsal = Rehearsal {
             service: &policy.service,
             mode: policy.mode,
@@ -463,6 +403,12 @@ mod tests {
             unplannable: None,
             checksum: plan.map(|plan| checksum(plan, policy.weights_lever())),
             bounds,
+            steps: way.map_or(Vec::new(), |(plan, bounds)| {
+                path::steps(&policy, policy.weights_lever().unwrap(), plan, bounds, &credentials)
+            }),
+            formula: way.map_or(Vec::new(), |(_, bounds)| path::formula(bounds)),
+            through_the_sick: plan
+                .map_or(Vec::new(), |plan| path::through_the_sick(&policy, plan, &credentials)),
             lever_depends_on: lever_depends_on(&policy),
             changed: false,
         };
@@ -503,6 +449,60 @@ mod tests {
         let mut other = plan.clone();
         other.batches[0].swaps[0].after.ttl = Some(61);
         assert_ne!(sum(&plan), sum(&other));
+    }
+
+    #[test]
+    fn the_formula_adds_up_to_the_bound_and_each_number_has_a_source() {
+        let (policy, plan) = (samples::policy(), samples::plan());
+        let bounds = Bounds::of(&policy, policy.weights_lever().unwrap(), &plan);
+        let parts = path::formula(&bounds);
+        let sum: Duration = parts.iter().filter(|part| part.counted).map(|part| part.takes).sum();
+        assert_eq!(sum, bounds.worst());
+        assert!(parts.iter().all(|part| !part.source.is_empty()));
+        assert!(parts.iter().any(|part| part.what == "keep-alive"));
+    }
+
+    #[test]
+    fn each_step_names_plane_region_credentials_and_what_comes_after_a_failure() {
+        let (policy, plan) = (samples::policy(), samples::plan());
+        let lever = policy.weights_lever().unwrap();
+        let bounds = Bounds::of(&policy, lever, &plan);
+        let steps = path::steps(&policy, lever, &plan, &bounds, &Credentials::default());
+        let planes: Vec<Plane> = steps.iter().map(|step| step.plane).collect();
+        assert_eq!(planes, [Plane::Control, Plane::Control, Plane::Data]);
+        assert_eq!(steps[0].region.as_deref(), Some("us-east-1"));
+        assert_eq!((steps[0].calls, steps[0].change_tokens), (1, 4));
+        assert!(steps[0].if_it_fails.contains("there is no other lever"));
+        assert!(steps.iter().all(|step| !step.credentials.is_empty()));
+    }
+
+    #[test]
+    fn a_way_through_the_sick_region_is_warned_of() {
+        let (mut policy, plan) = (samples::policy(), samples::plan());
+        let warned = |policy: &Policy, here: Option<&str>| {
+            let here = here.map(str::to_owned);
+            path::through_the_sick(policy, &plan, &Credentials { here, ..Credentials::default() })
+        };
+        assert_eq!(warned(&policy, None), []);
+        assert_eq!(warned(&policy, Some("eu-central-1")), [], "where traffic goes is no trouble");
+        assert!(warned(&policy, Some("eu-west-1"))[0].1.contains("runs in eu-west-1"));
+        let sick: RegionName = "eu-west-1".parse().unwrap();
+        policy.regions.get_mut(&sick).unwrap().aws_region = Some("us-east-1".to_owned());
+        assert!(warned(&policy, None)[0].1.contains("the control plane of Route 53"));
+    }
+
+    #[test]
+    fn the_credential_path_is_the_one_that_the_chain_takes() {
+        let mut path = Credentials::default();
+        assert!(path.path().contains("metadata service"));
+        path.from_container = true;
+        assert!(path.path().contains("container agent"));
+        path.profile = Some("rescue".to_owned());
+        assert!(path.path().contains("profile `rescue`"));
+        (path.web_identity_role, path.here) = (Some("r".to_owned()), Some("eu-west-2".to_owned()));
+        assert!(path.path().contains("needs STS in eu-west-2"));
+        path.has_keys = true;
+        assert!(path.path().contains("need nobody"));
     }
 
     #[test]
