@@ -4,6 +4,7 @@
 //! after a call went wrong. Each service file lists the IAM actions it uses beside its client;
 //! `infra/iam/policy.json` allows their union and nothing else, and a test holds the two together.
 
+mod account;
 mod arc;
 mod cloudwatch;
 mod convert;
@@ -26,7 +27,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 
-use crate::ports::{Metrics, TargetHealth, Weights};
+use crate::ports::{Account, Metrics, TargetHealth, Weights};
 
 pub use arc::{Cluster, ClusterSpec, Dice};
 pub use settings::{Call, Endpoint, MalformedEndpoint, Service, Settings, Timeouts};
@@ -39,6 +40,12 @@ pub fn actions() -> impl Iterator<Item = &'static str> {
         .copied()
 }
 
+/// Every IAM action of `leeward doctor`. All of them read.
+pub fn preflight_actions() -> impl Iterator<Item = &'static str> {
+    let looks = ["route53:ListResourceRecordSets"];
+    [account::ACTIONS, elb::ACTIONS].into_iter().flatten().copied().chain(looks)
+}
+
 /// The ports that AWS answers.
 #[derive(Debug, Clone)]
 pub struct Edge {
@@ -46,6 +53,7 @@ pub struct Edge {
     pub targets: Arc<dyn TargetHealth>,
     pub metrics: Arc<dyn Metrics>,
     clusters: Arc<Clusters>,
+    pub account: Arc<dyn Account>,
 }
 
 impl Edge {
@@ -65,6 +73,7 @@ impl Edge {
         let base = Base { sdk: loader.load().await, settings: settings.clone() };
         Self {
             weights: Arc::new(route53::Route53::new(&base)),
+            account: Arc::new(account::AwsAccount::new(&base)),
             targets: Arc::new(elb::Elb::new(base.clone())),
             metrics: Arc::new(cloudwatch::CloudWatch::new(base.clone())),
             clusters: Arc::new(Clusters { base, writes: Mutex::default() }),

@@ -10,6 +10,7 @@ pub mod apply;
 pub mod approve;
 mod ask;
 pub mod check;
+pub mod doctor;
 pub mod edge;
 pub mod failback;
 pub mod generate;
@@ -64,6 +65,7 @@ enum Command {
     Test(test::Args),
     Plan(plan::Args),
     Apply(apply::Args),
+    Doctor(doctor::Args),
     Run(run::Args),
     Status(status::Args),
     Why(why::Args),
@@ -169,6 +171,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args, &mut out),
         Command::Test(args) => test::run(args, &mut out),
         Command::Plan(args) => plan::run(args, &mut out),
+        Command::Doctor(args) => doctor::run(args, &mut out),
         Command::Apply(args) => apply::run(args, &mut out),
         Command::Run(args) => run::run(args, &mut out),
         Command::Status(args) => status::run(args, &mut out),

@@ -6,6 +6,7 @@ pub mod aws;
 pub mod cli;
 pub mod clock;
 pub mod decide;
+pub mod doctor;
 pub mod domain;
 pub mod event;
 pub mod execute;

@@ -1,6 +1,8 @@
 //! What Leeward needs of the world, in its own words. The edges implement these; so do the simulator,
 //! the laboratory and the player of traces.
 
+mod account;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,6 +13,10 @@ use crate::domain::{BalancerName, RecordName, RegionName, Timestamp, ZoneId};
 use crate::plan::{Batch, RecordSet};
 use crate::policy::QueryBody;
 use crate::tell::{Letter, Receipt};
+
+pub use account::{
+    Account, BalancerFacts, Caller, CheckFacts, GroupFacts, Permission, Quota, Verdict, ZoneFacts,
+};
 
 /// The one door to the clock.
 pub trait Clock: Send + Sync + fmt::Debug {

@@ -12,6 +12,7 @@ use crate::domain::{Timestamp, span};
 use crate::health::Reading;
 
 pub mod card;
+pub mod doctor;
 pub mod history;
 pub mod path;
 pub mod plan;

@@ -4,6 +4,7 @@
 
 mod arc;
 mod changes;
+mod doctor;
 mod human;
 mod killed;
 mod matrix;

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use crate::wire::servers::{self, lint, templates};
+
 const POLICY: &str = include_str!("../infra/iam/policy.json");
 
 fn statements() -> Vec<Value> {
@@ -82,4 +84,105 @@ fn routing_controls_are_named_one_by_one_and_safety_rules_are_not_overridden() {
     for resource in list(&update["Resource"]) {
         assert!(resource.contains("/routingcontrol/") && !resource.contains('*'), "{resource}");
     }
+}
+
+const PREFLIGHT: &str = include_str!("../infra/iam/doctor.json");
+
+/// Verbs with which AWS names what only reads. A simulation judges policies and grants nothing.
+fn only_reads(action: &str) -> bool {
+    let verb = action.split(':').nth(1).unwrap();
+    ["Describe", "Get", "List"].iter().any(|reading| verb.starts_with(reading))
+        || action == "iam:SimulatePrincipalPolicy"
+}
+
+#[test]
+fn the_preflight_is_allowed_what_it_calls_and_calls_only_what_reads() {
+    let policy: Value = serde_json::from_str(PREFLIGHT).unwrap();
+    let statements = policy["Statement"].as_array().unwrap().clone();
+    let allowed: BTreeSet<&str> =
+        statements.iter().flat_map(|statement| list(&statement["Action"])).collect();
+    let called: BTreeSet<&str> = leeward::aws::preflight_actions().collect();
+    assert_eq!(allowed, called);
+    assert!(called.into_iter().all(only_reads));
+}
+
+fn template(name: &str) -> String {
+    format!("infra/cloudformation/{name}.yaml")
+}
+
+#[tokio::test]
+async fn the_templates_are_sound() {
+    for name in ["weights", "gates", "arc"] {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(template(name));
+        assert_eq!(lint(&path).await, "", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_roles_of_the_templates_are_allowed_what_the_levers_call() {
+    let allowed = async |name: &str| -> BTreeSet<String> {
+        serde_json::from_value(templates(&["actions", &template(name)]).await).unwrap()
+    };
+    let file: Value = serde_json::from_str(POLICY).unwrap();
+    let statements = file["Statement"].as_array().unwrap();
+    let weights = allowed("weights").await;
+    let known: BTreeSet<String> = leeward::aws::actions().map(str::to_owned).collect();
+    assert!(weights.is_subset(&known), "{weights:?}");
+    let sids = [
+        "ReadTheZone",
+        "MoveTheServicesRecords",
+        "SeeAChangeThrough",
+        "LookAtTargets",
+        "LookAtMetrics",
+    ];
+    let of_the_lever = statements.iter().filter(|one| sids.contains(&one["Sid"].as_str().unwrap()));
+    let expected: BTreeSet<String> =
+        of_the_lever.flat_map(|one| list(&one["Action"])).map(str::to_owned).collect();
+    assert_eq!(weights, expected);
+    let gates: Vec<&str> = vec![
+        "route53:GetHealthCheckStatus",
+        "s3:DeleteObject",
+        "s3:GetObject",
+        "s3:ListBucket",
+        "s3:PutObject",
+    ];
+    assert_eq!(allowed("gates").await, gates.into_iter().map(str::to_owned).collect());
+    let arc = known.iter().filter(|action| action.starts_with("route53-recovery-cluster:"));
+    assert_eq!(allowed("arc").await, arc.cloned().collect());
+}
+
+#[tokio::test]
+async fn every_gate_is_inverted_and_quick_and_the_votes_add_up() {
+    let checks = templates(&["checks", &template("gates")]).await;
+    let gates: Vec<&Value> = checks
+        .as_object()
+        .unwrap()
+        .values()
+        .filter(|check| check["Type"] != "CALCULATED")
+        .collect();
+    assert_eq!(gates.len(), 3);
+    for gate in gates {
+        assert_eq!(gate["Inverted"], true, "{gate}");
+        let flips =
+            gate["RequestInterval"].as_u64().unwrap() * gate["FailureThreshold"].as_u64().unwrap();
+        assert_eq!(flips, 30, "seconds");
+    }
+    let calculated = &checks["EnoughGatesOpen"];
+    assert_eq!(calculated["Type"], "CALCULATED");
+    assert!(calculated.get("Inverted").is_none(), "the children are");
+    let arc = templates(&["checks", &template("arc")]).await;
+    assert!(arc.as_object().unwrap().values().all(|check| check["Type"] == "RECOVERY_CONTROL"));
+}
+
+/// The test server knows neither health checks nor ARC: the rest of `gates` is made, `arc` is only linted.
+#[tokio::test]
+async fn the_templates_can_be_deployed_as_far_as_the_test_server_knows_them() {
+    let server = servers::ministack().await;
+    let port = server.port.to_string();
+    let votes = ["Service=shop", "ProtectedRegion=eu-west-1", "Votes=2-of-3", "HealthChecks=no"];
+    let stack =
+        templates(&[&["deploy", port.as_str(), &template("gates")][..], &votes].concat()).await;
+    assert_eq!(stack["status"], "CREATE_COMPLETE", "{stack:#}");
+    assert_eq!(stack["outputs"]["Key"], "gates/shop/eu-west-1/{holder}");
+    assert_eq!(stack["resources"]["Gates"], "AWS::S3::Bucket");
 }

@@ -28,6 +28,8 @@ pub struct Settings {
     pub clock: Arc<dyn Clock>,
     /// Where the Route 53 API is signed for. `us-east-1` in the commercial partition.
     pub control_region: String,
+    /// Where this runs, for the regional endpoint of STS.
+    pub home_region: Option<String>,
     pub timeouts: Timeouts,
     /// Which endpoint of a cluster is tried first.
     pub dice: Dice,
@@ -41,6 +43,7 @@ impl Default for Settings {
             sts_regions: Vec::new(),
             clock: Arc::new(SystemClock),
             control_region: "us-east-1".to_owned(),
+            home_region: None,
             timeouts: Timeouts::default(),
             dice: Dice::default(),
         }
@@ -65,10 +68,13 @@ pub enum Service {
     Elb,
     CloudWatch,
     RecoveryCluster,
+    Sts,
+    Iam,
 }
 
 impl Service {
-    const ALL: [Self; 4] = [Self::Route53, Self::Elb, Self::CloudWatch, Self::RecoveryCluster];
+    const ALL: [Self; 6] =
+        [Self::Route53, Self::Elb, Self::CloudWatch, Self::RecoveryCluster, Self::Sts, Self::Iam];
 
     const fn as_str(self) -> &'static str {
         match self {
@@ -76,6 +82,8 @@ impl Service {
             Self::Elb => "elbv2",
             Self::CloudWatch => "cloudwatch",
             Self::RecoveryCluster => "arc",
+            Self::Sts => "sts",
+            Self::Iam => "iam",
         }
     }
 }
@@ -90,7 +98,7 @@ pub struct Endpoint {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is not an endpoint, expected SERVICE=URL or SERVICE@REGION=URL with a service of route53, elbv2, cloudwatch, arc"
+    "`{text}` is not an endpoint, expected SERVICE=URL or SERVICE@REGION=URL with a service of route53, elbv2, cloudwatch, arc, sts, iam"
 )]
 pub struct MalformedEndpoint {
     pub text: String,

@@ -8,7 +8,7 @@ use super::{Exit, Failure};
 use crate::answers::DnsResolver;
 use crate::clock::SystemClock;
 use crate::policy::{Policy, Problem};
-use crate::ports::Levers;
+use crate::ports::{Account, Levers};
 use crate::runtime::World;
 use crate::runtime::file;
 
@@ -31,16 +31,33 @@ pub struct EdgeArgs {
 
 impl EdgeArgs {
     #[cfg(feature = "aws")]
-    pub(super) async fn connect(&self) -> Result<World, Failure> {
-        use crate::aws::{Edge, Settings};
+    fn settings(&self) -> Result<crate::aws::Settings, Failure> {
         let endpoints = self.endpoints.iter().map(|text| {
             text.parse().map_err(|error: crate::aws::MalformedEndpoint| {
                 Failure::new(Exit::Input, error.to_string())
             })
         });
-        let settings =
-            Settings { endpoints: endpoints.collect::<Result<_, _>>()?, ..Settings::default() };
-        let edge = Edge::connect(&settings).await;
+        let endpoints = endpoints.collect::<Result<_, _>>()?;
+        Ok(crate::aws::Settings { endpoints, ..crate::aws::Settings::default() })
+    }
+
+    /// The account, to be read; `here` is the AWS region in which this runs.
+    #[cfg(feature = "aws")]
+    pub(super) async fn account(&self, here: Option<&str>) -> Result<Arc<dyn Account>, Failure> {
+        let home_region = here.map(str::to_owned);
+        let settings = crate::aws::Settings { home_region, ..self.settings()? };
+        Ok(crate::aws::Edge::connect(&settings).await.account)
+    }
+
+    #[cfg(not(feature = "aws"))]
+    #[expect(clippy::unused_async, reason = "with the AWS edge it waits for the SDK's set-up")]
+    pub(super) async fn account(&self, _here: Option<&str>) -> Result<Arc<dyn Account>, Failure> {
+        Err(Failure::new(Exit::Trouble, "this build has no AWS edge that could read an account"))
+    }
+
+    #[cfg(feature = "aws")]
+    pub(super) async fn connect(&self) -> Result<World, Failure> {
+        let edge = crate::aws::Edge::connect(&self.settings()?).await;
         Ok(World {
             levers: Levers { weights: Some(edge.weights), ..without_aws() },
             targets: Some(edge.targets),

@@ -296,6 +296,8 @@ fn action(request: &Message) -> String {
         ("POST", ["2013-04-01", "hostedzone"]) => "CreateHostedZone",
         ("GET", ["2013-04-01", "hostedzone", _]) => "GetHostedZone",
         ("GET", ["2013-04-01", "change", _]) => "GetChange",
+        ("GET", ["2013-04-01", "hostedzonelimit", _, _]) => "GetHostedZoneLimit",
+        ("GET", ["2013-04-01", "healthcheck", _]) => "GetHealthCheck",
         _ => {
             let text = request.text();
             let named = text.split('&').find_map(|pair| pair.strip_prefix("Action="));

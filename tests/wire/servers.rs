@@ -64,6 +64,30 @@ pub(crate) async fn grant(port: u16) -> Granted {
     serde_json::from_slice(&granted.stdout).unwrap()
 }
 
+/// What `tests/wire/templates.py` says.
+pub(crate) async fn templates(arguments: &[&str]) -> serde_json::Value {
+    let told = Command::new(installed("python"))
+        .arg(wire_dir().join("templates.py"))
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .kill_on_drop(true)
+        .output();
+    let told = tokio::time::timeout(START_PATIENCE, told).await.unwrap().unwrap();
+    let error = String::from_utf8_lossy(&told.stderr);
+    assert!(told.status.success(), "{arguments:?}: {error}");
+    serde_json::from_slice(&told.stdout).unwrap()
+}
+
+/// What cfn-lint complains of; nothing if all is well.
+pub(crate) async fn lint(template: &std::path::Path) -> String {
+    let told = Command::new(installed("cfn-lint")).arg(template).kill_on_drop(true).output();
+    let told = tokio::time::timeout(START_PATIENCE, told).await.unwrap().unwrap();
+    let mut said = String::from_utf8_lossy(&told.stdout).into_owned();
+    said.push_str(&String::from_utf8_lossy(&told.stderr));
+    if said.is_empty() && !told.status.success() { "no reason given".to_owned() } else { said }
+}
+
 /// A proxy that injects faults, written by others.
 pub(crate) async fn microburst(upstream: u16) -> Server {
     start("microburst", "/_microburst/health", |command, port| {

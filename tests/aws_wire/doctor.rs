@@ -1,0 +1,137 @@
+//! `leeward doctor` with the real program on the wire: what it finds, and that it only ever reads.
+
+use std::collections::BTreeSet;
+
+use leeward::plan::{RecordSet, Swap};
+use serde_json::Value;
+
+use super::program::{Place, output, with_credentials, words};
+use super::service::{Shop, eu};
+use crate::wire::http;
+use crate::wire::proxy::Fault;
+use crate::wire::servers::templates;
+
+/// The operations that the preflight may call, without the services' names.
+fn reads() -> BTreeSet<&'static str> {
+    leeward::aws::preflight_actions().filter_map(|action| action.split(':').nth(1)).collect()
+}
+
+/// Exit status and report; fails if anything but a read was called.
+async fn doctor(shop: &Shop, place: &Place, more: &[&str]) -> (Option<i32>, Value) {
+    let proxy = &shop.world.proxy;
+    proxy.forget();
+    let mut doctor = place.leeward("doctor", &proxy.url());
+    for service in ["sts", "iam"] {
+        doctor.arg("--endpoint").arg(format!("{service}={}", proxy.url()));
+    }
+    doctor.args(["--format", "json", "--here", "eu-central-1"]).args(more);
+    let said = output(with_credentials(&mut doctor)).await;
+    let reads = reads();
+    assert!(!proxy.seen().is_empty());
+    for seen in proxy.seen() {
+        assert!(reads.contains(seen.action.as_str()), "doctor called {}", seen.action);
+    }
+    let report = serde_json::from_slice(&said.stdout);
+    (said.status.code(), report.unwrap_or_else(|error| panic!("{error}: {}", words(&said))))
+}
+
+fn found(report: &Value, severity: &str, what: &str) -> bool {
+    report["findings"].as_array().unwrap().iter().any(|finding| {
+        finding["severity"] == severity && finding["what"].as_str().unwrap().contains(what)
+    })
+}
+
+/// The id of a new health check.
+async fn health_check(port: u16, config: &str) -> String {
+    let body = format!(
+        "<CreateHealthCheckRequest xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\"><CallerReference>{}</CallerReference><HealthCheckConfig>{config}</HealthCheckConfig></CreateHealthCheckRequest>",
+        config.len()
+    );
+    let answer = http::call(port, "POST", "/2013-04-01/healthcheck", &body).await.unwrap();
+    let text = answer.text();
+    let id = text.split("<Id>").nth(1).and_then(|rest| rest.split("</Id>").next());
+    id.unwrap_or_else(|| panic!("no id in {text}")).to_owned()
+}
+
+#[tokio::test]
+async fn the_trap_is_found_on_the_wire_and_nothing_is_changed() {
+    let shop = Shop::open(1).await;
+    let place = Place::new(&shop);
+    let (_, report) = doctor(&shop, &place, &[]).await;
+    assert!(!found(&report, "stops", "is inverted"), "{report:#}");
+    assert!(found(&report, "note", "is not there yet"), "the epoch record: {report:#}");
+    assert!(found(&report, "weakens", "accelerated recovery is off"), "{report:#}");
+
+    let trap = "<IPAddress>127.0.0.11</IPAddress><Port>80</Port><Type>HTTP</Type><RequestInterval>30</RequestInterval><FailureThreshold>3</FailureThreshold><Inverted>true</Inverted>";
+    let id = health_check(shop.world.server.port, trap).await;
+    let sets = shop.world.edge.weights.read(&shop.zones[0], None).await.unwrap();
+    let before = sets.into_iter().find(|set| set.set_identifier.as_deref() == Some("eu")).unwrap();
+    let after = RecordSet { health_check: Some(id), ..before.clone() };
+    shop.world.swap(vec![Swap { before: Some(before), after }]).await.unwrap();
+    // The test server writes `True`, Route 53 writes `true`.
+    let spelled = Fault::rewrite(|mut answer| {
+        answer.body =
+            answer.text().replace(">True<", ">true<").replace(">False<", ">false<").into_bytes();
+        answer
+    });
+    let rule = shop.world.proxy.inject("GetHealthCheck", "spelled", spelled, usize::MAX);
+    let (status, report) = doctor(&shop, &place, &[]).await;
+    assert!(rule.fired() > 0);
+    assert_eq!(status, Some(3), "{report:#}");
+    let trap = format!("is inverted and watches the app of `{}`", eu());
+    assert!(found(&report, "stops", &trap), "{report:#}");
+    assert!(found(&report, "stops", "a private address"), "{report:#}");
+    assert!(found(&report, "weakens", "needs 1m 30s to change its mind"), "{report:#}");
+    assert!(found(&report, "weakens", "some sets are health-checked, not central"), "{report:#}");
+}
+
+#[tokio::test]
+async fn the_role_of_the_template_may_do_what_the_rescue_needs_and_nobody_else() {
+    let shop = Shop::open(1).await;
+    let place = Place::new(&shop);
+    let zone = format!("HostedZoneId={}", shop.zones[0]);
+    let names = "RecordNames=api.shop0.example,_leeward.shop0.example";
+    let port = shop.world.server.port.to_string();
+    let stack =
+        templates(&["deploy", &port, "infra/cloudformation/weights.yaml", &zone, names]).await;
+    assert_eq!(stack["status"], "CREATE_COMPLETE", "{stack:#}");
+    let role = stack["outputs"]["RoleName"].as_str().unwrap();
+    let principal = format!("arn:aws:iam::000000000000:role/{role}");
+    let (_, report) = doctor(&shop, &place, &["--principal", &principal]).await;
+    assert!(shop.world.proxy.count("SimulatePrincipalPolicy") >= 2);
+    assert!(!found(&report, "stops", "is not allowed by any statement"), "{report:#}");
+    // The same role for another zone.
+    let text = std::fs::read_to_string(&place.policy).unwrap();
+    let other = shop.world.zone("other.example").await;
+    let moved = text.replace(shop.zones[0].as_str(), other.as_str());
+    std::fs::write(&place.policy, moved).unwrap();
+    let (status, report) = doctor(&shop, &place, &["--principal", &principal]).await;
+    assert_eq!(status, Some(3));
+    assert!(found(&report, "stops", "is not allowed by any statement"), "{report:#}");
+    assert!(found(&report, "stops", "are not as the policy describes them"), "{report:#}");
+}
+
+#[tokio::test]
+async fn what_may_not_be_read_is_said_with_the_permission_that_is_missing() {
+    let shop = Shop::open(1).await;
+    let place = Place::new(&shop);
+    for (action, severity, permission) in [
+        ("ListResourceRecordSets", "stops", "route53:ListResourceRecordSets"),
+        ("GetHostedZoneLimit", "note", "route53:GetHostedZoneLimit"),
+        ("DescribeTargetHealth", "stops", "elasticloadbalancing:DescribeTargetHealth"),
+        ("DescribeTargetGroups", "weakens", "elasticloadbalancing:DescribeTargetGroups"),
+        ("DescribeAccountLimits", "note", "elasticloadbalancing:DescribeAccountLimits"),
+    ] {
+        let denied = Fault::error(403, "AccessDenied", "not authorized");
+        let rule = shop.world.proxy.inject(action, "denied", denied, usize::MAX);
+        let (_, report) = doctor(&shop, &place, &[]).await;
+        assert!(rule.fired() > 0, "{action}");
+        let what = format!("could not be read: permission `{permission}` is missing");
+        assert!(found(&report, severity, &what), "{action}: {report:#}");
+        shop.world.proxy.calm();
+    }
+    let broken = Fault::error(500, "InternalFailure", "x");
+    shop.world.proxy.inject("ListResourceRecordSets", "broken", broken, usize::MAX);
+    let (_, report) = doctor(&shop, &place, &[]).await;
+    assert!(found(&report, "trouble", "could not be read: outcome unknown"), "{report:#}");
+}
