@@ -645,7 +645,6 @@ choice! {
 }
 
 record! {
-    /// One drawn outage, and what is to be done in it. A line has one character for each step; spaces in it are not counted. What is not drawn is well.
     /// One drawn outage, and what is to be done in it. A line has one character for each step; spaces in it are not counted. What is not drawn is well. Or one recorded outage: `trace` names its file, and besides it only `mode`, `regions`, `balancers`, `vantages`, `without`, `finds`, `holds` and `ends` may be written; the file says what happens, what capacities and demand are, and what is demanded.
     "a test" Test {
         /// What is claimed.
