@@ -5,6 +5,7 @@ mod convict;
 mod diagnose;
 mod guard;
 mod hold;
+mod hooks;
 mod notes;
 mod refresh;
 mod respond;
@@ -25,7 +26,7 @@ use self::shares::Shares;
 use crate::domain::{BalancerName, Ratio, RegionName, Split, Timestamp, VantageName};
 use crate::health::{Answers, Deploy, Evidence, Picture, Reading};
 use crate::memory::{Acts, Memory, Order, Request};
-use crate::plan::{Purpose, Wanted};
+use crate::plan::{HookCall, Purpose, Wanted};
 use crate::policy::{Class, LeverKind, Mode, Policy};
 use crate::tell::Letter;
 
@@ -124,6 +125,9 @@ pub struct Decision {
     pub holds: Vec<Hold>,
     /// An open order that is no longer right and should be given up before it takes effect.
     pub withdraw: Option<String>,
+    /// Hooks to call now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<HookCall>,
     pub notes: Vec<Letter>,
     pub incident: bool,
     /// How far what a human asked for has come.
@@ -293,7 +297,15 @@ pub fn decide(policy: &Policy, memory: &Memory, now: Timestamp) -> Decision {
     let away = shares::distance(&respond::plain(&case.home_split), &case.shares) >= shares::SAME;
     let mut findings = diagnose::findings(&case, &sick, &treated, &response);
     let (settled, asked) = settle_both(&case, proposal);
-    let (wanted, proposed, holds, withdraw) = settled;
+    let Settled { wanted, proposed, mut holds, withdraw, mut calls } = settled;
+    let (undo, against) = hooks::rollback(&case, &response);
+    calls.extend(undo);
+    calls.extend(hooks::after(&case));
+    for hold in against {
+        if !holds.contains(&hold) {
+            holds.push(hold);
+        }
+    }
     if findings.is_empty() {
         findings.push(diagnose::well(&case));
     }
@@ -312,6 +324,7 @@ pub fn decide(policy: &Policy, memory: &Memory, now: Timestamp) -> Decision {
         proposed,
         holds,
         withdraw,
+        calls,
         notes: Vec::new(),
         incident,
         asked,
@@ -360,6 +373,7 @@ fn nothing(policy: &Policy, now: Timestamp) -> Decision {
         proposed: None,
         holds: vec![Hold::AnswersUnknown],
         withdraw: None,
+        calls: Vec::new(),
         notes: Vec::new(),
         incident: false,
         asked: Asking::Nothing,
@@ -520,7 +534,15 @@ fn in_part<'a>(case: &Case<'_>, response: &'a Response) -> Option<(LeverKind, Op
     response.whole.as_ref().map(|whole| (LeverKind::Gates, Some(whole)))
 }
 
-type Settled = (Option<Wanted>, Option<Wanted>, Vec<Hold>, Option<String>);
+/// What the guards and the hooks left of a proposal.
+#[derive(Default)]
+struct Settled {
+    wanted: Option<Wanted>,
+    proposed: Option<Wanted>,
+    holds: Vec<Hold>,
+    withdraw: Option<String>,
+    calls: Vec<HookCall>,
+}
 
 /// A human beats the machine: what is asked is done if the guards let it. If they do not, the machine
 /// goes on as if nobody had asked, with the reasons of both.
@@ -532,17 +554,21 @@ fn settle_both(case: &Case<'_>, machine: Proposal) -> (Settled, Asking) {
         return (settle(case, machine, None), Asking::Met);
     }
     let asked = settle(case, ask::proposal(case, request), Some(request));
-    if asked.0.is_some() {
+    if asked.wanted.is_some() {
         return (asked, Asking::Moves);
     }
     if machine.wanted.is_none() {
-        let (wanted, proposed, mut holds, withdraw) = asked;
-        holds.extend(machine.holds);
-        return ((wanted, proposed, holds, withdraw), Asking::Waits);
+        let mut asked = asked;
+        asked.holds.extend(machine.holds);
+        return (asked, Asking::Waits);
     }
-    let (wanted, proposed, mut holds, withdraw) = settle(case, machine, None);
-    holds.extend(asked.2.into_iter().filter(|hold| !holds.contains(hold)).collect::<Vec<_>>());
-    ((wanted, proposed, holds, withdraw), Asking::Waits)
+    let mut settled = settle(case, machine, None);
+    let new = asked.holds.into_iter().filter(|hold| !settled.holds.contains(hold));
+    settled.holds.extend(new.collect::<Vec<_>>());
+    let known = |call: &HookCall| settled.calls.iter().any(|other| other.key == call.key);
+    let new: Vec<HookCall> = asked.calls.into_iter().filter(|call| !known(call)).collect();
+    settled.calls.extend(new);
+    (settled, Asking::Waits)
 }
 
 /// Lets the guards take away. What is left is wanted; what was taken away is still shown.
@@ -553,7 +579,7 @@ fn settle(case: &Case<'_>, proposal: Proposal, request: Option<&Request>) -> Set
     let Some(wanted) = proposed.clone() else {
         let withdraw =
             open.filter(|order| order.is_unsent()).map(|_| "it is no longer right".to_owned());
-        return (None, None, holds, withdraw);
+        return Settled { holds, withdraw, ..Settled::default() };
     };
     let mut objections = Vec::new();
     let purpose = proposal.purpose.unwrap_or(Purpose::Operator);
@@ -565,10 +591,7 @@ fn settle(case: &Case<'_>, proposal: Proposal, request: Option<&Request>) -> Set
             matches!(hold, Hold::Pinned { .. } | Hold::ModeObserves { .. } | Hold::Blocked { .. })
         });
     }
-    let warm = case.evidence.started().map(|at| at.plus(case.policy.judge.window));
-    if let Some(until) = warm.filter(|until| case.now < *until) {
-        objections.push(Hold::WarmingUp { until });
-    }
+    objections.extend(warming_up(case));
     if let Wanted::Move(wanted) = &wanted {
         objections.extend(lever_objections(case, wanted.lever, &holds));
         objections.extend(order_objections(case, wanted));
@@ -579,8 +602,17 @@ fn settle(case: &Case<'_>, proposal: Proposal, request: Option<&Request>) -> Set
     let withdraw = open
         .filter(|order| order.is_unsent() && !same_move(order, &wanted))
         .map(|_| "another move is right now".to_owned());
+    let mut calls = Vec::new();
+    if let Wanted::Move(moved) = &wanted
+        && objections.is_empty()
+        && !open.is_some_and(|order| same_move(order, &wanted))
+    {
+        let asked = hooks::before(case, moved);
+        calls = asked.calls;
+        objections.extend(asked.hold);
+    }
     if objections.is_empty() {
-        return (Some(wanted), proposed, holds, withdraw);
+        return Settled { wanted: Some(wanted), proposed, holds, withdraw, calls };
     }
     let withdraw = withdraw.or_else(|| {
         let stop = objections.iter().find(|hold| {
@@ -589,7 +621,13 @@ fn settle(case: &Case<'_>, proposal: Proposal, request: Option<&Request>) -> Set
         stop.filter(|_| open.is_some_and(Order::is_unsent)).map(ToString::to_string)
     });
     objections.append(&mut holds);
-    (None, proposed, objections, withdraw)
+    Settled { wanted: None, proposed, holds: objections, withdraw, calls }
+}
+
+/// After a start the windows fill first.
+fn warming_up(case: &Case<'_>) -> Option<Hold> {
+    let until = case.evidence.started()?.plus(case.policy.judge.window);
+    (case.now < until).then_some(Hold::WarmingUp { until })
 }
 
 fn lever_objections(case: &Case<'_>, lever: LeverKind, holds: &[Hold]) -> Vec<Hold> {

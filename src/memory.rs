@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{BalancerName, RegionName, Split, Timestamp};
 use crate::health::Evidence;
-use crate::plan::{Epoch, Plan};
-use crate::policy::LeverKind;
+use crate::plan::{Epoch, HookAnswer, HookCall, HookEnd, Plan};
+use crate::policy::{HookPhase, LeverKind};
 use crate::ports::{CallFailed, ChangeId, InAnswers};
 use crate::tell::{Letter, Lost, Note, Severity, Thread, Topic};
 
@@ -120,6 +120,9 @@ pub enum Entry {
     Incident {
         open: bool,
     },
+    /// The next thing is the call of a hook.
+    HookCalled(Box<HookCall>),
+    HookEnded(HookEnd),
     /// Something outside was read and differs from what we ordered.
     Drifted {
         what: String,
@@ -296,6 +299,20 @@ pub struct Numbered {
     pub at: Timestamp,
 }
 
+/// A hook that was called.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HookState {
+    pub hook: String,
+    pub phase: HookPhase,
+    pub attempt: u32,
+    /// The change to undo, for `rollback`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    pub called_at: Timestamp,
+    /// When it ended, how, and what it said.
+    pub ended: Option<(Timestamp, HookAnswer, String)>,
+}
+
 /// Bounds of what is remembered: the newest of each list.
 const REMEMBERED_MAX: usize = 256;
 
@@ -327,6 +344,8 @@ pub struct Acts {
     pub told: BTreeMap<String, Told>,
     pub threads: BTreeMap<Thread, Numbered>,
     pub dead_channels: BTreeMap<String, DeadChannel>,
+    /// By key: so that nothing is done twice.
+    pub hooks: BTreeMap<String, HookState>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -346,8 +365,16 @@ impl Acts {
                 for told in self.told.values_mut() {
                     told.on_its_way = false;
                 }
+                self.cut_hooks(at);
             }
             Entry::Decided(_) | Entry::Drifted { .. } => {}
+            Entry::HookCalled(call) => self.call_hook(at, call),
+            Entry::HookEnded(end) => {
+                let state = self.hooks.get_mut(&end.key);
+                if let Some(state) = state.filter(|state| state.attempt == end.attempt) {
+                    state.ended = Some((at, end.answer, end.says.clone()));
+                }
+            }
             Entry::Snapshot(acts) => *self = (**acts).clone(),
             Entry::Intended(plan) => {
                 self.epoch = plan.epoch;
@@ -523,6 +550,30 @@ impl Acts {
         lever.failures_in_a_row = lever.failures_in_a_row.saturating_add(1);
         lever.first_failure = lever.first_failure.or(Some(at));
         lever.last_failure = Some((at, failure.clone()));
+    }
+
+    fn call_hook(&mut self, at: Timestamp, call: &HookCall) {
+        let state = HookState {
+            hook: call.hook.clone(),
+            phase: call.phase,
+            attempt: call.attempt,
+            version: call.version.clone(),
+            called_at: at,
+            ended: None,
+        };
+        self.hooks.insert(call.key.clone(), state);
+        while self.hooks.len() > REMEMBERED_MAX {
+            let oldest = self.hooks.iter().min_by_key(|(_, hook)| hook.called_at);
+            oldest.map(|(key, _)| key.clone()).map(|key| self.hooks.remove(&key));
+        }
+    }
+
+    /// A hook that ran when the controller ended: nobody knows how it went.
+    fn cut_hooks(&mut self, at: Timestamp) {
+        for state in self.hooks.values_mut().filter(|state| state.ended.is_none()) {
+            let says = "Leeward ended while it ran".to_owned();
+            state.ended = Some((at, HookAnswer::Cut, says));
+        }
     }
 
     fn set_batch(&mut self, epoch: Epoch, batch: usize, state: BatchState) {

@@ -10,10 +10,12 @@ use serde::{Deserialize, Serialize};
 
 pub mod batch;
 pub mod epoch;
+pub mod hook;
 pub mod inventory;
 
 pub use batch::{Unplannable, plan};
 pub use epoch::EpochTxt;
+pub use hook::{HookAnswer, HookCall, HookEnd};
 pub use inventory::Inventory;
 
 use crate::domain::{

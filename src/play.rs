@@ -129,6 +129,7 @@ impl Player<'_> {
             balancers: hello
                 .has("lb_refresh")
                 .then(|| world.clone() as Arc<dyn crate::ports::Balancers>),
+            hooks: None,
         };
         let mut intake = Intake::new(hello, &policy);
         let pace = Arc::new(Pacer::new(free));

@@ -48,6 +48,7 @@ pub struct Policy {
     pub guards: Guards,
     pub tell: Tell,
     pub triggers: Triggers,
+    pub hooks: Hooks,
     /// Drawn and recorded outages for `leeward test`. They have no part in any decision.
     pub tests: Vec<Test>,
 }
@@ -530,6 +531,73 @@ pub struct BlockedWindow {
     pub time_zone: String,
     pub from_minute: u32,
     pub to_minute: u32,
+}
+
+/// Programs and services of the operator around a move.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Hooks {
+    /// Asked in this order; each may veto.
+    pub before: Vec<Hook>,
+    /// Stops writes where traffic leaves; asked last.
+    pub fence: Option<Hook>,
+    pub after: Vec<Hook>,
+    /// Called once for each change that is the common cause.
+    pub rollback: Option<Hook>,
+}
+
+impl Hooks {
+    /// The hook of that phase and name.
+    pub fn find(&self, phase: HookPhase, name: &str) -> Option<&Hook> {
+        let of: Vec<&Hook> = match phase {
+            HookPhase::Before => self.before.iter().collect(),
+            HookPhase::Fence => self.fence.iter().collect(),
+            HookPhase::After => self.after.iter().collect(),
+            HookPhase::Rollback => self.rollback.iter().collect(),
+        };
+        of.into_iter().find(|hook| hook.name == name)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    pub name: String,
+    pub does: HookDoes,
+    /// It is given so long; a second to ten minutes.
+    pub timeout: Duration,
+    pub if_it_fails: IfItFails,
+    /// Empty: every kind of move.
+    pub moves: BTreeSet<HookedMove>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HookDoes {
+    Run { program: String, arguments: Vec<String> },
+    Call { url: String, token_file: Option<String> },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfItFails {
+    Veto,
+    GoOn,
+}
+
+/// The kinds of moves that hooks tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HookedMove {
+    Evacuate,
+    Failback,
+    LastResort,
+    Operator,
+}
+
+/// Where in the life of a move, or of a change, a hook stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HookPhase {
+    Before,
+    Fence,
+    After,
+    Rollback,
 }
 
 /// Who hears of it.

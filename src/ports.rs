@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{BalancerName, RecordName, RegionName, Timestamp, ZoneId};
-use crate::plan::{Batch, RecordSet};
-use crate::policy::QueryBody;
+use crate::plan::{Batch, HookCall, HookEnd, RecordSet};
+use crate::policy::{Hook, QueryBody};
 use crate::tell::{Letter, Receipt};
 
 pub use account::{
@@ -124,6 +124,14 @@ pub trait Outbox: Send + Sync + fmt::Debug {
     fn receipts(&self) -> Vec<Receipt>;
 }
 
+/// Programs and services of the operator. Calls run by themselves; a round never waits for one.
+pub trait Hooks: Send + Sync + fmt::Debug {
+    /// Begins a call, for which [`Hooks::ended`] will have an end within the hook's `timeout`.
+    fn begin(&self, hook: &Hook, call: &HookCall);
+    /// The calls that ended since this was last asked.
+    fn ended(&self) -> Vec<HookEnd>;
+}
+
 /// The levers that the executor may pull. What a deployment does not have is `None`.
 #[derive(Debug, Clone, Default)]
 pub struct Levers {
@@ -131,6 +139,7 @@ pub struct Levers {
     pub resolver: Option<Arc<dyn Resolver>>,
     pub gates: Option<Arc<dyn Gates>>,
     pub balancers: Option<Arc<dyn Balancers>>,
+    pub hooks: Option<Arc<dyn Hooks>>,
 }
 
 /// State of one registered target, as `DescribeTargetHealth` tells it.

@@ -22,6 +22,7 @@ use tracing::{error, info, warn};
 pub mod board;
 pub mod doors;
 pub mod file;
+pub mod hooks;
 pub mod http;
 pub mod once;
 pub mod peer;

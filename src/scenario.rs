@@ -16,7 +16,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use self::draw::Pencil;
-use self::world::{Clockwork, Refresher, records};
+use self::world::{Answering, Clockwork, Refresher, records};
 use crate::decide::Decision;
 use crate::domain::{RegionName, Split, Timestamp, Weight};
 use crate::health::{Event, Happening};
@@ -26,7 +26,7 @@ use crate::memory::Acts;
 use crate::pace::Pacer;
 use crate::plan::Purpose;
 use crate::policy::{Case, Happens, Pace, Policy, Refreshes};
-use crate::ports::{CallFailed, Levers, Weights};
+use crate::ports::{CallFailed, Hooks, Levers, Weights};
 use crate::runtime::round::Service;
 
 pub use names::{diagnosis_name, hold_name};
@@ -64,6 +64,8 @@ pub enum Fault {
     NotFound { diagnosis: String },
     /// A hold that was never given.
     NotHeld { hold: String },
+    /// A hook that was never called.
+    NotCalled { hook: String },
     /// A weight at the end.
     Ends { region: RegionName, expected: Weight, found: Weight },
 }
@@ -94,7 +96,10 @@ impl Ran {
     pub fn step_to_show(&self) -> Option<(usize, &Step)> {
         let differs = self.faults.iter().find_map(|fault| match fault {
             Fault::Done { step, .. } => Some(*step),
-            Fault::NotFound { .. } | Fault::NotHeld { .. } | Fault::Ends { .. } => None,
+            Fault::NotFound { .. }
+            | Fault::NotHeld { .. }
+            | Fault::NotCalled { .. }
+            | Fault::Ends { .. } => None,
         });
         let place = differs.unwrap_or(self.steps.len().saturating_sub(1));
         self.steps.get(place).map(|step| (place, step))
@@ -158,8 +163,13 @@ fn service(policy: &Policy, case: &Case, zones: &Arc<Zones>, clock: &Arc<Clockwo
         Refreshes::Fail => None,
     };
     let weights: Arc<dyn Weights> = zones.clone();
-    let levers =
-        Levers { weights: Some(weights), resolver: None, gates: None, balancers: refresher };
+    let hooks: Arc<dyn Hooks> = Arc::new(Answering::new(&case.vetoes));
+    let levers = Levers {
+        weights: Some(weights),
+        balancers: refresher,
+        hooks: Some(hooks),
+        ..Levers::default()
+    };
     // The buckets run in real time, which does not pass here.
     let free = Pace {
         requests_per_second: 1e6,
@@ -222,12 +232,14 @@ struct Seen {
     steps: Vec<Step>,
     finds: BTreeSet<&'static str>,
     holds: BTreeSet<&'static str>,
+    calls: BTreeSet<String>,
 }
 
 impl Seen {
     fn take(&mut self, place: usize, at: Timestamp, done: Option<char>, decision: Decision) {
         self.finds.extend(decision.findings.iter().map(|found| diagnosis_name(found.diagnosis)));
         self.holds.extend(decision.holds.iter().map(hold_name));
+        self.calls.extend(decision.calls.iter().map(|call| call.hook.clone()));
         match self.steps.get_mut(place) {
             None => self.steps.push(Step { at, done: done.unwrap_or('-'), decision }),
             Some(step) if step.done == '-' => {
@@ -256,6 +268,8 @@ impl Seen {
         faults.extend(finds.map(|name| Fault::NotFound { diagnosis: name.clone() }));
         let holds = case.holds.iter().filter(|name| missing(name, &self.holds));
         faults.extend(holds.map(|name| Fault::NotHeld { hold: name.clone() }));
+        let calls = case.calls.iter().filter(|name| !self.calls.contains(*name));
+        faults.extend(calls.map(|name| Fault::NotCalled { hook: name.clone() }));
         faults.extend(case.ends.iter().filter_map(|(region, expected)| {
             let (expected, found) = (*expected, end.weight(region));
             (expected != found).then(|| Fault::Ends { region: region.clone(), expected, found })

@@ -182,6 +182,7 @@ impl Driver {
             resolver: asked.then(|| doors.clone() as Arc<dyn crate::ports::Resolver>),
             gates: gated.then(|| doors.clone() as Arc<dyn crate::ports::Gates>),
             balancers: Some(doors.clone()),
+            hooks: None,
         };
         // Buckets go by real time; they are no part of the simulation.
         let free = Pace {

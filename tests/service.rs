@@ -238,6 +238,7 @@ async fn nothing_can_be_changed_over_http() {
             let (status, _) = leeward::runtime::http::ask(leeward::runtime::http::Ask {
                 method: method.clone(),
                 url: &url,
+                headers: Vec::new(),
                 body: bytes::Bytes::from_static(b"{}"),
                 answer_max: 1 << 20,
                 within: WITHIN,

@@ -12,9 +12,11 @@ use leeward::decide::{Decision, Diagnosis, Hold, decide};
 use leeward::domain::{RegionName, Split, Timestamp, Weight};
 use leeward::health::{About, Answers, Event, Happening, Measure, Observations, Sample};
 use leeward::memory::{Entry, Memory, Outcome, Pin};
-use leeward::plan::{Batch, Plan, Purpose, Wanted};
+use leeward::plan::{Batch, HookAnswer, HookCall, HookEnd, Plan, Purpose, Wanted};
 use leeward::policy::{Class, LeverKind, Mode, Policy, load};
 use leeward::ports::{CallFailed, ChangeId};
+
+mod hooks;
 
 const POLICY: &str = r"
 version: 1
@@ -75,6 +77,11 @@ struct Picture {
     capacity: f64,
     lever: Lever,
     last: Option<Decision>,
+    /// Every call of a hook so far, and how many of them were answered.
+    called: Vec<HookCall>,
+    answered: usize,
+    /// What hooks answer before the next step; nothing yet if there is none.
+    hooks_say: Option<HookAnswer>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -117,6 +124,9 @@ impl Picture {
             capacity: 3000.0,
             lever: Lever::Works,
             last: None,
+            called: Vec::new(),
+            answered: 0,
+            hooks_say: Some(HookAnswer::Yes),
         };
         // Windows are full before a picture begins.
         picture.see(&Seen { east: "......", ..Seen::default() });
@@ -166,10 +176,15 @@ impl Picture {
             Answering::Unknown => Answers::Unknown,
         };
         let seen = Observations { samples, events, answers };
+        self.hear_hooks();
         self.memory.evidence.take_in(&self.policy, &seen, now);
         let decision = decide(&self.policy, &self.memory, now);
         if decision.incident != self.memory.acts.incident_since.is_some() {
             self.note(&Entry::Incident { open: decision.incident });
+        }
+        for call in &decision.calls {
+            self.note(&Entry::HookCalled(Box::new(call.clone())));
+            self.called.push(call.clone());
         }
         let done = match decision.wanted.clone() {
             None => '-',

@@ -162,6 +162,7 @@ async fn give(order: &Order, out: &mut Output) -> Result<Exit, Failure> {
     let request = Ask {
         method: Method::POST,
         url: &format!("http://{}/{path}", to.control),
+        headers: Vec::new(),
         body: Bytes::new(),
         answer_max: 4096,
         within: ORDER_WITHIN,

@@ -87,6 +87,7 @@ async fn fetch(address: &str) -> Result<State, Failure> {
     let asked = Ask {
         method: Method::GET,
         url: &url,
+        headers: Vec::new(),
         body: Bytes::new(),
         answer_max: STATE_MAX,
         within: ANSWER_WITHIN,

@@ -270,7 +270,10 @@ fn case_json(case: &Case, ran: &Ran) -> Value {
         .map(|fault| {
             let step = match fault {
                 Fault::Done { step, .. } => Some(*step),
-                Fault::NotFound { .. } | Fault::NotHeld { .. } | Fault::Ends { .. } => None,
+                Fault::NotFound { .. }
+                | Fault::NotHeld { .. }
+                | Fault::NotCalled { .. }
+                | Fault::Ends { .. } => None,
             };
             json!({ "what": show::fault(case, fault), "step": step })
         })

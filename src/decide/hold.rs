@@ -135,6 +135,17 @@ pub enum Hold {
         since: Timestamp,
         until: Timestamp,
     },
+    /// A hook of the operator is being asked.
+    HookAsked {
+        hook: String,
+        until: Timestamp,
+    },
+    /// A hook of the operator said no, or failed where that counts as a no.
+    HookVetoed {
+        hook: String,
+        why: String,
+        until: Timestamp,
+    },
 }
 
 impl fmt::Display for Hold {
@@ -243,6 +254,10 @@ impl fmt::Display for Hold {
             Self::StepNeedsWeights => {
                 f.write_str("only a part is to move, which takes weights: a gate knows no half")
             }
+            Self::HookAsked { hook, until } => {
+                write!(f, "hook `{hook}` is being asked, until {until} at most")
+            }
+            Self::HookVetoed { hook, why, .. } => write!(f, "hook `{hook}` said no: {why}"),
         }
     }
 }
@@ -283,7 +298,9 @@ impl Hold {
             | Self::FailbackManual { .. }
             | Self::StepNeedsWeights
             | Self::Kept { .. }
-            | Self::Aborted { .. } => None,
+            | Self::Aborted { .. }
+            | Self::HookAsked { .. }
+            | Self::HookVetoed { .. } => None,
         }
     }
 
@@ -348,6 +365,10 @@ impl Hold {
             Self::FailbackSoaking { until, .. } => format!("it is {until} and nothing went wrong"),
             Self::StepNeedsWeights => {
                 "weights can be changed, or the policy lets all of it move in one step".to_owned()
+            }
+            Self::HookAsked { hook, .. } => format!("`{hook}` says yes"),
+            Self::HookVetoed { hook, until, .. } => {
+                format!("`{hook}` says yes; it is asked again at {until}")
             }
         }
     }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::refresh::Treatment;
 use super::respond::Response;
-use super::{Case, Decision, Diagnosis, Finding, Hold, diagnose, is_stuck};
+use super::{Case, Decision, Diagnosis, Finding, Hold, diagnose, hooks, is_stuck};
 use crate::domain::{RegionName, Timestamp, span};
 use crate::health::{Instruments, Reading};
-use crate::memory::Told;
+use crate::memory::{HookState, Told};
 use crate::plan::Wanted;
-use crate::policy::{LeverKind, Mode};
+use crate::policy::{HookPhase, LeverKind, Mode};
 use crate::ports::CallFailed;
 use crate::tell::{Account, Kind, Letter, Note, Severity, Thread, Topic, Word};
 
@@ -38,6 +38,9 @@ const UNSAID_KEPT: Duration = Duration::from_secs(24 * 3600);
 
 /// Users are served while something is wrong: worth a word after this long.
 const LEVER_OUT: Duration = Duration::from_secs(180);
+
+/// What became of a hook is told within this time, or not at all.
+const HOOK_NEWS: Duration = Duration::from_secs(3600);
 
 pub(super) struct Facts<'a> {
     pub(super) sick: &'a BTreeSet<RegionName>,
@@ -108,6 +111,7 @@ pub(super) fn notes(case: &Case<'_>, decision: &Decision, facts: &Facts<'_>) -> 
             desk.say(Severity::Warn, format!("blind:{name}:{}", finding.since), &topics, &text);
         }
     }
+    desk.hooks();
     desk.one_sided(facts);
     desk.unseen(facts);
     desk.vantages();
@@ -665,6 +669,60 @@ impl Desk<'_> {
         }
     }
 
+    /// Hooks that stand in the way or went wrong, and the undoing of a change.
+    fn hooks(&mut self) {
+        let case = self.case;
+        let undoing = |state: &&HookState| {
+            state.phase == HookPhase::Rollback && case.now.since(state.called_at) < HOOK_NEWS
+        };
+        for state in case.acts.hooks.values().filter(undoing) {
+            self.undoing(state);
+        }
+        let failed: Vec<_> = case
+            .acts
+            .hooks
+            .iter()
+            .filter(|(_, state)| state.phase != HookPhase::Rollback)
+            .filter_map(|(key, state)| Some((key, &state.hook, hooks::failed_at(state)?)))
+            .filter(|(_, _, (at, _, _))| case.now.since(*at) < HOOK_NEWS)
+            .collect();
+        for (key, name, (_, answer, says)) in failed {
+            // The move waits for it: somebody has to look. The same no again is not said again.
+            let in_the_way = self
+                .decision
+                .holds
+                .iter()
+                .any(|hold| matches!(hold, Hold::HookVetoed { hook, .. } if hook == name));
+            let severity = if in_the_way { Severity::Page } else { Severity::Warn };
+            let what = if in_the_way { "keeps traffic from moving" } else { "did not do its part" };
+            let text = format!("hook `{name}` {what} ({answer:?}): {says}");
+            let kind = if in_the_way { Kind::NeedsYou } else { Kind::Changed };
+            let account = Account { seen: vec![text.clone()], ..Account::default() };
+            let (key, about) = (format!("hook:{key}:{what}"), &[word(Word::OperatorHold)]);
+            self.tell(Draft { severity, key, kind, about, text: &text, account });
+        }
+    }
+
+    fn undoing(&mut self, state: &HookState) {
+        let (hook, version) = (&state.hook, state.version.as_deref().unwrap_or("the change"));
+        let topics = [word(Word::Deploy), word(Word::Correlated)];
+        let (severity, stage, text) = match hooks::failed_at(state) {
+            Some((_, _, says)) => (
+                Severity::Page,
+                "failed",
+                format!("hook `{hook}` did not undo `{version}`: {says}. Undo the change by hand"),
+            ),
+            None if state.ended.is_some() => (
+                Severity::Warn,
+                "ended",
+                format!("hook `{hook}` has undone `{version}`; the regions are watched"),
+            ),
+            None => (Severity::Warn, "begun", format!("hook `{hook}` undoes `{version}` now")),
+        };
+        let key = format!("rollback:{hook}:{}:{stage}", state.called_at);
+        self.say(severity, key, &topics, &text);
+    }
+
     fn home_again(&mut self, facts: &Facts<'_>) {
         let case = self.case;
         if let Some(since) =
@@ -749,6 +807,7 @@ fn blocking_kind(hold: &Hold) -> Option<&'static str> {
         ("lag", matches!(hold, Hold::LagTooHigh { .. } | Hold::LagUnknown { .. })),
         ("room", matches!(hold, Hold::NoRoom { .. })),
         ("budget", matches!(hold, Hold::ShiftsExhausted { .. } | Hold::Latched { .. })),
+        ("hook", matches!(hold, Hold::HookVetoed { .. })),
         ("lever", matches!(hold, Hold::LeverImpaired { .. } | Hold::AnswersUnknown)),
     ];
     kinds.into_iter().find(|(_, is)| *is).map(|(kind, _)| kind)

@@ -112,6 +112,7 @@ impl Control {
                 resolver: Some(Arc::new(DnsResolver::new(ANSWER_WITHIN))),
                 gates: None,
                 balancers: None,
+                hooks: None,
             },
             targets: Some(Arc::clone(&world.instruments) as Arc<_>),
             metrics: Some(Arc::clone(&world.instruments) as Arc<_>),

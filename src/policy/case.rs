@@ -84,6 +84,10 @@ pub struct Case {
     pub finds: Vec<String>,
     /// Names of [`HOLDS`].
     pub holds: Vec<String>,
+    /// Hooks that say no; the others say yes.
+    pub vetoes: Vec<String>,
+    /// Hooks that are called in some step.
+    pub calls: Vec<String>,
     pub ends: BTreeMap<RegionName, Weight>,
 }
 
@@ -203,6 +207,8 @@ pub const HOLDS: &[&str] = &[
     "StepNeedsWeights",
     "Kept",
     "Aborted",
+    "HookAsked",
+    "HookVetoed",
 ];
 
 /// The kinds of expectations in the trace format, all of them.

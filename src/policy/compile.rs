@@ -2,6 +2,7 @@
 
 mod cases;
 mod hazards;
+mod hooks;
 mod levers;
 mod metrics;
 mod regions;
@@ -19,7 +20,7 @@ use std::time::Duration;
 use super::decode::{At, Entries, Entry, Part, Written, did_you_mean, written};
 use super::problem::{Bytes, Code, Finding, Findings, quoted};
 use super::units::{Percent, Span, Text};
-use super::{Mode, Policy, Tell, Triggers, raw};
+use super::{Hooks, Mode, Policy, Tell, Triggers, raw};
 use crate::domain::{Malformed, Ratio, span};
 
 /// The version of the language that this program speaks.
@@ -32,6 +33,7 @@ struct Names {
     regions: Option<Vec<String>>,
     balancers: Option<Vec<String>>,
     vantages: Option<Vec<String>>,
+    hooks: Option<Vec<String>>,
 }
 
 impl Names {
@@ -48,7 +50,12 @@ impl Names {
             Written::Broken => None,
             Written::Yes(vantages) => Some(names_in(vantages)),
         };
-        Self { regions: file.regions.0.as_ref().map(names_in), balancers, vantages }
+        let hooks = match written(file.hooks.as_ref()) {
+            Written::No => Some(Vec::new()),
+            Written::Broken => None,
+            Written::Yes(hooks) => Some(hooks::names(&hooks.value)),
+        };
+        Self { regions: file.regions.0.as_ref().map(names_in), balancers, vantages, hooks }
     }
 
     fn has_region(&self, text: &str) -> bool {
@@ -101,6 +108,11 @@ pub(super) fn compile(file: &raw::File, to: &mut Findings<'_>) -> Option<Policy>
         Written::Broken => None,
         Written::Yes(triggers) => triggers::compile(triggers, to),
     };
+    let hooks = match written(file.hooks.as_ref()) {
+        Written::No => Some(Hooks::default()),
+        Written::Broken => None,
+        Written::Yes(hooks) => hooks::compile(&hooks.value, to),
+    };
     let tests = match written(file.tests.as_ref()) {
         Written::No => Some(Vec::new()),
         Written::Broken => None,
@@ -127,6 +139,7 @@ pub(super) fn compile(file: &raw::File, to: &mut Findings<'_>) -> Option<Policy>
         guards: guards?,
         tell: tell?,
         triggers: triggers?,
+        hooks: hooks?,
         tests: tests?,
     };
     hazards::of(&policy, file, to);

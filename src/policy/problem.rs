@@ -93,6 +93,8 @@ codes! {
     Error UnknownBalancer = "unknown-balancer",
     /// A vantage that the policy does not define.
     Error UnknownVantage = "unknown-vantage",
+    /// A hook that the policy does not define.
+    Error UnknownHook = "unknown-hook",
 
     // Regions.
     /// Nowhere to go: one region without a last resort.

@@ -41,6 +41,8 @@ record! {
         tell: Option<Part<Tell>> = "tell: { channels: [{ webhook: \"https://example.com/hook\" }] }",
         /// By which ways events may come from outside. An event asks for a look; it never decides. None come if it is not written.
         triggers: Option<Part<At<Triggers>>> = "triggers: { queues: [{ url: \"https://sqs.eu-central-1.amazonaws.com/111122223333/leeward\" }] }",
+        /// Programs and services of the operator that are asked, or told, around a move. None if it is not written.
+        hooks: Option<Part<At<Hooks>>> = "hooks: { before: [{ name: freeze-jobs, does: { run: [\"/opt/shop/freeze-jobs\"] }, timeout: 20s, if_it_fails: veto }] }",
         /// Drawn and recorded outages, and what is to be done in them: `leeward test` plays them.
         tests: Option<Part<At<Vec<Part<At<Test>>>>>> = "tests: [{ name: a short blip, seen: { eu-west-1: \"..xx......\" }, expect: \"----------\" }]",
     }
@@ -645,6 +647,103 @@ choice! {
 }
 
 record! {
+    /// Programs and services of the operator around a move. Each gets what is going on as JSON and a key that stays the same for the same thing, so that doing it again can be told from doing it anew.
+    "`hooks`" Hooks {
+        /// Asked one after the other before traffic moves; each may veto.
+        before: Option<At<Vec<Part<At<Hook>>>>> = "before: [{ name: freeze-jobs, does: { run: [\"/opt/shop/freeze-jobs\"] }, timeout: 20s, if_it_fails: veto }]",
+        /// Stops writes where traffic leaves, so that two regions never write at once. Asked last before a move away from a region.
+        fence: Option<Part<At<Hook>>> = "fence: { name: demote, does: { run: [\"/opt/shop/demote-database\"] }, timeout: 30s, if_it_fails: veto }",
+        /// Told once after a move is in force.
+        after: Option<At<Vec<Part<At<Hook>>>>> = "after: [{ name: thaw-jobs, does: { run: [\"/opt/shop/thaw-jobs\"] }, timeout: 20s, if_it_fails: go_on }]",
+        /// Puts the old version back when a change has broken every region that it reached. Called once for each change.
+        rollback: Option<Part<At<Rollback>>> = "rollback: { when: common_cause, name: undo, does: { run: [\"/opt/shop/rollback\"] }, timeout: 2m }",
+    }
+}
+
+record! {
+    /// One hook.
+    "a hook" Hook {
+        /// What it is called in the journal and in messages.
+        name: At<Text> = "name: freeze-jobs",
+        /// What is done.
+        does: At<HookDoes> = "does: { run: [\"/opt/shop/freeze-jobs\"] }",
+        /// It is given so long. A move waits for it.
+        timeout: At<Span> = "timeout: 20s",
+        /// What follows if it fails, takes too long or cannot be started. A veto always holds.
+        if_it_fails: IfItFails = "if_it_fails: veto",
+        /// The kinds of moves it is for; all of them if it is not written.
+        moves: Option<At<Vec<At<HookedMove>>>> = "moves: [evacuate, last_resort]",
+    }
+}
+
+choice! {
+    /// What follows when a hook fails.
+    "an answer" IfItFails {
+        /// The move waits, and the hook is asked again a minute later.
+        Veto = "veto" "if_it_fails: veto",
+        /// The move goes on without it.
+        GoOn = "go_on" "if_it_fails: go_on",
+    }
+}
+
+choice! {
+    /// What a hook does.
+    "what a hook does" HookDoes {
+        /// A local program, with the call as JSON on its standard input. Exit status 0 is yes, 3 is a veto, anything else is a failure.
+        Run(At<Vec<Text>>) = "run" "run: [\"/opt/shop/freeze-jobs\", \"--now\"]",
+        /// The call as JSON to an HTTP address, by `POST`. A status of 200 to 299 is yes, 409 is a veto, anything else is a failure.
+        Call(HookCall) = "call" "call: { url: \"https://ops.example.com/hooks/freeze\" }",
+    }
+}
+
+record! {
+    /// An HTTP address that is called.
+    "a call" HookCall {
+        /// Where.
+        url: Url = "url: \"https://ops.example.com/hooks/freeze\"",
+        /// A file with the token that goes along as `Authorization: Bearer`. Read anew for each call.
+        token_file: Option<At<Text>> = "token_file: /etc/leeward/hook-token",
+    }
+}
+
+choice! {
+    /// A kind of move.
+    "a kind of move" HookedMove {
+        /// Away from a bad region.
+        Evacuate = "evacuate" "moves: [evacuate]",
+        /// Home again.
+        Failback = "failback" "moves: [failback]",
+        /// To the cached copy.
+        LastResort = "last_resort" "moves: [last_resort]",
+        /// A human asked for it.
+        Operator = "operator" "moves: [operator]",
+    }
+}
+
+record! {
+    /// How a broken change is undone.
+    "`rollback`" Rollback {
+        /// In so many words: it is called when a change is the cause in every region that it reached.
+        when: RollbackWhen = "when: common_cause",
+        /// What it is called in the journal and in messages.
+        name: At<Text> = "name: undo",
+        /// What is done.
+        does: At<HookDoes> = "does: { run: [\"/opt/shop/rollback\"] }",
+        /// It is given so long.
+        timeout: At<Span> = "timeout: 2m",
+    }
+}
+
+choice! {
+    /// When a change is undone.
+    "a condition" RollbackWhen {
+        /// The diagnosis is `CommonCause` and names a change.
+        CommonCause = "common_cause" "when: common_cause",
+    }
+}
+
+record! {
+    /// One drawn outage, and what is to be done in it. A line has one character for each step; spaces in it are not counted. What is not drawn is well.
     /// One drawn outage, and what is to be done in it. A line has one character for each step; spaces in it are not counted. What is not drawn is well. Or one recorded outage: `trace` names its file, and besides it only `mode`, `regions`, `balancers`, `vantages`, `without`, `finds`, `holds` and `ends` may be written; the file says what happens, what capacities and demand are, and what is demanded.
     "a test" Test {
         /// What is claimed.
@@ -681,6 +780,10 @@ record! {
         finds: Option<At<Vec<At<Text>>>> = "finds: [RegionDown]",
         /// Reasons for doing nothing, or less, that are given in some step.
         holds: Option<At<Vec<At<Text>>>> = "holds: [Cooldown]",
+        /// Hooks that say no. The others say yes.
+        vetoes: Option<At<Vec<At<Text>>>> = "vetoes: [freeze-jobs]",
+        /// Hooks that are called in some step.
+        calls: Option<At<Vec<At<Text>>>> = "calls: [undo]",
         /// The weights of the records at the end.
         ends: Option<Entries<At<Weight>>> = "ends: { eu-west-1: 0, eu-central-1: 100 }",
         /// A recorded outage: a file in the `outage-trace` format, relative to this policy. It is played in closed loop, and its own expectations are the test.

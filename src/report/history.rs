@@ -97,6 +97,14 @@ fn sentence(entry: &Entry) -> (&'static str, String) {
         Entry::Refreshed { balancer, failure } => {
             ("refreshed", outcome(&format!("balancer `{balancer}`"), "accepted", failure.as_ref()))
         }
+        Entry::HookCalled(call) => {
+            let phase = format!("{:?}", call.phase).to_lowercase();
+            ("hook", format!("`{}` ({phase}) called, attempt {}", call.hook, call.attempt))
+        }
+        Entry::HookEnded(end) => {
+            let answer = format!("{:?}", end.answer).to_lowercase();
+            ("hook", format!("{} ended: {answer}, {}", end.key, end.says))
+        }
         Entry::Posted(letter) => {
             let note = &letter.note;
             let severity = format!("{:?}", note.severity).to_lowercase();

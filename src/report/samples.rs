@@ -11,7 +11,10 @@ use crate::decide::{
 use crate::domain::{Ratio, RegionName, Split, Timestamp, Weight};
 use crate::health::{Answers, Reading};
 use crate::memory::{Abort, Acts, Asked, Entry, Guard, Outcome, Pin, Request};
-use crate::plan::{Batch, Epoch, Move, Plan, Purpose, RecordData, RecordSet, Swap, Wanted};
+use crate::plan::{
+    Batch, Epoch, HookAnswer, HookCall, HookEnd, Move, Plan, Purpose, RecordData, RecordSet, Swap,
+    Wanted,
+};
 use crate::policy::{
     Balancer, Class, EpochRecord, Failback, Guards, Judge, LastResort, Lever, LeverKind, Mode,
     Overflow, Pace, Policy, Probe, ProbeExpect, ProbeProtocol, ProbeTimeouts, Readback, Region,
@@ -166,6 +169,7 @@ pub(crate) fn policy() -> Policy {
         },
         tell: Tell::default(),
         triggers: Triggers::default(),
+        hooks: crate::policy::Hooks::default(),
         tests: Vec::new(),
     }
 }
@@ -212,6 +216,7 @@ fn decision(west: Verdict, findings: Vec<Finding>) -> Decision {
         proposed: None,
         holds: Vec::new(),
         withdraw: None,
+        calls: Vec::new(),
         notes: Vec::new(),
         incident: false,
         asked: Asking::Nothing,
@@ -387,6 +392,13 @@ pub(crate) fn entries() -> Vec<Entry> {
         Entry::Refreshing { balancer: "web".parse().unwrap() },
         Entry::Refreshed { balancer: "web".parse().unwrap(), failure: None },
         Entry::Posted(Box::new(letter())),
+        Entry::HookCalled(Box::new(hook_call())),
+        Entry::HookEnded(HookEnd {
+            key: hook_call().key,
+            attempt: 1,
+            answer: HookAnswer::Veto,
+            says: "half the batch runs".to_owned(),
+        }),
         told(true),
         told(false),
         Entry::Pinned(pin()),
@@ -403,4 +415,19 @@ pub(crate) fn entries() -> Vec<Entry> {
         Entry::Aborted(abort()),
     ]);
     entries
+}
+
+fn hook_call() -> HookCall {
+    HookCall {
+        service: "shop".parse().unwrap(),
+        hook: "freeze-jobs".to_owned(),
+        phase: crate::policy::HookPhase::Before,
+        key: "shop/freeze-jobs/Evacuate/eu-west-1/0".to_owned(),
+        attempt: 1,
+        purpose: Some(Purpose::Evacuate),
+        from: None,
+        to: None,
+        version: None,
+        because: "`eu-west-1` is down".to_owned(),
+    }
 }

@@ -30,6 +30,8 @@ pub fn read_only(levers: &Levers) -> Levers {
         resolver: levers.resolver.clone(),
         gates: levers.gates.as_ref().map(|_| Arc::new(Locked) as Arc<dyn Gates>),
         balancers: levers.balancers.as_ref().map(|_| Arc::new(Locked) as Arc<dyn Balancers>),
+        // A hook changes things: without one, none is called.
+        hooks: None,
     }
 }
 

@@ -34,6 +34,8 @@ const HEAD_MAX: usize = 16 * 1024;
 pub struct Ask<'a> {
     pub method: Method,
     pub url: &'a str,
+    /// Beside the usual ones; names in lower case.
+    pub headers: Vec<(&'static str, String)>,
     /// JSON; empty for a `GET`.
     pub body: Bytes,
     pub answer_max: usize,
@@ -58,14 +60,16 @@ async fn exchange(ask: Ask<'_>) -> Result<(StatusCode, Bytes), NoAnswer> {
     };
     let port = uri.port_u16().unwrap_or(port);
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let request = Request::builder()
+    let mut request = Request::builder()
         .method(ask.method)
         .uri(path)
         .header("host", authority)
         .header("user-agent", concat!("leeward/", env!("CARGO_PKG_VERSION")))
-        .header("content-type", "application/json")
-        .body(Full::new(ask.body))
-        .map_err(|_| odd())?;
+        .header("content-type", "application/json");
+    for (name, value) in ask.headers {
+        request = request.header(name, value);
+    }
+    let request = request.body(Full::new(ask.body)).map_err(|_| odd())?;
     let connect = |why: String| NoAnswer::Connect { host: host.clone(), why };
     let stream = TcpStream::connect((host.as_str(), port))
         .await

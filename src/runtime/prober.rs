@@ -55,6 +55,7 @@ impl Prober for Network {
         let asked = Ask {
             method: Method::GET,
             url: &url,
+            headers: Vec::new(),
             body: Bytes::new(),
             answer_max: READINGS_BYTES_MAX,
             within: PEER_WITHIN,

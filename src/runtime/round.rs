@@ -127,6 +127,10 @@ impl Service {
         for event in &events {
             self.hear(event, now)?;
         }
+        let ended = self.levers.hooks.as_ref().map(|hooks| hooks.ended()).unwrap_or_default();
+        for end in ended {
+            self.note(&Entry::HookEnded(end))?;
+        }
         let answers = self.read_answers(now).await;
         let seen = Observations { samples, events, answers };
         self.memory.evidence.take_in(&self.policy, &seen, now);
@@ -135,6 +139,7 @@ impl Service {
         if decision.asked == Asking::Met {
             self.note(&Entry::AskMet)?;
         }
+        self.call_hooks(&decision)?;
         // Handed over before the calls, which may take long, and never waited for: neither delays the
         // other. What became of it is heard in a later round.
         for letter in &decision.notes {
@@ -282,6 +287,20 @@ impl Service {
         if self.journaled.as_ref() != Some(&shape) {
             self.note(&Entry::Decided(Box::new(digest)))?;
             self.journaled = Some(shape);
+        }
+        Ok(())
+    }
+
+    /// Begins the hooks that the decision wants called, each written down before. They run by themselves.
+    fn call_hooks(&mut self, decision: &Decision) -> Result<(), JournalError> {
+        let Some(hooks) = self.levers.hooks.clone() else { return Ok(()) };
+        for call in &decision.calls {
+            let Some(hook) = self.policy.hooks.find(call.phase, &call.hook).cloned() else {
+                continue;
+            };
+            self.note(&Entry::HookCalled(Box::new(call.clone())))?;
+            info!(service = %call.service, hook = call.hook, key = call.key, "Calling a hook.");
+            hooks.begin(&hook, call);
         }
         Ok(())
     }

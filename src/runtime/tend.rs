@@ -15,6 +15,7 @@ use super::RunError;
 use super::board::Board;
 use super::doors::levers_for;
 use super::file;
+use super::hooks::HookRunner;
 use super::pin::{self, Answer, Says};
 use super::round::{Done, Service};
 use super::telling::{Teller, channels};
@@ -195,10 +196,18 @@ struct Life {
     teller: Option<Arc<Teller>>,
     /// Those of older policies too, until what they have under way is over.
     tellers: JoinSet<()>,
+    /// Outlives a change of the policy, so that no answer of a hook is lost.
+    hooks: HookRunner,
     stop: CancellationToken,
     stop_watching: CancellationToken,
     /// Diagnoses made in this run, so that those that are over can be set to zero.
     seen: BTreeSet<Diagnosis>,
+}
+
+/// What the policy's mode may touch, the operator's hooks among it.
+fn levers_with(policy: &Policy, levers: &Levers, hooks: &HookRunner) -> Levers {
+    let hooks = Arc::new(hooks.clone()) as Arc<dyn crate::ports::Hooks>;
+    levers_for(policy.mode, &Levers { hooks: Some(hooks), ..levers.clone() })
 }
 
 fn beat(policy: &Policy) -> Interval {
@@ -211,9 +220,10 @@ impl Life {
     fn new(shared: Tended, loaded: Loaded, opened: Opened, stop: CancellationToken) -> Self {
         let (sender, samples) = mpsc::channel(SAMPLES_MAX);
         let policy = loaded.policy;
+        let hooks = HookRunner::default();
         let mut service = Service::new(
             policy.clone(),
-            levers_for(policy.mode, &shared.levers),
+            levers_with(&policy, &shared.levers, &hooks),
             Box::new(opened.log),
             Arc::clone(&shared.sources.clock),
             Arc::clone(&shared.pace),
@@ -227,6 +237,7 @@ impl Life {
             refused: None,
             file_due: Some(Instant::now() + FILE_EVERY),
             tail: opened.tail,
+            hooks,
             beat: beat(&policy),
             samples,
             sender,
@@ -347,7 +358,7 @@ impl Life {
         }
         self.shared.board.forget_readings(self.name());
         self.beat = beat(&policy);
-        self.service.levers = levers_for(policy.mode, &self.shared.levers);
+        self.service.levers = levers_with(&policy, &self.shared.levers, &self.hooks);
         // Other records may be meant: read them anew before anything is decided about them.
         self.service.inventory = None;
         self.service.policy = policy;

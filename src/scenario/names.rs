@@ -28,8 +28,7 @@ names! { hold_name(&Hold) of Hold:
     ApprovalNeeded Denied Pinned Cooldown ShiftsExhausted Latched Blocked DestinationUnready NoRoom
     LagTooHigh LagUnknown CommonCause DeploySuspected OrderOpen ChangeStuck LeverImpaired Drift
     AnswersUnknown NowhereToGo RefreshExhausted RefreshWatching FailbackManual FailbackSoaking
-    StepNeedsWeights
-    Kept Aborted
+    StepNeedsWeights Kept Aborted HookAsked HookVetoed
 }
 
 #[cfg(test)]

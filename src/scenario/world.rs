@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 
 use crate::domain::{BalancerName, RecordName, Timestamp, ZoneId};
 use crate::lab::zone::Zones;
-use crate::plan::{RecordData, RecordSet};
-use crate::policy::{Policy, Records, WhichRecords};
-use crate::ports::{Balancers, CallFailed, Clock};
+use crate::plan::{HookAnswer, HookCall, HookEnd, RecordData, RecordSet};
+use crate::policy::{Hook, Policy, Records, WhichRecords};
+use crate::ports::{Balancers, CallFailed, Clock, Hooks};
 
 /// Virtual time.
 #[derive(Debug)]
@@ -39,6 +40,35 @@ pub(super) struct Refresher;
 impl Balancers for Refresher {
     async fn refresh(&self, _balancer: &BalancerName) -> Result<(), CallFailed> {
         Ok(())
+    }
+}
+
+/// Hooks that answer at once: no, if they are in the list.
+#[derive(Debug)]
+pub(super) struct Answering {
+    vetoes: Vec<String>,
+    ended: Mutex<Vec<HookEnd>>,
+}
+
+impl Answering {
+    pub(super) fn new(vetoes: &[String]) -> Self {
+        Self { vetoes: vetoes.to_vec(), ended: Mutex::default() }
+    }
+}
+
+impl Hooks for Answering {
+    fn begin(&self, hook: &Hook, call: &HookCall) {
+        let (answer, says) = if self.vetoes.contains(&hook.name) {
+            (HookAnswer::Veto, "the test says so".to_owned())
+        } else {
+            (HookAnswer::Yes, String::new())
+        };
+        let end = HookEnd { key: call.key.clone(), attempt: call.attempt, answer, says };
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).push(end);
+    }
+
+    fn ended(&self) -> Vec<HookEnd> {
+        std::mem::take(&mut *self.ended.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

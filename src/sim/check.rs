@@ -101,6 +101,8 @@ impl Check {
             | Entry::Refreshed { .. }
             | Entry::Posted(_)
             | Entry::Told { .. }
+            | Entry::HookCalled(_)
+            | Entry::HookEnded(_)
             | Entry::Approved { .. }
             | Entry::Denied { .. }
             | Entry::Unlatched { .. }

@@ -211,6 +211,7 @@ impl Sidecar {
         let (status, body) = ask(Ask {
             method: hyper::Method::GET,
             url: &url,
+            headers: Vec::new(),
             body: Bytes::new(),
             answer_max: 16 * 1024 * 1024,
             within: WITHIN,

@@ -89,7 +89,10 @@ fn drawn_failure(case: &Case, ran: &Ran) -> String {
     }
     let marked = ran.faults.iter().find_map(|fault| match fault {
         Fault::Done { step, .. } => Some(*step),
-        Fault::NotFound { .. } | Fault::NotHeld { .. } | Fault::Ends { .. } => None,
+        Fault::NotFound { .. }
+        | Fault::NotHeld { .. }
+        | Fault::NotCalled { .. }
+        | Fault::Ends { .. } => None,
     });
     if let Some(step) = marked {
         let _ = writeln!(text, "{:width$}  {:step$}^", "", "");
@@ -111,6 +114,7 @@ pub(super) fn fault(case: &Case, fault: &Fault) -> String {
             format!("{}: expected {}, done {}", moment(case, *step), act(*expected), act(*done))
         }
         Fault::NotFound { diagnosis } => format!("`{diagnosis}` was found in no step"),
+        Fault::NotCalled { hook } => format!("hook `{hook}` was called in no step"),
         Fault::NotHeld { hold } => format!("`{hold}` held in no step"),
         Fault::Ends { region, expected, found } => {
             format!("`{region}` ends with weight {found}, expected {expected}")

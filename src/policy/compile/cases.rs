@@ -144,6 +144,8 @@ impl<'a> Drawing<'a> {
         let expect = self.optional(test.expect.as_ref(), EXPECTED, to);
         let finds = known(test.finds.as_ref(), DIAGNOSES, Code::UnknownDiagnosis, "diagnosis", to);
         let holds = known(test.holds.as_ref(), HOLDS, Code::UnknownHold, "hold", to);
+        let vetoes = self.hooks(test.vetoes.as_ref(), to);
+        let calls = self.hooks(test.calls.as_ref(), to);
         let capacity = by_region(test.capacity.as_ref(), self.names, |rate| rate.0, to);
         let ends = ends(test.ends.as_ref(), self.names, to);
         let events = self.events(to);
@@ -174,8 +176,20 @@ impl<'a> Drawing<'a> {
             expect: expect?,
             finds: finds?,
             holds: holds?,
+            vetoes: vetoes?,
+            calls: calls?,
             ends: ends?,
         })
+    }
+
+    /// Names of hooks, if the part that defines them is whole.
+    fn hooks(
+        &self,
+        written: Option<&At<Vec<At<Text>>>>,
+        to: &mut Findings<'_>,
+    ) -> Option<Vec<String>> {
+        let names: Vec<&str> = self.names.hooks.as_ref()?.iter().map(String::as_str).collect();
+        known(written, &names, Code::UnknownHook, "hook", to)
     }
 
     fn check_expected(&self, to: &mut Findings<'_>) {
@@ -184,6 +198,7 @@ impl<'a> Drawing<'a> {
         let expected = test.expect.as_ref().is_some_and(|line| marks(line).any(|(_, m)| m != '.'))
             || says(test.finds.as_ref())
             || says(test.holds.as_ref())
+            || says(test.calls.as_ref())
             || test.ends.as_ref().is_some_and(|ends| !ends.list.is_empty());
         if !expected {
             to.add(

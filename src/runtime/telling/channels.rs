@@ -50,6 +50,7 @@ async fn webhook(url: &str, body: &[u8]) -> Result<(), Untaken> {
     let answer = ask(Ask {
         method: Method::POST,
         url,
+        headers: Vec::new(),
         body: Bytes::copy_from_slice(body),
         answer_max: ANSWER_MAX,
         within: TRY_WITHIN,
