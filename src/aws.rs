@@ -13,6 +13,7 @@ mod fail;
 mod route53;
 mod session;
 mod settings;
+mod sqs;
 mod unknown;
 
 use std::collections::BTreeMap;
@@ -27,14 +28,14 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 
-use crate::ports::{Account, Metrics, TargetHealth, Weights};
+use crate::ports::{Account, Metrics, Queue, TargetHealth, Weights};
 
 pub use arc::{Cluster, ClusterSpec, Dice};
 pub use settings::{Call, Endpoint, MalformedEndpoint, Service, Settings, Timeouts};
 
 /// Every IAM action that some client here uses.
 pub fn actions() -> impl Iterator<Item = &'static str> {
-    [route53::ACTIONS, elb::ACTIONS, cloudwatch::ACTIONS, arc::ACTIONS]
+    [route53::ACTIONS, elb::ACTIONS, cloudwatch::ACTIONS, arc::ACTIONS, sqs::ACTIONS]
         .into_iter()
         .flatten()
         .copied()
@@ -52,6 +53,7 @@ pub struct Edge {
     pub weights: Arc<dyn Weights>,
     pub targets: Arc<dyn TargetHealth>,
     pub metrics: Arc<dyn Metrics>,
+    pub queues: Arc<dyn Queue>,
     clusters: Arc<Clusters>,
     pub account: Arc<dyn Account>,
 }
@@ -76,6 +78,7 @@ impl Edge {
             account: Arc::new(account::AwsAccount::new(&base)),
             targets: Arc::new(elb::Elb::new(base.clone())),
             metrics: Arc::new(cloudwatch::CloudWatch::new(base.clone())),
+            queues: Arc::new(sqs::Sqs::new(base.clone())),
             clusters: Arc::new(Clusters { base, writes: Mutex::default() }),
         }
     }
@@ -160,8 +163,9 @@ impl Base {
         let attempts = match call {
             // A change is tried once: whether and when to try again is the executor's to decide,
             // out of our own budget and after reading what became of the first try.
-            // A switch is tried at the next endpoint of its cluster instead.
-            Call::Change | Call::Switch => 1,
+            // A switch is tried at the next endpoint of its cluster instead. A poll is repeated by
+            // whoever polls; a message that was received twice counts once.
+            Call::Change | Call::Switch | Call::Poll => 1,
             Call::List | Call::Status | Call::Targets | Call::Metrics => READ_ATTEMPTS_MAX,
         };
         RetryConfig::standard().with_max_attempts(attempts)

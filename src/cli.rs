@@ -25,6 +25,7 @@ pub mod schema;
 pub mod shift;
 pub mod status;
 pub mod test;
+pub mod trigger;
 pub mod why;
 
 /// Exit statuses: the whole list.
@@ -67,6 +68,7 @@ enum Command {
     Apply(apply::Args),
     Doctor(doctor::Args),
     Run(run::Args),
+    Trigger(trigger::Args),
     Status(status::Args),
     Why(why::Args),
     History(history::Args),
@@ -174,6 +176,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(args, &mut out),
         Command::Apply(args) => apply::run(args, &mut out),
         Command::Run(args) => run::run(args, &mut out),
+        Command::Trigger(args) => trigger::run(args, &mut out),
         Command::Status(args) => status::run(args, &mut out),
         Command::Why(args) => why::run(args, &mut out),
         Command::History(args) => history::run(args, &mut out),

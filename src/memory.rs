@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{BalancerName, RegionName, Split, Timestamp};
-use crate::health::Evidence;
+use crate::health::{Event, Evidence, Happening};
 use crate::plan::{Epoch, HookAnswer, HookCall, HookEnd, Plan};
 use crate::policy::{HookPhase, LeverKind};
 use crate::ports::{CallFailed, ChangeId, InAnswers};
@@ -115,6 +115,13 @@ pub enum Entry {
     /// A human looked at a latch and opened it.
     Unlatched {
         by: String,
+    },
+    /// An event from outside was taken in. What it tells of is kept in mind, if it is context.
+    Heard {
+        key: String,
+        text: String,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        event: Option<Event>,
     },
     /// An incident began or ended.
     Incident {
@@ -316,6 +323,12 @@ pub struct HookState {
 /// Bounds of what is remembered: the newest of each list.
 const REMEMBERED_MAX: usize = 256;
 
+/// Events from outside that are known again: several storms of two hundred alarms.
+const HEARD_MAX: usize = 1024;
+
+/// Deploys and notices that outlive a restart.
+const CONTEXT_MAX: usize = 64;
+
 /// What was done, rebuilt by reading the journal from its last snapshot on.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -346,6 +359,10 @@ pub struct Acts {
     pub dead_channels: BTreeMap<String, DeadChannel>,
     /// By key: so that nothing is done twice.
     pub hooks: BTreeMap<String, HookState>,
+    /// Events from outside, by key, with the time they were taken in: so that none counts twice.
+    pub heard: BTreeMap<String, Timestamp>,
+    /// Deploys and notices: what runs is not forgotten by a restart, as what was measured is.
+    pub context: Vec<Event>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -488,6 +505,7 @@ impl Acts {
                 self.latched_since = None;
                 self.unlatched_at = Some(at);
             }
+            Entry::Heard { key, event, .. } => self.hear(at, key, event.as_ref()),
             Entry::Incident { open } => {
                 self.incident_since = open.then_some(at);
                 if !open {
@@ -505,6 +523,21 @@ impl Acts {
                 self.request = None;
                 self.abort = Some(abort.clone());
             }
+        }
+    }
+
+    fn hear(&mut self, at: Timestamp, key: &str, event: Option<&Event>) {
+        self.heard.insert(key.to_owned(), at);
+        while self.heard.len() > HEARD_MAX {
+            let oldest = self.heard.iter().min_by_key(|(_, at)| **at).map(|(key, _)| key.clone());
+            oldest.map(|key| self.heard.remove(&key));
+        }
+        let lasting = event.filter(|event| {
+            matches!(event.what, Happening::Deploy { .. } | Happening::Notice { .. })
+        });
+        self.context.extend(lasting.cloned());
+        if self.context.len() > CONTEXT_MAX {
+            self.context.drain(..self.context.len() - CONTEXT_MAX);
         }
     }
 

@@ -142,6 +142,39 @@ pub struct Levers {
     pub hooks: Option<Arc<dyn Hooks>>,
 }
 
+/// Where a queue is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuePlace {
+    pub url: String,
+    pub aws_region: String,
+}
+
+/// A message that is hidden from others until it is deleted or released, or its time is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    pub id: String,
+    pub body: String,
+    /// For this reception only.
+    pub receipt: String,
+    /// How often it was received, this time included.
+    pub times: u32,
+}
+
+/// Queues that bring events. A message may come more than once and in any order.
+#[async_trait]
+pub trait Queue: Send + Sync + fmt::Debug {
+    /// Waits for messages, for some seconds at most. An empty list means that none came.
+    async fn receive(&self, place: &QueuePlace) -> Result<Vec<Message>, CallFailed>;
+    async fn delete(&self, place: &QueuePlace, message: &Message) -> Result<(), CallFailed>;
+    /// Lets it come again after this long, at most 12 hours.
+    async fn release(
+        &self,
+        place: &QueuePlace,
+        message: &Message,
+        after: std::time::Duration,
+    ) -> Result<(), CallFailed>;
+}
+
 /// State of one registered target, as `DescribeTargetHealth` tells it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {

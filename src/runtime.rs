@@ -22,8 +22,10 @@ use tracing::{error, info, warn};
 pub mod board;
 pub mod doors;
 pub mod file;
+mod heard;
 pub mod hooks;
 pub mod http;
+pub mod intake;
 pub mod once;
 pub mod peer;
 pub mod pin;
@@ -38,13 +40,18 @@ use crate::domain::ServiceName;
 use crate::journal::JournalError;
 use crate::pace::Pacer;
 use crate::policy::{Pace, Policy};
-use crate::ports::{Clock, Levers, Metrics, TargetHealth, Weights};
+use crate::ports::{Clock, Levers, Metrics, Queue, TargetHealth, Weights};
 use crate::telemetry::Numbers;
 
 use board::Board;
 use doors::Counted;
+use intake::quarantine::Quarantine;
+use intake::sns::Verifier;
+use intake::{Intake, Registry};
 use prober::Network;
 use tend::{Loaded, Opened, Tended};
+
+pub use tend::Once;
 use watch::{IN_FLIGHT_MAX, Sources};
 
 /// After a stop was asked for, rounds under way have so long to come to their end.
@@ -59,6 +66,10 @@ pub struct Settings {
     pub state: PathBuf,
     pub listen: SocketAddr,
     pub holder: String,
+    /// Where events are taken in over HTTP; `None`: nowhere.
+    pub intake: Option<SocketAddr>,
+    /// Certificates between that of SNS and the roots of this machine, as PEM.
+    pub sns_chain: Vec<u8>,
 }
 
 /// Everything outside that services may read and, as far as their mode allows, change.
@@ -67,6 +78,7 @@ pub struct World {
     pub levers: Levers,
     pub targets: Option<Arc<dyn TargetHealth>>,
     pub metrics: Option<Arc<dyn Metrics>>,
+    pub queues: Option<Arc<dyn Queue>>,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -95,6 +107,36 @@ pub async fn run(settings: Settings, world: World) -> Result<(), RunError> {
     run_until(settings, world, board, CancellationToken::new()).await
 }
 
+/// One look for these events, by a process that ends afterwards. Fails if another controller holds the
+/// journal: then that one must be told.
+pub async fn look_once(
+    policy: &std::path::Path,
+    state: &std::path::Path,
+    holder: String,
+    world: World,
+    events: &[crate::event::Event],
+    time: Duration,
+) -> Result<Once, RunError> {
+    let loaded = Loaded::read(policy)?;
+    std::fs::create_dir_all(state)
+        .map_err(|source| RunError::State { path: state.to_owned(), source })?;
+    let service = loaded.policy.service.clone();
+    let numbers = Arc::new(Numbers::new());
+    let journal = |source| RunError::Journal { service: service.clone(), source };
+    let opened = Opened::new(state, &service, &numbers).map_err(journal)?;
+    let tended = Tended {
+        registry: Arc::default(),
+        state: state.to_owned(),
+        holder,
+        board: Arc::new(Board::new(Arc::clone(&numbers), Arc::clone(&world.clock))),
+        sources: sources(&world, &numbers),
+        pace: Arc::new(Pacer::new(slowest(std::iter::once(&loaded.policy)))),
+        levers: counted(world.levers, &numbers),
+        reload: channel::channel(()).0,
+    };
+    Box::pin(tended.tend_once(loaded, opened, events, time)).await.map_err(journal)
+}
+
 /// The same until `stop`, or a signal if that comes first, with its state on `board`.
 pub async fn run_until(
     settings: Settings,
@@ -109,13 +151,22 @@ pub async fn run_until(
     let listener = TcpListener::bind(settings.listen)
         .await
         .map_err(|source| RunError::Listen { address: settings.listen, source })?;
+    let intake_listener = match settings.intake {
+        Some(address) => {
+            let bound = TcpListener::bind(address).await;
+            Some(bound.map_err(|source| RunError::Listen { address, source })?)
+        }
+        None => None,
+    };
     if !settings.listen.ip().is_loopback() {
         warn!(address = %settings.listen, "State is told to everybody who reaches this address.");
     }
     let numbers = Arc::clone(&board.numbers);
     let pace = Arc::new(Pacer::new(slowest(loaded.iter().map(|one| &one.policy))));
     let (reload, _) = channel::channel(());
+    let registry = Arc::new(Registry::default());
     let tended = Tended {
+        registry: Arc::clone(&registry),
         state: settings.state.clone(),
         holder: settings.holder.clone(),
         board: Arc::clone(&board),
@@ -136,6 +187,23 @@ pub async fn run_until(
     info!(%address, services = opened.len(), holder = settings.holder, "Running.");
     let mut serving = JoinSet::new();
     serving.spawn(serve::serve(listener, Arc::clone(&board), stop.clone()));
+    let intake = intake(&settings, registry, &world.clock, &numbers);
+    if let Some(listener) = intake_listener {
+        let address = listener.local_addr().ok();
+        info!(?address, "Events are taken in.");
+        serving.spawn(intake::http::serve(listener, Arc::clone(&intake), stop.clone()));
+    } else if opened.iter().any(|(one, _)| one.policy.triggers.over_http()) {
+        warn!(
+            "A policy has triggers over HTTP, but no address to listen on: `--intake` names one."
+        );
+    }
+    match world.queues {
+        Some(queues) => drop(serving.spawn(intake::queue::poll_all(queues, intake, stop.clone()))),
+        None if opened.iter().any(|(one, _)| !one.policy.triggers.queues.is_empty()) => {
+            warn!("A policy names queues, and this build cannot poll them.");
+        }
+        None => {}
+    }
     let mut owner =
         Owner { tended, tasks: JoinSet::new(), services: HashMap::new(), stop: stop.clone() };
     for (one, journal) in opened {
@@ -178,7 +246,7 @@ impl Owner {
                 () = stop.cancelled() => return Ok(()),
                 () = sleep(after) => {}
             }
-            tended.tend(policy, journal, stop).await
+            Box::pin(tended.tend(policy, journal, stop)).await
         });
         self.services.insert(task.id(), loaded);
     }
@@ -213,6 +281,21 @@ impl Owner {
         }
         self.tasks.shutdown().await;
     }
+}
+
+fn intake(
+    settings: &Settings,
+    registry: Arc<Registry>,
+    clock: &Arc<dyn Clock>,
+    numbers: &Arc<Numbers>,
+) -> Arc<Intake> {
+    Arc::new(Intake {
+        registry,
+        quarantine: Quarantine::new(&settings.state),
+        verifier: Verifier::of_this_machine(&settings.sns_chain),
+        clock: Arc::clone(clock),
+        numbers: Arc::clone(numbers),
+    })
 }
 
 fn load_all(paths: &[PathBuf]) -> Result<Vec<Loaded>, RunError> {
@@ -257,6 +340,7 @@ fn sources(world: &World, numbers: &Arc<Numbers>) -> Sources {
         clock: Arc::clone(&world.clock),
         numbers: Arc::clone(numbers),
         in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+        look_now: None,
     }
 }
 

@@ -78,6 +78,14 @@ pub struct ByCall {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByDoor {
+    pub service: String,
+    pub door: &'static str,
+    /// `handled`, `duplicate`, `nothing`, `aside` or `later`.
+    pub outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ByVersion {
     pub version: &'static str,
 }
@@ -106,6 +114,7 @@ pub struct Numbers {
     pub order_open: Family<ByService, Whole>,
     pub policy_reload_ok: Family<ByService, Whole>,
     pub calls: Family<ByCall, Counter>,
+    pub events: Family<ByDoor, Counter>,
     pub journal_append_seconds: Histogram,
 }
 
@@ -146,6 +155,7 @@ impl Numbers {
             order_open: Family::default(),
             policy_reload_ok: Family::default(),
             calls: Family::default(),
+            events: Family::default(),
             journal_append_seconds: seconds(),
         };
         numbers.register();
@@ -207,6 +217,11 @@ impl Numbers {
             self.policy_reload_ok.clone(),
         );
         r.register("calls", "Calls of levers by outcome", self.calls.clone());
+        r.register(
+            "events",
+            "Events from outside by the door they came through and what became of them",
+            self.events.clone(),
+        );
         r.register_with_unit(
             "journal_append",
             "Time until a journal line was durable",

@@ -2,6 +2,7 @@
 //!
 //! Route 53 is ministack's, the one server with its compare-and-swap. Needs `tests/wire/setup.sh`.
 
+mod alarm;
 mod arc;
 mod changes;
 mod doctor;

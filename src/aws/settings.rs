@@ -70,11 +70,19 @@ pub enum Service {
     RecoveryCluster,
     Sts,
     Iam,
+    Sqs,
 }
 
 impl Service {
-    const ALL: [Self; 6] =
-        [Self::Route53, Self::Elb, Self::CloudWatch, Self::RecoveryCluster, Self::Sts, Self::Iam];
+    const ALL: [Self; 7] = [
+        Self::Route53,
+        Self::Elb,
+        Self::CloudWatch,
+        Self::RecoveryCluster,
+        Self::Sts,
+        Self::Iam,
+        Self::Sqs,
+    ];
 
     const fn as_str(self) -> &'static str {
         match self {
@@ -84,6 +92,7 @@ impl Service {
             Self::RecoveryCluster => "arc",
             Self::Sts => "sts",
             Self::Iam => "iam",
+            Self::Sqs => "sqs",
         }
     }
 }
@@ -98,7 +107,7 @@ pub struct Endpoint {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is not an endpoint, expected SERVICE=URL or SERVICE@REGION=URL with a service of route53, elbv2, cloudwatch, arc, sts, iam"
+    "`{text}` is not an endpoint, expected SERVICE=URL or SERVICE@REGION=URL with a service of route53, elbv2, cloudwatch, arc, sts, iam, sqs"
 )]
 pub struct MalformedEndpoint {
     pub text: String,
@@ -149,6 +158,8 @@ pub enum Call {
     Metrics,
     /// `GetRoutingControlState` and `UpdateRoutingControlStates`.
     Switch,
+    /// `ReceiveMessage` and what is done with a message.
+    Poll,
 }
 
 /// Time limits of one call. Tests set shorter ones.
@@ -191,10 +202,14 @@ impl Timeouts {
     /// All five endpoints silent after they took the call, and some waiting for the pace.
     pub const SWITCH_WHOLE: Duration = Duration::from_secs(12);
 
+    /// The longest poll of a queue takes 20 s; the SDK's read time-out must be longer.
+    pub const POLL: Duration = Duration::from_secs(26);
+
     pub(super) const fn attempt(self, call: Call) -> Duration {
         match call {
             Call::Change => self.change,
             Call::Switch => self.switch,
+            Call::Poll => Self::POLL,
             Call::List | Call::Status | Call::Targets | Call::Metrics => self.read_attempt,
         }
     }
@@ -204,6 +219,7 @@ impl Timeouts {
             // Credentials and connecting come before the attempt.
             Call::Change => self.change.saturating_add(self.read_attempt),
             Call::Switch => self.switch.saturating_add(self.read_attempt),
+            Call::Poll => Self::POLL.saturating_add(self.read_attempt),
             Call::List | Call::Status | Call::Targets | Call::Metrics => self.read_whole,
         }
     }

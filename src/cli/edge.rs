@@ -62,6 +62,7 @@ impl EdgeArgs {
             levers: Levers { weights: Some(edge.weights), ..without_aws() },
             targets: Some(edge.targets),
             metrics: Some(edge.metrics),
+            queues: Some(edge.queues),
             clock: Arc::new(SystemClock),
         })
     }
@@ -75,7 +76,7 @@ impl EdgeArgs {
             return Err(Failure::new(Exit::Input, why));
         }
         let clock = Arc::new(SystemClock);
-        Ok(World { levers: without_aws(), targets: None, metrics: None, clock })
+        Ok(World { levers: without_aws(), targets: None, metrics: None, queues: None, clock })
     }
 }
 

@@ -193,6 +193,7 @@ async fn look(policy: &Policy, world: &World, time: Duration) -> Seen {
         clock: Arc::clone(&world.clock),
         numbers: Arc::new(Numbers::new()),
         in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+        look_now: None,
     };
     let mut live = Vec::new();
     let collect = async {

@@ -1,7 +1,7 @@
 //! `leeward run`: the sidecar service.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::edge::{self, EdgeArgs};
 use super::{Exit, Failure, Output, block_on};
@@ -23,6 +23,13 @@ pub struct Args {
     /// Where state and numbers are told over HTTP. Nothing can be changed there.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9464")]
     listen: SocketAddr,
+    /// Where events are taken in over HTTP: the doors that policies open under `triggers`. Nowhere if it is
+    /// not given.
+    #[arg(long, value_name = "ADDRESS")]
+    intake: Option<SocketAddr>,
+    /// Certificates (PEM) between that of SNS and the roots of this machine, should SNS not send them.
+    #[arg(long, value_name = "FILE")]
+    sns_chain: Option<PathBuf>,
     /// Who we are, as written into the epoch record.
     #[arg(long, value_name = "NAME", env = "LEEWARD_HOLDER")]
     holder: Option<String>,
@@ -39,6 +46,8 @@ pub fn run(args: &Args, _out: &mut Output) -> Result<Exit, Failure> {
         policies: args.paths.clone(),
         state: args.state.clone(),
         listen: args.listen,
+        intake: args.intake,
+        sns_chain: chain(args.sns_chain.as_deref())?,
         holder: args.holder.clone().unwrap_or_else(this_machine),
     };
     block_on(async {
@@ -48,7 +57,14 @@ pub fn run(args: &Args, _out: &mut Output) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn failure(error: &RunError) -> Failure {
+fn chain(path: Option<&Path>) -> Result<Vec<u8>, Failure> {
+    let Some(path) = path else { return Ok(Vec::new()) };
+    std::fs::read(path).map_err(|error| {
+        Failure::new(Exit::Input, format!("read the certificates `{}`: {error}", path.display()))
+    })
+}
+
+pub(super) fn failure(error: &RunError) -> Failure {
     match error {
         RunError::Unreadable { path, source } => edge::unreadable(path, source),
         RunError::Invalid { .. } | RunError::Twice { .. } => {

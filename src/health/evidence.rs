@@ -152,6 +152,13 @@ impl Evidence {
         self.assess(policy, now);
     }
 
+    /// What happened before this evidence began to be gathered, and is still remembered.
+    pub fn recall(&mut self, events: &[Event]) {
+        for event in events {
+            self.event(event);
+        }
+    }
+
     /// What the last [`Evidence::take_in`] came to.
     pub fn picture(&self) -> &Picture {
         &self.picture

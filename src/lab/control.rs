@@ -104,6 +104,8 @@ impl Control {
             policies: vec![policy],
             state: state.to_owned(),
             listen,
+            intake: None,
+            sns_chain: Vec::new(),
             holder: format!("leeward-lab-{}", std::process::id()),
         };
         let outside = runtime::World {
@@ -116,6 +118,7 @@ impl Control {
             },
             targets: Some(Arc::clone(&world.instruments) as Arc<_>),
             metrics: Some(Arc::clone(&world.instruments) as Arc<_>),
+            queues: None,
             clock: Arc::clone(&clock),
         };
         let board = Arc::new(Board::new(Arc::new(Numbers::new()), clock));

@@ -80,6 +80,7 @@ Begin with a copy of one of these and change it until `leeward check FILE` is co
 - [`region-loss.yaml`](region-loss.yaml): a whole region goes dark; away at once, home in steps
 - [`grey-balancer.yaml`](grey-balancer.yaml): a balancer makes errors; it is refreshed before traffic leaves
 - [`bad-deploy.yaml`](bad-deploy.yaml): a deploy that looks like an outage
+- [`told-from-outside.yaml`](told-from-outside.yaml): alarms, deploys, pushed readings and a signed yes
 - [`no-power.yaml`](no-power.yaml): both regions lose power; a static page as the last resort
 - [`three-regions.yaml`](three-regions.yaml): three regions share the traffic
 - [`spill-over.yaml`](spill-over.yaml): a smaller standby takes what fits

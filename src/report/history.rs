@@ -133,6 +133,7 @@ fn sentence(entry: &Entry) -> (&'static str, String) {
         }
         Entry::Denied { by } => ("denied", format!("by {by}")),
         Entry::Unlatched { by } => ("unlatched", format!("by {by}")),
+        Entry::Heard { text, .. } => ("heard", text.clone()),
         Entry::Incident { open } => {
             ("incident", if *open { "begins" } else { "is over" }.to_owned())
         }

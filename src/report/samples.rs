@@ -406,6 +406,11 @@ pub(crate) fn entries() -> Vec<Entry> {
         Entry::Approved { by: "ana".to_owned(), until: Some(NOW) },
         Entry::Denied { by: "ana".to_owned() },
         Entry::Unlatched { by: "ana".to_owned() },
+        Entry::Heard {
+            key: "alarm x ALARM 1".to_owned(),
+            text: "alarm `x` is ALARM".to_owned(),
+            event: None,
+        },
         Entry::Incident { open: true },
         Entry::Incident { open: false },
         Entry::Drifted { what: "api.example.com A eu weighs 7".to_owned() },

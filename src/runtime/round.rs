@@ -107,6 +107,8 @@ impl Service {
     /// Says that the controller came up, and settles what the last run left open.
     pub async fn start(&mut self) -> Result<Option<Outcome>, JournalError> {
         self.note(&Entry::Started { version: env!("CARGO_PKG_VERSION").to_owned() })?;
+        // What was measured is forgotten by a restart; what was deployed still runs.
+        self.memory.evidence.recall(&self.memory.acts.context);
         let now = self.clock.now();
         let Some(order) = &self.memory.acts.order else { return Ok(None) };
         if self.memory.acts.pin_at(now).is_some() && order.has_unsent() {
@@ -114,6 +116,11 @@ impl Service {
         }
         let progress = self.executor().recover().await?;
         Ok(ended(progress))
+    }
+
+    /// The next round reads the records, however lately they were read.
+    pub fn look_again(&mut self) {
+        self.read_at = None;
     }
 
     /// One round with what arrived since the last.

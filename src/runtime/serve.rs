@@ -37,7 +37,11 @@ const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// Answers on `listener` until `stop`.
 pub async fn serve(listener: TcpListener, board: Arc<Board>, stop: CancellationToken) {
-    let router = router(board);
+    serve_router(listener, router(board), stop).await;
+}
+
+/// The same bounds around any paths.
+pub(super) async fn serve_router(listener: TcpListener, router: Router, stop: CancellationToken) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch as channel};
+use tokio::sync::{mpsc, oneshot, watch as channel};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -16,6 +16,7 @@ use super::board::Board;
 use super::doors::levers_for;
 use super::file;
 use super::hooks::HookRunner;
+use super::intake::{ARRIVALS_MAX, Arrival, Registry, Taken};
 use super::pin::{self, Answer, Says};
 use super::round::{Done, Service};
 use super::telling::{Teller, channels};
@@ -38,10 +39,33 @@ const TAIL: usize = 20;
 const FILE_EVERY: Duration = Duration::from_secs(5);
 /// At the end a channel that works has time to take what is under way.
 const TELLING_ENDS_WITHIN: Duration = Duration::from_secs(5);
+/// After an event, for others that come with it.
+const GATHER_FOR: Duration = Duration::from_millis(200);
+/// Events wake at most one round a second.
+const WOKEN_EVERY: Duration = Duration::from_secs(1);
+/// Signals are looked at out of rhythm at most this often, whoever asks.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// What one look came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Once {
+    /// One for each event.
+    pub taken: Vec<Taken>,
+    /// The last round; `None` if no event asked for a look.
+    pub done: Option<Done>,
+    /// An order was begun and is not over: the next start follows it up.
+    pub order_open: bool,
+    /// Why the records cannot be read.
+    pub unread: Option<String>,
+}
+
+/// An order that was begun is followed up for so long after the time is over.
+const FOLLOW_UP_MAX: Duration = Duration::from_secs(600);
 
 /// What all services share.
 #[derive(Debug, Clone)]
 pub(super) struct Tended {
+    pub(super) registry: Arc<Registry>,
     pub(super) state: PathBuf,
     pub(super) holder: String,
     pub(super) board: Arc<Board>,
@@ -157,14 +181,49 @@ impl Tended {
                 biased;
                 () = stop.cancelled() => break,
                 Ok(()) = reload.changed() => life.file_due = None,
+                Some(arrival) = life.arrivals.recv() => life.gather(arrival).await,
                 _ = life.beat.tick() => {}
             }
             life.look_at_the_file().await;
             life.keep_watching();
-            life.one_round().await?;
+            life.one_round(Vec::new()).await?;
         }
         life.watchers.shutdown().await;
         life.end_telling().await
+    }
+
+    /// Takes in events once, and if a look is asked for makes rounds until there is an answer, `time` is over
+    /// or an order that was begun has ended.
+    ///
+    /// Evidence fills anew in each process, so that a look takes as long as the judgement's windows.
+    pub(super) async fn tend_once(
+        self,
+        loaded: Loaded,
+        opened: Opened,
+        told: &[crate::event::Event],
+        time: Duration,
+    ) -> Result<Once, JournalError> {
+        let mut life = Life::new(self, loaded, opened, CancellationToken::new());
+        life.heed_a_hold()?;
+        life.start_telling();
+        life.service.start().await?;
+        let mut once = Once { taken: Vec::new(), done: None, order_open: false, unread: None };
+        let (mut events, mut look) = (Vec::new(), false);
+        for event in told {
+            let heard = life.service.hear_event(event, None, life.shared.board.now())?;
+            events.extend(heard.event);
+            look |= heard.look;
+            once.taken.push(heard.taken);
+        }
+        if look {
+            life.start_watching();
+            once.done = Some(life.rounds_until_settled(events, time).await?);
+            life.watchers.shutdown().await;
+        }
+        once.order_open = life.service.memory.acts.order.is_some();
+        once.unread = life.service.unread.as_ref().map(ToString::to_string);
+        life.end_telling().await?;
+        Ok(once)
     }
 
     /// Shows on the board that a service is not there just now.
@@ -191,6 +250,13 @@ struct Life {
     beat: Interval,
     samples: mpsc::Receiver<Sample>,
     sender: mpsc::Sender<Sample>,
+    arrivals: mpsc::Receiver<Arrival>,
+    arriving: mpsc::Sender<Arrival>,
+    /// Events for the next round.
+    waiting: Vec<Arrival>,
+    look_now: channel::Sender<()>,
+    looked_at: Option<Instant>,
+    round_at: Option<Instant>,
     watchers: JoinSet<()>,
     /// `None` if the policy names nobody to tell.
     teller: Option<Arc<Teller>>,
@@ -219,6 +285,7 @@ fn beat(policy: &Policy) -> Interval {
 impl Life {
     fn new(shared: Tended, loaded: Loaded, opened: Opened, stop: CancellationToken) -> Self {
         let (sender, samples) = mpsc::channel(SAMPLES_MAX);
+        let (arriving, arrivals) = mpsc::channel(ARRIVALS_MAX);
         let policy = loaded.policy;
         let hooks = HookRunner::default();
         let mut service = Service::new(
@@ -241,6 +308,12 @@ impl Life {
             beat: beat(&policy),
             samples,
             sender,
+            arrivals,
+            arriving,
+            waiting: Vec::new(),
+            look_now: channel::Sender::default(),
+            looked_at: None,
+            round_at: None,
             watchers: JoinSet::new(),
             teller: None,
             tellers: JoinSet::new(),
@@ -259,7 +332,10 @@ impl Life {
     fn start_watching(&mut self) {
         self.stop_watching = self.stop.child_token();
         let policy = Arc::new(self.service.policy.clone());
-        let (sources, sender) = (self.shared.sources.clone(), self.sender.clone());
+        let (arriving, sender) = (self.arriving.clone(), self.sender.clone());
+        self.shared.registry.enter(Arc::clone(&policy), arriving, sender.clone());
+        let look_now = Some(self.look_now.subscribe());
+        let sources = Sources { look_now, ..self.shared.sources.clone() };
         self.watchers.spawn(watch(policy, sources, sender, self.stop_watching.clone()));
     }
 
@@ -368,8 +444,9 @@ impl Life {
         info!(service = %self.name(), mode = ?self.service.policy.mode, "A changed policy is in force.");
     }
 
-    async fn one_round(&mut self) -> Result<(), JournalError> {
+    async fn one_round(&mut self, told: Vec<Event>) -> Result<Done, JournalError> {
         let begun = Instant::now();
+        self.round_at = Some(begun);
         let mut samples = Vec::new();
         while let Ok(sample) = self.samples.try_recv() {
             samples.push(sample);
@@ -378,7 +455,9 @@ impl Life {
             }
         }
         self.shared.board.keep_readings(&self.service.policy.service, &samples);
-        let events = self.human_words()?;
+        let mut events = self.human_words()?;
+        events.extend(told);
+        let answers = self.take_in(&mut events, &mut samples)?;
         let result = self.service.round(samples, events).await;
         let numbers = Arc::clone(&self.shared.board.numbers);
         let labels = ByService { service: self.name().to_string() };
@@ -388,13 +467,83 @@ impl Life {
                 numbers.rounds.get_or_create(&labels).inc();
                 self.count(&done);
                 self.publish(Some(&done));
-                Ok(())
+                // Only now: what is not answered comes again.
+                for (done, taken) in answers {
+                    // Whoever waited may have gone; it is in the journal all the same.
+                    let _ = done.send(taken);
+                }
+                Ok(done)
             }
             Err(error) => {
                 numbers.round_failures.get_or_create(&labels).inc();
                 Err(error)
             }
         }
+    }
+
+    /// Rounds as the service makes them, until nothing more is to be waited for.
+    async fn rounds_until_settled(
+        &mut self,
+        mut events: Vec<Event>,
+        time: Duration,
+    ) -> Result<Done, JournalError> {
+        let begun = Instant::now();
+        let until = begun + time;
+        loop {
+            self.beat.tick().await;
+            self.keep_watching();
+            let done = self.one_round(std::mem::take(&mut events)).await?;
+            let late = Instant::now();
+            let open = self.service.memory.acts.order.is_some();
+            // Proven well, over a whole window: no finding at all is made while nothing is known yet.
+            let good = self.service.policy.serving().all(|(name, _)| {
+                let verdict = done.decision.regions.get(name);
+                verdict.is_some_and(|verdict| verdict.reading == Reading::Good)
+            });
+            let well = good && begun.elapsed() > self.service.policy.judge.window;
+            let settled = !open && (well || late >= until);
+            if done.ended.is_some() || settled || late >= until + FOLLOW_UP_MAX {
+                return Ok(done);
+            }
+        }
+    }
+
+    /// Waits a little for more events, so that a storm of them is one round.
+    async fn gather(&mut self, first: Arrival) {
+        self.waiting.push(first);
+        let soon = Instant::now() + GATHER_FOR;
+        sleep_until(self.round_at.map_or(soon, |at| soon.max(at + WOKEN_EVERY))).await;
+    }
+
+    /// Takes in the events that wait: what follows of them is in the journal before the round that they ask
+    /// for, and what was heard before is not heard again.
+    fn take_in(
+        &mut self,
+        events: &mut Vec<Event>,
+        samples: &mut Vec<Sample>,
+    ) -> Result<Vec<(oneshot::Sender<Taken>, Taken)>, JournalError> {
+        while let Ok(arrival) = self.arrivals.try_recv() {
+            self.waiting.push(arrival);
+            if self.waiting.len() >= ARRIVALS_MAX {
+                break;
+            }
+        }
+        let mut answers = Vec::new();
+        let mut look = false;
+        for arrival in std::mem::take(&mut self.waiting) {
+            let now = self.shared.board.now();
+            let heard = self.service.hear_event(&arrival.event, arrival.by.as_deref(), now)?;
+            events.extend(heard.event);
+            samples.extend(heard.sample);
+            look |= heard.look;
+            answers.push((arrival.done, heard.taken));
+        }
+        if look && self.looked_at.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
+            self.looked_at = Some(Instant::now());
+            self.service.look_again();
+            self.look_now.send_replace(());
+        }
+        Ok(answers)
     }
 
     fn heed_a_hold(&mut self) -> Result<(), JournalError> {

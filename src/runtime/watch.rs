@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch as channel};
 use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -81,6 +81,8 @@ pub struct Sources {
     pub numbers: Arc<Numbers>,
     /// Shared by all services.
     pub in_flight: Arc<Semaphore>,
+    /// Everything is looked at out of rhythm when this changes; `None` if nobody ever asks for it.
+    pub look_now: Option<channel::Receiver<()>>,
 }
 
 /// Watches all signals of `policy` until `stop`. The samples go to `samples`; if nobody takes them in
@@ -100,7 +102,8 @@ pub async fn watch(
             samples: samples.clone(),
             numbers: Arc::clone(&sources.numbers),
         };
-        tasks.spawn(repeat(Arc::clone(job), after, looker, line, stop.clone())).id()
+        let asked = sources.look_now.clone();
+        tasks.spawn(repeat(Arc::clone(job), after, looker, line, asked, stop.clone())).id()
     };
     for job in jobs(&policy) {
         let job = Arc::new(job);
@@ -182,11 +185,23 @@ fn word(measure: &Measure) -> &'static str {
     }
 }
 
+/// Until somebody asks for a look; for ever if nobody can.
+async fn look_now(asked: &mut Option<channel::Receiver<()>>) {
+    let changed = match asked {
+        Some(asked) => asked.changed().await.is_ok(),
+        None => false,
+    };
+    if !changed {
+        std::future::pending::<()>().await;
+    }
+}
+
 async fn repeat(
     job: Arc<Job>,
     after: Duration,
     mut looker: Looker,
     line: Line,
+    mut asked: Option<channel::Receiver<()>>,
     stop: CancellationToken,
 ) {
     let rhythm = async {
@@ -194,7 +209,10 @@ async fn repeat(
         let mut beat = interval_at(Instant::now(), job.every);
         beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
-            beat.tick().await;
+            tokio::select! {
+                _ = beat.tick() => {}
+                () = look_now(&mut asked) => {}
+            }
             let seen = timeout(LOOK_MAX, looker.look(&job)).await;
             let seen = seen.unwrap_or_else(|_| looker.silence(&job, "the look took too long"));
             for sample in seen {

@@ -106,6 +106,7 @@ impl Check {
             | Entry::Approved { .. }
             | Entry::Denied { .. }
             | Entry::Unlatched { .. }
+            | Entry::Heard { .. }
             | Entry::Incident { .. }
             | Entry::Drifted { .. }
             | Entry::Asked(_)

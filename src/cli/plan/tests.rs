@@ -70,7 +70,7 @@ impl Bench {
         zones.add(zone(), apex, Vec::new(), records);
         let weights = Arc::clone(&zones) as Arc<dyn Weights>;
         let levers = read_only(&Levers { weights: Some(weights), ..Levers::default() });
-        let world = World { levers, targets: None, metrics: None, clock };
+        let world = World { levers, targets: None, metrics: None, queues: None, clock };
         Self { policy, zones, world }
     }
 

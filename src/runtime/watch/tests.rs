@@ -118,6 +118,7 @@ struct Bench {
     metrics: Option<Arc<dyn Metrics>>,
     in_flight: usize,
     room: usize,
+    look_now: Option<channel::Receiver<()>>,
 }
 
 struct Seen {
@@ -135,6 +136,7 @@ impl Bench {
             metrics: None,
             in_flight: IN_FLIGHT_MAX,
             room: SAMPLES_MAX,
+            look_now: None,
         }
     }
 
@@ -150,6 +152,7 @@ impl Bench {
             clock,
             numbers: Arc::clone(&numbers),
             in_flight: Arc::new(Semaphore::new(self.in_flight)),
+            look_now: self.look_now,
         };
         let (sender, mut receiver) = mpsc::channel(self.room);
         let stop = CancellationToken::new();
@@ -324,4 +327,20 @@ async fn a_silent_peer_is_silence_about_every_region() {
         assert!(matches!(&sample.measure, Measure::Silence { why } if why.contains("127.0.0.1:1")));
         assert_eq!(sample.about.vantage.unwrap().as_str(), "us");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_is_looked_at_when_somebody_asks() {
+    let calm = Bench::new().watch_for(Duration::from_secs(20)).await;
+    let (ask, asked) = channel::channel(());
+    let bench = Bench { look_now: Some(asked), ..Bench::new() };
+    let asking = tokio::spawn(async move {
+        sleep(Duration::from_secs(12)).await;
+        ask.send_replace(());
+        sleep(Duration::from_secs(60)).await;
+    });
+    let seen = bench.watch_for(Duration::from_secs(20)).await;
+    asking.abort();
+    let regions = samples::policy().regions.len();
+    assert_eq!(seen.samples.len(), calm.samples.len() + regions, "one look more at each");
 }

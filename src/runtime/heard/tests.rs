@@ -1,0 +1,131 @@
+//! Events and the journal: what is written, what comes back after a restart, and what counts once.
+
+use std::sync::{Arc, Mutex};
+
+use crate::domain::Timestamp;
+use crate::event::{self, Event};
+use crate::health::Happening;
+use crate::journal::{JournalError, Log};
+use crate::memory::{Acts, Entry};
+use crate::pace::Pacer;
+use crate::policy::Pace;
+use crate::ports::{Clock, Levers};
+use crate::report::samples;
+use crate::runtime::intake::Taken;
+use crate::runtime::round::Service;
+
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_030);
+
+#[derive(Debug)]
+struct Still;
+
+impl Clock for Still {
+    fn now(&self) -> Timestamp {
+        NOW
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+struct Kept(Arc<Mutex<Vec<Entry>>>);
+
+impl Log for Kept {
+    fn append(&mut self, _: Timestamp, entry: &Entry) -> Result<(), JournalError> {
+        self.0.lock().unwrap().push(entry.clone());
+        Ok(())
+    }
+}
+
+fn service(log: &Kept) -> Service {
+    let mut policy = samples::policy();
+    for (name, region) in &mut policy.regions {
+        region.aws_region = Some(name.to_string());
+    }
+    let pace = Arc::new(Pacer::new(Pace::default()));
+    let log = Box::new(log.clone());
+    Service::new(policy, Levers::default(), log, Arc::new(Still), pace, "t".to_owned())
+}
+
+fn event(body: &[u8]) -> Event {
+    event::parse(body).remove(0).unwrap()
+}
+
+fn alarm() -> Event {
+    event(include_bytes!("../../../tests/events/alarm-metric.json"))
+}
+
+fn approval() -> Event {
+    event(include_bytes!("../../../tests/events/ours-approve.json"))
+}
+
+#[test]
+fn an_event_is_written_down_and_counts_once_also_after_a_restart() {
+    let log = Kept::default();
+    let mut first = service(&log);
+    let heard = first.hear_event(&alarm(), None, NOW).unwrap();
+    assert!(heard.look && matches!(heard.taken, Taken::Handled { .. }));
+    let again = first.hear_event(&alarm(), None, NOW).unwrap();
+    assert_eq!((again.taken, again.look), (Taken::Duplicate, false));
+    let entries = log.0.lock().unwrap().clone();
+    assert!(matches!(entries.as_slice(), [Entry::Heard { event: Some(_), .. }]), "{entries:?}");
+    // Another process, from the journal.
+    let mut second = service(&Kept::default());
+    for entry in &entries {
+        second.memory.acts.apply(NOW, entry);
+    }
+    assert_eq!(second.hear_event(&alarm(), None, NOW).unwrap().taken, Taken::Duplicate);
+}
+
+#[test]
+fn an_answer_becomes_the_entry_of_the_command_and_only_with_a_name() {
+    let log = Kept::default();
+    let mut service = service(&log);
+    let nobody = service.hear_event(&approval(), None, NOW).unwrap();
+    assert!(matches!(nobody.taken, Taken::Nothing { .. }));
+    assert!(log.0.lock().unwrap().is_empty());
+    service.hear_event(&approval(), Some("ada"), NOW).unwrap();
+    let approved = service.memory.acts.approved.clone().unwrap();
+    assert_eq!(approved.by, "ada (standby looks fine)");
+    assert_eq!(approved.until, Some(NOW.plus(std::time::Duration::from_secs(1800))));
+    let denied = event(include_bytes!("../../../tests/events/ours-deny.json"));
+    // The same id: a copy, whatever it says now.
+    assert_eq!(service.hear_event(&denied, Some("ada"), NOW).unwrap().taken, Taken::Duplicate);
+    let other = Event { key: "ours 4712".to_owned(), ..denied };
+    service.hear_event(&other, Some("ada"), NOW).unwrap();
+    assert_eq!(service.memory.acts.approved, None);
+}
+
+#[tokio::test]
+async fn a_deploy_is_not_forgotten_by_a_restart() {
+    let log = Kept::default();
+    let mut first = service(&log);
+    let deploy = event(include_bytes!("../../../tests/events/bridge-codedeploy-start.json"));
+    first.hear_event(&deploy, None, NOW).unwrap();
+    let mut acts = Acts::default();
+    for entry in log.0.lock().unwrap().iter() {
+        acts.apply(NOW, entry);
+    }
+    let kept: Acts = serde_json::from_slice(&serde_json::to_vec(&acts).unwrap()).unwrap();
+    assert!(matches!(kept.context[0].what, Happening::Deploy { .. }));
+    let mut second = service(&Kept::default());
+    second.memory.acts = kept;
+    second.start().await.unwrap();
+    let deploys = second.memory.evidence.deploys();
+    assert_eq!((deploys.len(), deploys[0].version.as_str()), (1, "d-123456789"));
+}
+
+#[test]
+fn what_is_remembered_of_events_is_bounded() {
+    let mut acts = Acts::default();
+    for place in 0..3000_i64 {
+        let event = crate::health::Event {
+            at: NOW,
+            heard_at: NOW,
+            what: Happening::Notice { text: place.to_string() },
+        };
+        let entry =
+            Entry::Heard { key: format!("k{place}"), text: String::new(), event: Some(event) };
+        acts.apply(Timestamp::from_secs(place), &entry);
+    }
+    assert_eq!((acts.heard.len(), acts.context.len()), (1024, 64));
+    assert!(acts.heard.contains_key("k2999") && !acts.heard.contains_key("k0"), "the newest");
+}
