@@ -706,7 +706,7 @@ impl Desk<'_> {
     fn undoing(&mut self, state: &HookState) {
         let (hook, version) = (&state.hook, state.version.as_deref().unwrap_or("the change"));
         let topics = [word(Word::Deploy), word(Word::Correlated)];
-        let (severity, stage, text) = match hooks::failed_at(state) {
+        let (severity, what, text) = match hooks::failed_at(state) {
             Some((_, _, says)) => (
                 Severity::Page,
                 "failed",
@@ -719,7 +719,7 @@ impl Desk<'_> {
             ),
             None => (Severity::Warn, "begun", format!("hook `{hook}` undoes `{version}` now")),
         };
-        let key = format!("rollback:{hook}:{}:{stage}", state.called_at);
+        let key = format!("rollback:{hook}:{}:{what}", state.called_at);
         self.say(severity, key, &topics, &text);
     }
 

@@ -17,7 +17,8 @@ fn hooked() -> Picture {
 impl Picture {
     pub(super) fn hear_hooks(&mut self) {
         let Some(answer) = self.hooks_say else { return };
-        for call in self.called[self.answered..].to_vec() {
+        let waiting = self.called[self.answered..].to_vec();
+        for call in waiting {
             let (key, attempt, says) = (call.key, call.attempt, "so it is".to_owned());
             self.note(&Entry::HookEnded(HookEnd { key, attempt, answer, says }));
         }
@@ -62,7 +63,8 @@ fn a_veto_holds_and_is_asked_about_again_with_the_same_key() {
     keys.dedup();
     assert_eq!(keys.len(), 1, "{keys:?}");
     let attempts: Vec<u32> = picture.called.iter().map(|call| call.attempt).collect();
-    assert!(attempts.len() >= 2 && attempts == (1..=attempts.len() as u32).collect::<Vec<_>>());
+    let last = u32::try_from(attempts.len()).unwrap();
+    assert!(last >= 2 && attempts == (1..=last).collect::<Vec<_>>());
     // A veto is told about, once.
     picture.hooks_say = Some(HookAnswer::Yes);
     assert!(picture.east_is_lost().contains('S'));
