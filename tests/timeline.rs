@@ -4,6 +4,7 @@
 //! `?` silent. What is done: `S` a shift, `H` home, `L` last resort, `R` a refresh, `-` nothing.
 
 mod asked;
+mod doubt;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -121,6 +121,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_old_is_unknown_whatever_it_said() {
+        let mut series = Series::default();
+        series.push(at(0), Some(1.0));
+        assert_eq!(series.newest(MINUTE, at(60)), Some(1.0));
+        assert_eq!(series.newest(MINUTE, at(61)), None);
+        assert_eq!(series.mean(MINUTE, MINUTE, at(61)), None);
+    }
+
+    #[test]
     fn a_clock_that_steps_back_leaves_nothing_from_the_future() {
         let mut series = Series::default();
         series.push(at(1000), Some(0.0));
