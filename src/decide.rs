@@ -1,6 +1,7 @@
 //! From readings to a decision: one pure function, one result. No IO, no clock, no chance.
 
 mod ask;
+mod calm;
 mod convict;
 mod diagnose;
 mod guard;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::calm::is_calm;
 pub use self::hold::Hold;
 
 use self::convict::Charge;

@@ -9,7 +9,7 @@ mod window;
 
 pub use evidence::{Deploy, Evidence};
 pub use picture::{
-    BalancerView, ClassView, Failing, Instruments, Lag, Picture, RegionView, VantageView,
+    BalancerView, ClassView, Failing, Instruments, Lag, Picture, RegionView, Says, VantageView,
 };
 
 use std::time::Duration;

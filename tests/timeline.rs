@@ -9,13 +9,14 @@ mod doubt;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use leeward::decide::{Decision, Diagnosis, Hold, decide};
+use leeward::decide::{Decision, Diagnosis, Hold, decide, is_calm};
 use leeward::domain::{RegionName, Split, Timestamp, Weight};
 use leeward::health::{About, Answers, Event, Happening, Measure, Observations, Sample};
 use leeward::memory::{Entry, Memory, Outcome, Pin};
 use leeward::plan::{Batch, HookAnswer, HookCall, HookEnd, Plan, Purpose, Wanted};
 use leeward::policy::{Class, LeverKind, Mode, Policy, load};
 use leeward::ports::{CallFailed, ChangeId};
+use proptest::prelude::*;
 
 mod hooks;
 
@@ -83,6 +84,8 @@ struct Picture {
     answered: usize,
     /// What hooks answer before the next step; nothing yet if there is none.
     hooks_say: Option<HookAnswer>,
+    /// Rounds in which there was nothing to decide. Every picture checks that this was so.
+    calm: u32,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -92,7 +95,7 @@ enum Answering {
     Unknown,
 }
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 enum Lever {
     Works,
     Fails,
@@ -128,6 +131,7 @@ impl Picture {
             called: Vec::new(),
             answered: 0,
             hooks_say: Some(HookAnswer::Yes),
+            calm: 0,
         };
         // Windows are full before a picture begins.
         picture.see(&Seen { east: "......", ..Seen::default() });
@@ -180,6 +184,10 @@ impl Picture {
         self.hear_hooks();
         self.memory.evidence.take_in(&self.policy, &seen, now);
         let decision = decide(&self.policy, &self.memory, now);
+        if is_calm(&self.policy, &self.memory, now) {
+            self.calm += 1;
+            nothing_in(&decision, self.memory.acts.incident_since.is_some());
+        }
         if decision.incident != self.memory.acts.incident_since.is_some() {
             self.note(&Entry::Incident { open: decision.incident });
         }
@@ -1030,4 +1038,60 @@ fn counters_of_a_whole_region_count_too() {
         done.push(picture.decide(samples, Vec::new()));
     }
     assert_eq!(done.matches('S').count(), 1, "{done}");
+}
+
+/// What a round that is called calm may come to: nothing but numbers.
+#[track_caller]
+fn nothing_in(decision: &Decision, was_incident: bool) {
+    assert!(decision.findings.iter().all(|found| found.diagnosis == Diagnosis::Well));
+    assert_eq!((&decision.wanted, &decision.proposed, &decision.withdraw), (&None, &None, &None));
+    assert_eq!((&decision.holds, &decision.notes), (&Vec::new(), &Vec::new()));
+    assert!(!decision.incident && !was_incident);
+}
+
+/// Mostly well, with everything else in between.
+fn drawn() -> impl Strategy<Value = String> {
+    prop::collection::vec("[.]{2,9}|x{1,20}|~{1,15}|s{1,15}|[?]{1,15}|[.x~]{1,5}", 1..10)
+        .prop_map(|parts| parts.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A replay may leave out the decision of a calm round: whatever was seen before, it is no other than
+    /// "well, and nothing to do".
+    #[test]
+    fn a_calm_round_has_nothing_to_decide(
+        (east, west, counters) in (drawn(), drawn(), "[.?xbh]{0,40}"),
+        capacity in prop::sample::select(vec![1000.0, 2100.0, 3000.0]),
+        going in prop::sample::select(vec!["failback: manual", "failback: { auto: { hold: 1m, step: 50%, every: 1m } }"]),
+        lever in prop::sample::select(vec![Lever::Works, Lever::Fails, Lever::Hangs]),
+        (pinned, unread, gate) in (any::<bool>(), 0_u8..4, 0_u8..4),
+    ) {
+        let mut picture = Picture::new(policy(&[("failback: manual", going)]));
+        (picture.capacity, picture.lever) = (capacity, lever);
+        if gate == 0 {
+            let (region, to) = ("east".parse().unwrap(), leeward::ports::InAnswers::Out);
+            picture.note(&Entry::Gated { region, to, failure: None });
+        }
+        if pinned {
+            let (by, reason) = ("ana".to_owned(), "x".to_owned());
+            picture.note(&Entry::Pinned(Pin { by, reason, since: Timestamp::default(), until: None }));
+        }
+        picture.see(&Seen { east: &east, west: &west, east_counters: &counters, ..Seen::default() });
+        picture.answers = match unread {
+            0 => Answering::Unknown,
+            1 => Answering::Drift,
+            _ => Answering::Split,
+        };
+        picture.see(&Seen { east: &west, west: &east, ..Seen::default() });
+    }
+}
+
+#[test]
+fn most_rounds_of_a_calm_day_are_calm() {
+    let mut picture = Picture::new(policy(&[]));
+    let day = ".".repeat(60);
+    picture.see(&Seen { east: &day, ..Seen::default() });
+    assert!(picture.calm >= 60, "{} of 66", picture.calm);
 }

@@ -15,7 +15,7 @@ use crate::policy::{Class, LeverKind};
 const DOWN_BELOW: f64 = 0.1;
 
 /// So many bad spells within memory are flapping: once is an outage, twice a relapse.
-const FLAPPING_SPELLS: usize = 3;
+pub(super) const FLAPPING_SPELLS: usize = 3;
 
 /// Instruments that are out for this long are worth a word. Shorter gaps are usual for CloudWatch.
 pub(super) const INSTRUMENTS_OUT: Duration = Duration::from_secs(300);
@@ -289,7 +289,7 @@ fn words(holds: &[Hold]) -> Vec<String> {
 
 pub(super) fn verdict(case: &Case<'_>, name: &RegionName, view: &RegionView) -> Verdict {
     let class =
-        |c: &ClassView| ClassReading { reading: c.reading, age: c.age, says: c.says.clone() };
+        |c: &ClassView| ClassReading { reading: c.reading, age: c.age, says: c.says.to_string() };
     let reading = match case.charges.get(name) {
         Some(Charge::Convicted { .. }) => Reading::Bad,
         Some(Charge::Accused(_)) => Reading::Unknown,
@@ -300,7 +300,7 @@ pub(super) fn verdict(case: &Case<'_>, name: &RegionName, view: &RegionView) -> 
         (None, Reading::Good) => {
             Fitness::Fit { room_rps: shares::room(case.policy, case.picture, name) }
         }
-        (None, Reading::Bad) => Fitness::Unfit { why: view.outside.says.clone() },
+        (None, Reading::Bad) => Fitness::Unfit { why: view.outside.says.to_string() },
         (None, Reading::Unknown) => Fitness::Unproven { why: "no fresh good evidence".to_owned() },
     };
     Verdict {

@@ -3,12 +3,13 @@
 //! Nothing here decides anything. What cannot be told is `Unknown`, and stays so.
 
 use std::collections::BTreeMap;
+use std::mem::take;
 use std::time::Duration;
 
 use super::evidence::Evidence;
 use super::looks::Look;
 use super::picture::{
-    BalancerView, ClassView, Failing, Instruments, Picture, RegionView, VantageView,
+    BalancerView, ClassView, Failing, Instruments, Picture, RegionView, Says, VantageView,
 };
 use super::{Answers, Reading};
 use crate::domain::{BalancerName, Ratio, RegionName, Split, Timestamp, VantageName};
@@ -29,70 +30,80 @@ const HOSTS_WHOLE: f64 = 0.85;
 /// Bad spells are remembered this long for telling flapping.
 const SPELLS_KEPT: Duration = Duration::from_secs(2 * 3600);
 
+/// The trees of a region's last view, to be filled anew.
+type Maps = (BTreeMap<VantageName, Reading>, BTreeMap<BalancerName, BalancerView>);
+
 impl Evidence {
     pub(super) fn assess(&mut self, policy: &Policy, now: Timestamp) {
         let looks = self.looks(policy, now);
         let vantages = self.vantages(policy, &looks, now);
-        self.hear_demand(policy, now);
-        let mut regions = BTreeMap::new();
-        for (name, region) in &policy.regions {
-            let view = self.region(policy, name, region, &looks, &vantages, now);
-            regions.insert(name.clone(), view);
+        let states: Vec<Instruments> =
+            policy.regions.keys().map(|name| self.instruments(policy, name, now)).collect();
+        self.hear_demand(policy, &states, now);
+        // The last picture's tree is filled anew: most of a round's memory is in it.
+        let mut regions = std::mem::take(&mut self.picture.regions);
+        regions.retain(|name, _| policy.regions.contains_key(name));
+        for (((name, region), looks), metrics) in policy.regions.iter().zip(&looks).zip(states) {
+            let was = regions.get_mut(name);
+            let maps = was.map(|v| (take(&mut v.by_vantage), take(&mut v.balancers)));
+            let maps = maps.unwrap_or_default();
+            let view = self.region(policy, name, region, looks, &vantages, metrics, maps, now);
+            match regions.get_mut(name) {
+                Some(was) => *was = view,
+                None => drop(regions.insert(name.clone(), view)),
+            }
         }
         self.picture = Picture { regions, vantages, demand_rps: self.demand.largest() };
     }
 
+    #[expect(clippy::too_many_arguments, reason = "one caller; the parts of one picture")]
     fn region(
         &mut self,
         policy: &Policy,
         name: &RegionName,
         region: &Region,
-        looks: &BTreeMap<RegionName, BTreeMap<VantageName, Look>>,
+        looks: &[Look<'_>],
         vantages: &BTreeMap<VantageName, VantageView>,
+        metrics: Instruments,
+        (mut by_vantage, balancers): Maps,
         now: Timestamp,
     ) -> RegionView {
-        let usable: Vec<(&VantageName, &Look)> = looks
-            .get(name)
-            .into_iter()
-            .flatten()
-            .filter(|(vantage, _)| {
-                vantages.get(*vantage).is_none_or(|v| v.isolated_since.is_none())
-            })
+        let usable: Vec<&Look<'_>> = looks
+            .iter()
+            .filter(|look| vantages.get(look.vantage).is_none_or(|v| v.isolated_since.is_none()))
             .collect();
         let needed = policy.judge.vantages_min.min(policy.vantages.len()).max(1);
-        let readings = usable.iter().map(|(_, look)| look.reading);
-        let reading = agreed(readings, needed);
-        let track = self.region_tracks.entry(name.clone()).or_default();
-        let was_bad = track.bad_since.is_some();
-        track.take(reading, now);
-        let (bad_since, good_since) = (track.bad_since, track.good_since);
-        let blind = self.blind_tracks.entry(name.clone()).or_default();
-        blind.take(bad_if(reading == Reading::Unknown), now);
-        let blind_since = blind.bad_since;
-        let spells = self.spells.entry(name.clone()).or_default();
+        let reading = agreed(usable.iter().map(|look| look.reading), needed);
+        let tracks = self.region_tracks.entry(name.clone()).or_default();
+        let was_bad = tracks.outside.bad_since.is_some();
+        tracks.outside.take(reading, now);
+        let (bad_since, good_since) = (tracks.outside.bad_since, tracks.outside.good_since);
+        tracks.blind.take(bad_if(reading == Reading::Unknown), now);
+        let blind_since = tracks.blind.bad_since;
         if bad_since.is_some() && !was_bad {
-            spells.push(now);
+            tracks.spells.push(now);
         }
-        spells.retain(|began| now.since(*began) < SPELLS_KEPT);
-        let spells = spells.len();
-        let success = median(usable.iter().filter_map(|(_, look)| look.success));
-        let latency_ms = median(usable.iter().filter_map(|(_, look)| look.latency));
+        tracks.spells.retain(|began| now.since(*began) < SPELLS_KEPT);
+        let spells = tracks.spells.len();
+        let success = median(usable.iter().filter_map(|look| look.success));
+        let latency_ms = median(usable.iter().filter_map(|look| look.latency));
         let failing = (reading == Reading::Bad).then(|| {
             let errors = success.is_some_and(|s| s < policy.judge.success_below.get())
-                || usable.iter().any(|(_, look)| {
+                || usable.iter().any(|look| {
                     look.balancers
-                        .values()
+                        .iter()
                         .any(|b| b.success.is_some_and(|s| s < policy.judge.success_below.get()))
                 });
             if errors { Failing::Errors } else { Failing::Slow }
         });
-        let mut by_vantage: BTreeMap<VantageName, Reading> =
-            usable.iter().map(|(vantage, look)| ((*vantage).clone(), look.reading)).collect();
-        for vantage in looks.get(name).into_iter().flatten().map(|(vantage, _)| vantage) {
-            by_vantage.entry(vantage.clone()).or_insert(Reading::Unknown);
+        by_vantage.retain(|vantage, _| looks.iter().any(|look| look.vantage == vantage));
+        for look in looks {
+            let isolated = vantages.get(look.vantage).is_some_and(|v| v.isolated_since.is_some());
+            let reading = if isolated { Reading::Unknown } else { look.reading };
+            by_vantage.insert(look.vantage.clone(), reading);
         }
-        let metrics = self.instruments(policy, name, now);
-        let balancers = self.balancers(policy, region, name, &usable, metrics, needed, now);
+        let balancers =
+            self.balancers(policy, region, name, &usable, metrics, needed, balancers, now);
         let outside = ClassView {
             reading,
             age: self.probe_age(name, now),
@@ -104,12 +115,12 @@ impl Evidence {
         let inside = inside(policy, hosts, metrics);
         let capacity_rps = self.capacity(policy, name, region, metrics, now);
         let part_gone = hosts.is_some_and(|h| h < HOSTS_WHOLE) && reading == Reading::Good;
-        let zone = self.zone_tracks.entry(name.clone()).or_default();
-        zone.take(if part_gone { Reading::Bad } else { Reading::Good }, now);
-        let part_gone_since = zone.bad_since;
-        let track = self.traffic_tracks.entry(name.clone()).or_default();
-        track.take(traffic.reading, now);
-        let traffic_bad_since = track.bad_since;
+        let lag = self.lag(name, metrics);
+        let tracks = self.region_tracks.entry(name.clone()).or_default();
+        tracks.zone.take(bad_if(part_gone), now);
+        let part_gone_since = tracks.zone.bad_since;
+        tracks.traffic.take(traffic.reading, now);
+        let traffic_bad_since = tracks.traffic.bad_since;
         let mut view = RegionView {
             by_vantage,
             outside,
@@ -122,13 +133,13 @@ impl Evidence {
             bad_since,
             good_since,
             blind_since,
-            still_bad: agreed(usable.iter().map(|(_, look)| bad_if(look.newest_bad)), needed)
+            still_bad: agreed(usable.iter().map(|look| bad_if(look.newest_bad)), needed)
                 == Reading::Bad,
             balancers,
             hosts,
             requests_rps,
             capacity_rps,
-            lag: self.lag(name, metrics),
+            lag,
             metrics,
             part_gone_since,
             fit_since: None,
@@ -141,9 +152,8 @@ impl Evidence {
             (None, Reading::Good, Instruments::Usable | Instruments::None) => Reading::Good,
             (None, _, _) => Reading::Unknown,
         };
-        let track = self.fit_tracks.entry(name.clone()).or_default();
-        track.take(fit, now);
-        view.fit_since = track.good_since;
+        tracks.fit.take(fit, now);
+        view.fit_since = tracks.fit.good_since;
         view
     }
 
@@ -153,14 +163,15 @@ impl Evidence {
         policy: &Policy,
         region: &Region,
         name: &RegionName,
-        usable: &[(&VantageName, &Look)],
+        usable: &[&Look<'_>],
         metrics: Instruments,
         needed: usize,
+        mut views: BTreeMap<BalancerName, BalancerView>,
         now: Timestamp,
     ) -> BTreeMap<BalancerName, BalancerView> {
-        let mut views = BTreeMap::new();
+        views.retain(|name, _| region.balancers.iter().any(|balancer| balancer.name == *name));
         for balancer in &region.balancers {
-            let looks = || usable.iter().filter_map(|(_, look)| look.balancers.get(&balancer.name));
+            let looks = || usable.iter().filter_map(|look| look.balancer(&balancer.name));
             let outside = agreed(looks().map(|look| look.reading), needed);
             let still_bad =
                 agreed(looks().map(|look| bad_if(look.newest_bad)), needed) == Reading::Bad;
@@ -203,14 +214,13 @@ impl Evidence {
         requests: Option<f64>,
         now: Timestamp,
     ) -> ClassView {
-        let unknown =
-            |says: &str| ClassView { reading: Reading::Unknown, age: None, says: says.to_owned() };
+        let unknown = |says| ClassView { reading: Reading::Unknown, age: None, says };
         let verdict = self.verdict(policy, name, Class::Traffic, now);
         if metrics != Instruments::Usable && verdict.is_none() {
-            return unknown("no usable counters");
+            return unknown(Says::Plain("no usable counters"));
         }
         if requests.is_some_and(|rps| rps < REQUESTS_MIN) {
-            return unknown("no requests to count");
+            return unknown(Says::Plain("no requests to count"));
         }
         let expected = match &self.answers {
             Answers::Split { split, .. } => self
@@ -223,9 +233,7 @@ impl Evidence {
         if let (Some(requests), Some(expected)) = (requests, expected)
             && requests < expected * REQUESTS_EXPECTED_PART
         {
-            return unknown(&format!(
-                "only {requests:.0} of about {expected:.0} requests per second arrive"
-            ));
+            return unknown(Says::FewArrive { requests, expected });
         }
         let (mut lost, mut part, mut worst) = (0.0, 0.0, 1.0_f64);
         for balancer in &region.balancers {
@@ -256,25 +264,21 @@ impl Evidence {
         if part <= 0.0 {
             return match verdict {
                 Some(bad) => {
-                    ClassView { reading: bad_if(bad), age, says: "by its own limit".to_owned() }
+                    ClassView { reading: bad_if(bad), age, says: Says::Plain("by its own limit") }
                 }
-                None => unknown("no error counters"),
+                None => unknown(Says::Plain("no error counters")),
             };
         }
         let success = 1.0 - lost / part;
         // As for probes: the limit holds for the region as a whole and for each of its balancers.
         let least = success.min(worst);
         let bad = least < policy.judge.success_below.get() || latency_bad || verdict == Some(true);
-        ClassView {
-            reading: bad_if(bad),
-            age,
-            says: format!("{} succeed at the balancers", Ratio::new(success)),
-        }
+        ClassView { reading: bad_if(bad), age, says: Says::Served(Ratio::new(success)) }
     }
 
     fn probe_age(&self, name: &RegionName, now: Timestamp) -> Option<Duration> {
-        let heard = self.probes.iter().filter(|((region, _, _), _)| region == name);
-        heard.filter_map(|(_, series)| series.success.heard_at()).max().map(|at| now.since(at))
+        let probes = &self.heard.get(name)?.probes;
+        probes.iter().filter_map(|p| p.success.heard_at()).max().map(|at| now.since(at))
     }
 
     /// When the records were last read.
@@ -301,13 +305,9 @@ impl Evidence {
         at: Timestamp,
     ) -> Option<f64> {
         let fresh = freshness(policy, Class::Outside);
-        let of_it =
-            self.probes.iter().filter(|((_, balancer, _), _)| balancer.as_ref() == Some(name));
-        median(
-            of_it.filter_map(|(_, series)| {
-                series.success.mean_until(policy.judge.window, fresh, at)
-            }),
-        )
+        let probes = self.heard.values().flat_map(|heard| &heard.probes);
+        let of_it = probes.filter(|probed| probed.balancer.as_ref() == Some(name));
+        median(of_it.filter_map(|probed| probed.success.mean_until(policy.judge.window, fresh, at)))
     }
 }
 
@@ -316,12 +316,12 @@ fn inside(policy: &Policy, hosts: Option<f64>, metrics: Instruments) -> ClassVie
         Some(hosts) if metrics != Instruments::None => ClassView {
             reading: bad_if(hosts < policy.judge.healthy_hosts_below.get()),
             age: None,
-            says: format!("{} of the targets healthy", Ratio::new(hosts)),
+            says: Says::Healthy(Ratio::new(hosts)),
         },
         _ => ClassView {
             reading: Reading::Unknown,
             age: None,
-            says: "target health unknown".to_owned(),
+            says: Says::Plain("target health unknown"),
         },
     }
 }
@@ -352,15 +352,10 @@ fn unfit(policy: &Policy, region: &Region, view: &RegionView) -> Option<String> 
 fn says_outside(
     by_vantage: &BTreeMap<VantageName, Reading>,
     success: Option<f64>,
-    latency: Option<f64>,
-) -> String {
+    latency_ms: Option<f64>,
+) -> Says {
     let bad = by_vantage.values().filter(|r| **r == Reading::Bad).count();
-    let success = success.map_or("unknown".to_owned(), |s| Ratio::new(s).to_string());
-    let latency = latency.map_or(String::new(), |ms| format!(", {ms:.0} ms"));
-    format!(
-        "{success} of probes succeed{latency}; {bad} of {} vantages see it bad",
-        by_vantage.len()
-    )
+    Says::Probed { success, latency_ms, bad, vantages: by_vantage.len() }
 }
 
 /// What enough of them agree on. Fewer than `needed` usable looks is Unknown.
@@ -386,10 +381,15 @@ fn bad_if(bad: bool) -> Reading {
     if bad { Reading::Bad } else { Reading::Good }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+fn median(values: impl Iterator<Item = f64> + Clone) -> Option<f64> {
+    let count = values.clone().count();
+    // The upper one of two, or the only one: no list is needed.
+    if count <= 2 {
+        return values.max_by(f64::total_cmp);
+    }
     let mut all: Vec<f64> = values.collect();
     all.sort_by(f64::total_cmp);
-    all.get(all.len() / 2).copied()
+    all.get(count / 2).copied()
 }
 
 /// The longest freshness of any signal of a class; a minute and a half if there is none.

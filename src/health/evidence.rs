@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::picture::Picture;
 use super::window::Series;
-use super::{Answers, Event, Happening, Measure, Observations, Reading, Sample};
+use super::{About, Answers, Event, Happening, Measure, Observations, Reading, Sample};
 use crate::domain::{BalancerName, RegionName, SignalName, Timestamp, VantageName};
 use crate::policy::{Class, Measures, Policy};
 
@@ -21,13 +21,102 @@ pub struct Deploy {
     pub scope: String,
 }
 
-pub(super) type ProbeKey = (RegionName, Option<BalancerName>, VantageName);
-pub(super) type MetricKey = (RegionName, Option<BalancerName>, Measures);
-
+/// What was heard about one region. Lists, because they are short: a look through one costs less than
+/// building the key of a tree.
 #[derive(Debug, Clone, Default)]
-pub(super) struct ProbeSeries {
+pub(super) struct Heard {
+    pub(super) probes: Vec<Probed>,
+    pub(super) metrics: Vec<Metered>,
+    /// By name, so that what is said of several does not depend on who spoke first.
+    pub(super) verdicts: Vec<(SignalName, Class, Series)>,
+    /// By name as well.
+    pub(super) stamps: Vec<(SignalName, Stamps)>,
+}
+
+/// What one vantage saw of one balancer, or of the region as a whole.
+#[derive(Debug, Clone)]
+pub(super) struct Probed {
+    pub(super) vantage: VantageName,
+    pub(super) balancer: Option<BalancerName>,
     pub(super) success: Series,
     pub(super) latency: Series,
+}
+
+/// One number of a balancer, or of the region as a whole.
+#[derive(Debug, Clone)]
+pub(super) struct Metered {
+    pub(super) measures: Measures,
+    pub(super) balancer: Option<BalancerName>,
+    /// The signal that tells it, whose stamps say how old it is.
+    pub(super) signal: SignalName,
+    pub(super) series: Series,
+}
+
+impl Heard {
+    pub(super) fn probed(
+        &self,
+        balancer: Option<&BalancerName>,
+        vantage: &VantageName,
+    ) -> Option<&Probed> {
+        self.probes.iter().find(|p| p.vantage == *vantage && p.balancer.as_ref() == balancer)
+    }
+
+    pub(super) fn metered(
+        &self,
+        balancer: Option<&BalancerName>,
+        measures: Measures,
+    ) -> Option<&Metered> {
+        self.metrics.iter().find(|m| m.measures == measures && m.balancer.as_ref() == balancer)
+    }
+
+    fn probes_of(&mut self, balancer: Option<&BalancerName>, vantage: &VantageName) -> &mut Probed {
+        let of = |p: &Probed| p.vantage == *vantage && p.balancer.as_ref() == balancer;
+        let place = self.probes.iter().position(of).unwrap_or_else(|| {
+            self.probes.push(Probed {
+                vantage: vantage.clone(),
+                balancer: balancer.cloned(),
+                success: Series::default(),
+                latency: Series::default(),
+            });
+            self.probes.len() - 1
+        });
+        &mut self.probes[place]
+    }
+
+    fn metrics_of(
+        &mut self,
+        balancer: Option<&BalancerName>,
+        measures: Measures,
+        signal: &SignalName,
+    ) -> &mut Series {
+        let of = |m: &Metered| m.measures == measures && m.balancer.as_ref() == balancer;
+        let place = self.metrics.iter().position(of).unwrap_or_else(|| {
+            let (balancer, signal) = (balancer.cloned(), signal.clone());
+            self.metrics.push(Metered { measures, balancer, signal, series: Series::default() });
+            self.metrics.len() - 1
+        });
+        &mut self.metrics[place].series
+    }
+
+    fn verdicts_of(&mut self, signal: &SignalName, class: Class) -> &mut Series {
+        let place = self.verdicts.iter().position(|(name, ..)| name == signal);
+        let place = place.unwrap_or_else(|| {
+            let place = self.verdicts.partition_point(|(name, ..)| name < signal);
+            self.verdicts.insert(place, (signal.clone(), class, Series::default()));
+            place
+        });
+        &mut self.verdicts[place].2
+    }
+
+    fn stamps_of(&mut self, signal: &SignalName) -> &mut Stamps {
+        let place = self.stamps.iter().position(|(name, _)| name == signal);
+        let place = place.unwrap_or_else(|| {
+            let place = self.stamps.partition_point(|(name, _)| name < signal);
+            self.stamps.insert(place, (signal.clone(), Stamps::default()));
+            place
+        });
+        &mut self.stamps[place].1
+    }
 }
 
 /// How the stamps of one source of metrics relate to our clock.
@@ -101,30 +190,32 @@ impl Track {
     }
 }
 
+/// Since when each thing about one region has been as it is.
+#[derive(Debug, Clone, Default)]
+pub(super) struct RegionTracks {
+    pub(super) outside: Track,
+    pub(super) blind: Track,
+    pub(super) traffic: Track,
+    pub(super) zone: Track,
+    pub(super) fit: Track,
+    /// Bad spells that began lately, for telling flapping.
+    pub(super) spells: Vec<Timestamp>,
+}
+
 /// Everything that the judgement looks at.
 #[derive(Debug, Clone, Default)]
 pub struct Evidence {
     pub(super) started: Option<Timestamp>,
-    pub(super) probes: BTreeMap<ProbeKey, ProbeSeries>,
-    /// With the signal that tells it, whose stamps say how old it is.
-    pub(super) metrics: BTreeMap<MetricKey, (SignalName, Series)>,
-    pub(super) verdicts: BTreeMap<(RegionName, SignalName), (Class, Series)>,
-    pub(super) stamps: BTreeMap<(RegionName, SignalName), Stamps>,
+    pub(super) heard: BTreeMap<RegionName, Heard>,
     pub(super) beacons: BTreeMap<VantageName, Series>,
     pub(super) deploys: Vec<Deploy>,
     pub(super) notices: Vec<(Timestamp, String)>,
     pub(super) answers: Answers,
     pub(super) answers_unknown_since: Option<Timestamp>,
-    pub(super) region_tracks: BTreeMap<RegionName, Track>,
+    pub(super) region_tracks: BTreeMap<RegionName, RegionTracks>,
     pub(super) balancer_tracks: BTreeMap<BalancerName, Track>,
     pub(super) vantage_tracks: BTreeMap<VantageName, Track>,
     pub(super) path_tracks: BTreeMap<(VantageName, RegionName), Track>,
-    pub(super) blind_tracks: BTreeMap<RegionName, Track>,
-    pub(super) traffic_tracks: BTreeMap<RegionName, Track>,
-    pub(super) zone_tracks: BTreeMap<RegionName, Track>,
-    pub(super) fit_tracks: BTreeMap<RegionName, Track>,
-    /// Bad spells that began lately, per region, for telling flapping.
-    pub(super) spells: BTreeMap<RegionName, Vec<Timestamp>>,
     /// Requests per second summed over all regions that carry traffic.
     pub(super) demand: Series,
     pub(super) picture: Picture,
@@ -146,7 +237,7 @@ impl Evidence {
             }
             known @ (Answers::Split { .. } | Answers::Drift { .. }) => {
                 self.answers_unknown_since = None;
-                self.answers = known.clone();
+                self.answered(known);
             }
         }
         self.assess(policy, now);
@@ -156,6 +247,18 @@ impl Evidence {
     pub fn recall(&mut self, events: &[Event]) {
         for event in events {
             self.event(event);
+        }
+    }
+
+    /// Nearly always the split that is known already, only read anew.
+    fn answered(&mut self, known: &Answers) {
+        match (&mut self.answers, known) {
+            (Answers::Split { split, read_at }, Answers::Split { split: same, read_at: anew })
+                if split == same =>
+            {
+                *read_at = *anew;
+            }
+            (answers, _) => *answers = known.clone(),
         }
     }
 
@@ -188,85 +291,61 @@ impl Evidence {
     }
 
     fn sample(&mut self, policy: &Policy, sample: &Sample) {
-        let heard = sample.heard_at;
-        let Some(region) = sample.about.region.clone() else {
-            if let (Measure::Beacon { success }, Some(vantage)) =
-                (&sample.measure, &sample.about.vantage)
-            {
-                self.beacons.entry(vantage.clone()).or_default().push(heard, Some(*success));
+        let at = sample.heard_at;
+        let About { region, balancer, vantage } = &sample.about;
+        let Some(region) = region else {
+            if let (Measure::Beacon { success }, Some(vantage)) = (&sample.measure, vantage) {
+                self.beacons.entry(vantage.clone()).or_default().push(at, Some(*success));
             }
             return;
         };
-        if !policy.regions.contains_key(&region) {
+        if !policy.regions.contains_key(region) {
             return;
         }
-        let balancer = sample.about.balancer.clone();
-        match &sample.measure {
+        let heard = match self.heard.get_mut(region) {
+            Some(heard) => heard,
+            None => self.heard.entry(region.clone()).or_default(),
+        };
+        let balancer = balancer.as_ref();
+        let (measures, value) = match &sample.measure {
             Measure::Probe { success, latency_ms, .. } => {
-                let Some(vantage) = sample.about.vantage.clone() else { return };
-                let series = self.probes.entry((region, balancer, vantage)).or_default();
-                series.success.push(heard, Some(*success));
-                series.latency.push(heard, *latency_ms);
+                let Some(vantage) = vantage else { return };
+                let series = heard.probes_of(balancer, vantage);
+                series.success.push(at, Some(*success));
+                series.latency.push(at, *latency_ms);
+                return;
             }
             Measure::NoProbe { .. } => {
-                let Some(vantage) = sample.about.vantage.clone() else { return };
-                self.probes
-                    .entry((region, balancer, vantage))
-                    .or_default()
-                    .success
-                    .push(heard, None);
+                let Some(vantage) = vantage else { return };
+                heard.probes_of(balancer, vantage).success.push(at, None);
+                return;
             }
-            Measure::Beacon { .. } => {}
+            Measure::Beacon { .. } => return,
             Measure::Silence { .. } => {
-                let stamps = self.stamps.entry((region, sample.signal.clone())).or_default();
-                stamps.silent_since = stamps.silent_since.or(Some(heard));
+                let stamps = heard.stamps_of(&sample.signal);
+                stamps.silent_since = stamps.silent_since.or(Some(at));
+                return;
             }
             Measure::Verdict { value, bad } => {
                 let value = value.map(|_| f64::from(u8::from(*bad)));
-                let entry = self.verdicts.entry((region.clone(), sample.signal.clone()));
-                entry.or_insert_with(|| (sample.class, Series::default())).1.push(heard, value);
+                heard.verdicts_of(&sample.signal, sample.class).push(at, value);
+                return;
             }
-            Measure::HealthyHosts(value) => {
-                self.metric(policy, (region, balancer), Measures::HealthyHosts, *value, sample);
-            }
-            Measure::BalancerErrors(value) => {
-                self.metric(policy, (region, balancer), Measures::BalancerErrors, *value, sample);
-            }
-            Measure::TargetErrors(value) => {
-                self.metric(policy, (region, balancer), Measures::TargetErrors, *value, sample);
-            }
-            Measure::Requests(value) => {
-                self.metric(policy, (region, balancer), Measures::Requests, *value, sample);
-            }
-            Measure::Capacity(value) => {
-                self.metric(policy, (region, balancer), Measures::Capacity, *value, sample);
-            }
-            Measure::ReplicationLag(value) => {
-                self.metric(policy, (region, balancer), Measures::ReplicationLag, *value, sample);
-            }
-            Measure::Latency(value) => {
-                self.metric(policy, (region, balancer), Measures::Latency, *value, sample);
-            }
-        }
-    }
-
-    /// Numbers that are too old, or whose stamps cannot be believed, are heard as "could not tell".
-    fn metric(
-        &mut self,
-        policy: &Policy,
-        (region, balancer): (RegionName, Option<BalancerName>),
-        measures: Measures,
-        value: Option<f64>,
-        sample: &Sample,
-    ) {
-        let signal = sample.signal.clone();
-        let stamps = self.stamps.entry((region.clone(), signal.clone())).or_default();
-        stamps.hear(sample.taken_at, sample.heard_at);
-        let fresh = policy.signals.get(&signal).map_or(Duration::MAX, |s| s.fresh_for);
-        let believed = stamps.odd_since.is_none() && sample.age(sample.heard_at) <= fresh;
+            Measure::HealthyHosts(value) => (Measures::HealthyHosts, value),
+            Measure::BalancerErrors(value) => (Measures::BalancerErrors, value),
+            Measure::TargetErrors(value) => (Measures::TargetErrors, value),
+            Measure::Requests(value) => (Measures::Requests, value),
+            Measure::Capacity(value) => (Measures::Capacity, value),
+            Measure::ReplicationLag(value) => (Measures::ReplicationLag, value),
+            Measure::Latency(value) => (Measures::Latency, value),
+        };
+        // Numbers that are too old, or whose stamps cannot be believed, are heard as "could not tell".
+        let stamps = heard.stamps_of(&sample.signal);
+        stamps.hear(sample.taken_at, at);
+        let fresh = policy.signals.get(&sample.signal).map_or(Duration::MAX, |s| s.fresh_for);
+        let believed = stamps.odd_since.is_none() && sample.age(at) <= fresh;
         let value = value.filter(|_| believed);
-        let entry = self.metrics.entry((region, balancer, measures));
-        entry.or_insert_with(|| (signal, Series::default())).1.push(sample.heard_at, value);
+        heard.metrics_of(balancer, measures, &sample.signal).push(at, value);
     }
 
     fn event(&mut self, event: &Event) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Answers;
 use super::assess::{REQUESTS_MIN, freshness};
-use super::evidence::{Evidence, Stamps};
+use super::evidence::{Evidence, Metered, Stamps};
 use super::picture::{BalancerView, Instruments, Lag};
 use crate::domain::{BalancerName, RegionName, SignalName, Timestamp};
 use crate::policy::{Class, Measures, Policy, Region};
@@ -45,10 +45,7 @@ impl Evidence {
         if let Some(told) = self.told(policy, name, Measures::Capacity, metrics, now) {
             return Some(told);
         }
-        let last = self
-            .metrics
-            .get(&(name.clone(), None, Measures::Capacity))
-            .and_then(|(_, s)| s.last_known());
+        let last = self.metered(name, None, Measures::Capacity).and_then(|m| m.series.last_known());
         match (last.map(|(_, capacity)| capacity), region.capacity_rps) {
             (Some(last), Some(declared)) => Some(last.min(declared)),
             (last, declared) => last.or(declared),
@@ -56,13 +53,12 @@ impl Evidence {
     }
 
     pub(super) fn lag(&self, name: &RegionName, metrics: Instruments) -> Lag {
-        let Some((_, series)) = self.metrics.get(&(name.clone(), None, Measures::ReplicationLag))
-        else {
+        let Some(metered) = self.metered(name, None, Measures::ReplicationLag) else {
             return Lag::Absent;
         };
         match metrics {
             Instruments::Usable => {
-                series.points_newest().map_or(Lag::Absent, |newest| match newest {
+                metered.series.points_newest().map_or(Lag::Absent, |newest| match newest {
                     Some(secs) => Lag::Known(Duration::from_secs_f64(secs.clamp(0.0, 1e9))),
                     None => Lag::ReportedUnknown,
                 })
@@ -82,10 +78,7 @@ impl Evidence {
         now: Timestamp,
     ) -> Instruments {
         let mut result = Instruments::None;
-        for ((region, signal), stamps) in &mut self.stamps {
-            if region != name {
-                continue;
-            }
+        for (signal, stamps) in self.heard.get_mut(name).into_iter().flat_map(|h| &mut h.stamps) {
             let fresh = policy.signals.get(signal).map_or(Duration::MAX, |s| s.fresh_for);
             let state = state_of(stamps, fresh, now);
             match state {
@@ -126,15 +119,14 @@ impl Evidence {
         measures: Measures,
         now: Timestamp,
     ) -> Option<f64> {
-        if let Some((signal, series)) = self.metrics.get(&(name.clone(), None, measures)) {
-            return series.newest(heard_for(policy, signal), now);
+        if let Some(metered) = self.metered(name, None, measures) {
+            return metered.series.newest(heard_for(policy, &metered.signal), now);
         }
         let region = policy.regions.get(name)?;
         let mut sum = None;
         for balancer in &region.balancers {
-            let (signal, series) =
-                self.metrics.get(&(name.clone(), Some(balancer.name.clone()), measures))?;
-            let value = series.newest(heard_for(policy, signal), now)?;
+            let metered = self.metered(name, Some(&balancer.name), measures)?;
+            let value = metered.series.newest(heard_for(policy, &metered.signal), now)?;
             let part = match measures {
                 Measures::Requests | Measures::Capacity => value,
                 Measures::BalancerErrors
@@ -157,23 +149,27 @@ impl Evidence {
         measures: Measures,
         now: Timestamp,
     ) -> Option<f64> {
-        let (signal, series) = self.metrics.get(&(name.clone(), balancer.cloned(), measures))?;
-        series.mean(policy.judge.window, heard_for(policy, signal), now)
+        let metered = self.metered(name, balancer, measures)?;
+        metered.series.mean(policy.judge.window, heard_for(policy, &metered.signal), now)
+    }
+
+    fn metered(
+        &self,
+        name: &RegionName,
+        balancer: Option<&BalancerName>,
+        measures: Measures,
+    ) -> Option<&Metered> {
+        self.heard.get(name)?.metered(balancer, measures)
     }
 
     pub(super) fn stamp_age(&self, name: &RegionName, now: Timestamp) -> Option<Duration> {
-        let stamps = self.stamps.iter().filter(|((region, _), _)| region == name);
-        stamps
-            .filter_map(|(_, s)| s.newest)
-            .map(|(stamp, _)| stamp)
-            .max()
-            .map(|stamp| now.since(stamp))
+        self.stamped(name).map(|stamp| now.since(stamp))
     }
 
     /// When the newest metrics of a region were taken, by their own stamps.
     pub fn stamped(&self, name: &RegionName) -> Option<Timestamp> {
-        let stamps = self.stamps.iter().filter(|((region, _), _)| region == name);
-        stamps.filter_map(|(_, s)| s.newest).map(|(stamp, _)| stamp).max()
+        let stamps = &self.heard.get(name)?.stamps;
+        stamps.iter().filter_map(|(_, s)| s.newest).map(|(stamp, _)| stamp).max()
     }
 
     /// Three answers in one: bad, good, or no such signal.
@@ -185,8 +181,8 @@ impl Evidence {
         now: Timestamp,
     ) -> Option<bool> {
         let mut heard = None;
-        for ((region, _), (of, series)) in &self.verdicts {
-            if region == name && *of == class {
+        for (_, of, series) in self.heard.get(name).into_iter().flat_map(|h| &h.verdicts) {
+            if *of == class {
                 let newest = series.newest(freshness(policy, class), now);
                 heard = newest.map(|v| v > 0.5).or(heard).map(|bad| bad || heard == Some(true));
             }
@@ -195,10 +191,10 @@ impl Evidence {
     }
 
     /// What must fit somewhere: the sum over the regions that carry traffic, if all of them speak.
-    pub(super) fn hear_demand(&mut self, policy: &Policy, now: Timestamp) {
+    pub(super) fn hear_demand(&mut self, policy: &Policy, states: &[Instruments], now: Timestamp) {
         let mut sum = 0.0;
-        for name in policy.regions.keys() {
-            let requests = match self.instruments(policy, name, now) {
+        for (name, state) in policy.regions.keys().zip(states) {
+            let requests = match state {
                 Instruments::Usable => self.number(policy, name, Measures::Requests, now),
                 Instruments::None
                 | Instruments::Silent { .. }

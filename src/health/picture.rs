@@ -1,6 +1,7 @@
 //! What the last round saw: the vantage x region x balancer matrix as plain data.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use super::Reading;
@@ -68,7 +69,52 @@ pub enum Failing {
 pub struct ClassView {
     pub reading: Reading,
     pub age: Option<Duration>,
-    pub says: String,
+    pub says: Says,
+}
+
+/// What a class of evidence says. Put into words only when somebody reads them: most rounds nobody does.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Says {
+    Plain(&'static str),
+    /// Probes: part that succeeds, milliseconds, and how many vantages of those that look see it bad.
+    Probed {
+        success: Option<f64>,
+        latency_ms: Option<f64>,
+        bad: usize,
+        vantages: usize,
+    },
+    /// Requests per second.
+    FewArrive {
+        requests: f64,
+        expected: f64,
+    },
+    /// Part of the requests that succeed, by the balancers' counters.
+    Served(Ratio),
+    /// Part of the targets.
+    Healthy(Ratio),
+}
+
+impl fmt::Display for Says {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain(words) => f.write_str(words),
+            Self::Probed { success, latency_ms, bad, vantages } => {
+                match success {
+                    Some(success) => write!(f, "{} of probes succeed", Ratio::new(*success))?,
+                    None => f.write_str("unknown of probes succeed")?,
+                }
+                if let Some(ms) = latency_ms {
+                    write!(f, ", {ms:.0} ms")?;
+                }
+                write!(f, "; {bad} of {vantages} vantages see it bad")
+            }
+            Self::FewArrive { requests, expected } => {
+                write!(f, "only {requests:.0} of about {expected:.0} requests per second arrive")
+            }
+            Self::Served(part) => write!(f, "{part} succeed at the balancers"),
+            Self::Healthy(part) => write!(f, "{part} of the targets healthy"),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

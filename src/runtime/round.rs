@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use crate::decide::{Asking, Decision, Diagnosis, Digest, Hold, decide};
+use crate::decide::{Asking, Decision, Diagnosis, Hold, decide};
 use crate::domain::{RegionName, Timestamp};
 use crate::execute::{Executor, Progress, read_inventory};
 use crate::health::{Answers, Event, Happening, Observations, Sample};
@@ -289,10 +289,9 @@ impl Service {
             // By the time of the decision: its notes name the incident by when it began.
             self.note_at(decision.at, &Entry::Incident { open: decision.incident })?;
         }
-        let digest = decision.digest();
-        let shape = shape(&digest);
+        let shape = shape(decision);
         if self.journaled.as_ref() != Some(&shape) {
-            self.note(&Entry::Decided(Box::new(digest)))?;
+            self.note(&Entry::Decided(Box::new(decision.digest())))?;
             self.journaled = Some(shape);
         }
         Ok(())
@@ -460,16 +459,16 @@ fn ended(progress: Progress) -> Option<Outcome> {
 }
 
 /// What makes two decisions the same for the journal: kinds, not the numbers that change each round.
-fn shape(digest: &Digest) -> Shape {
+fn shape(decision: &Decision) -> Shape {
     let kind = |hold: &Hold| {
         let text = format!("{hold:?}");
         text.split([' ', '{', '(']).next().unwrap_or_default().to_owned()
     };
-    let mut holds: Vec<String> = digest.holds.iter().map(kind).collect();
+    let mut holds: Vec<String> = decision.holds.iter().map(kind).collect();
     holds.sort();
     holds.dedup();
-    let findings = digest.findings.iter().map(|f| (f.diagnosis, f.region.clone())).collect();
-    (findings, holds, digest.wanted.is_some())
+    let findings = decision.findings.iter().map(|f| (f.diagnosis, f.region.clone())).collect();
+    (findings, holds, decision.wanted.is_some())
 }
 
 #[cfg(test)]

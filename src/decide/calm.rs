@@ -1,0 +1,70 @@
+//! Whether a round has anything to decide. In a year nearly none has, and a replay of a year need not put
+//! the same "all is well" into words half a million times.
+
+use crate::domain::{RegionName, Timestamp};
+use crate::health::{Answers, Reading, RegionView};
+use crate::memory::{Acts, Memory};
+use crate::policy::Policy;
+use crate::ports::InAnswers;
+
+use super::{diagnose, shares};
+
+/// True if [`super::decide`] could come to nothing but `Well`: nothing wanted, held, told or withdrawn, no
+/// incident. Then only its numbers would be new. When in doubt it is false.
+///
+/// `memory.evidence` has taken in this round's observations already.
+pub fn is_calm(policy: &Policy, memory: &Memory, now: Timestamp) -> bool {
+    let picture = memory.evidence.picture();
+    memory.evidence.answers_unknown_since().is_none()
+        && at_home(policy, memory)
+        && quiet(&memory.acts)
+        && !picture.regions.is_empty()
+        && picture.regions.values().all(well)
+        && picture
+            .vantages
+            .values()
+            .all(|vantage| vantage.isolated_since.is_none() && vantage.broken_paths.is_empty())
+        && roomy(policy, memory)
+        && memory.evidence.started().is_some_and(|started| started <= now)
+}
+
+/// The records are as on a calm day, to the weight.
+fn at_home(policy: &Policy, memory: &Memory) -> bool {
+    let Answers::Split { split, .. } = memory.evidence.answers() else { return false };
+    let weights = split.weights();
+    weights.len() == policy.regions.len()
+        && weights.iter().zip(&policy.regions).all(|((name, weight), (region, declared))| {
+            name == region && *weight == declared.weight
+        })
+}
+
+/// Nothing that was done, or left unsaid, asks for more.
+fn quiet(acts: &Acts) -> bool {
+    acts.order.is_none()
+        && acts.incident_since.is_none()
+        && acts.gates.values().all(|gate| *gate == InAnswers::In)
+        && acts.levers.values().all(|lever| lever.failures_in_a_row == 0)
+        && acts.told.values().all(|told| told.unsaid.is_none())
+}
+
+fn well(view: &RegionView) -> bool {
+    view.outside.reading == Reading::Good
+        && view.by_vantage.values().all(|reading| *reading == Reading::Good)
+        && view.bad_since.is_none()
+        && view.blind_since.is_none()
+        && view.traffic.reading != Reading::Bad
+        && view.traffic_bad_since.is_none()
+        && view.inside.reading != Reading::Bad
+        && view.unfit.is_none()
+        && view.part_gone_since.is_none()
+        && view.metrics.trouble_since().is_none()
+        && view.spells < diagnose::FLAPPING_SPELLS
+}
+
+/// Each region that could be needed has room for everything: nobody must be told that it is too small.
+fn roomy(policy: &Policy, memory: &Memory) -> bool {
+    let picture = memory.evidence.picture();
+    let Some(needs) = shares::demand(policy, picture) else { return true };
+    let room = |name: &RegionName| shares::room(policy, picture, name);
+    policy.serving().all(|(name, _)| room(name).is_none_or(|room| room >= needs))
+}
