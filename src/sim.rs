@@ -24,9 +24,17 @@ use crate::health::{Event, Happening};
 use crate::journal::JournalError;
 use crate::memory::{Acts, Entry};
 use crate::pace::Pacer;
-use crate::policy::{Mode, Pace, Readback};
+use crate::policy::{LeverKind, Mode, Pace, Readback};
 use crate::ports::{Clock, Levers};
 use crate::runtime::round::Service;
+
+/// A budget that nobody else uses.
+const FREE: Pace = Pace {
+    requests_per_second: 1e6,
+    requests_burst: 1e6,
+    changes_per_second: 1e6,
+    changes_burst: 1e6,
+};
 
 /// What became of one seed.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,7 +66,15 @@ pub enum SimError {
 
 /// Runs one seed to its end or to the first broken invariant.
 pub fn run(seed: u64, traced: bool) -> Result<Run, SimError> {
-    let scenario = Scenario::of(seed)?;
+    play(seed, Scenario::of(seed)?, traced)
+}
+
+/// The same for [`Scenario::plain`].
+pub fn run_plain(seed: u64, traced: bool) -> Result<Run, SimError> {
+    play(seed, Scenario::plain(seed)?, traced)
+}
+
+fn play(seed: u64, scenario: Scenario, traced: bool) -> Result<Run, SimError> {
     let kind = scenario.kind;
     let world = Arc::new(World::new(seed, scenario, traced)?);
     // The name servers are asked in tasks, so there must be a runtime; there are no timers in it.
@@ -111,6 +127,7 @@ impl Driver {
             };
             events.extend(self.world.state().said.clone());
             let samples = self.world.samples()?;
+            living.pace = self.budget();
             self.rounds += 1;
             let lived = self.survive(living.round(samples, events)).await;
             match lived {
@@ -128,6 +145,27 @@ impl Driver {
             self.world.time.pass(every.saturating_sub(passed));
         }
         Ok(())
+    }
+
+    /// What others have left of the shared budget, for one round. Buckets fill in real time, which is no
+    /// part of the simulation: one that is nearly empty never fills here, and is changed for another.
+    fn budget(&self) -> Arc<Pacer> {
+        let few = std::cell::Cell::new(None);
+        self.world.troubled(|trouble| {
+            let Trouble::FewTokens(left) = trouble else { return false };
+            few.set(Some(*left));
+            true
+        });
+        let Some(left) = few.get() else { return Arc::new(Pacer::new(FREE)) };
+        let pace =
+            Pace { requests_per_second: 1e-12, requests_burst: f64::from(left.max(1)), ..FREE };
+        let pacer = Pacer::new(pace);
+        if left == 0 {
+            // A full bucket of one, and it is gone.
+            let taken = pacer.try_take(1, 0);
+            debug_assert_eq!(taken, Ok(()));
+        }
+        Arc::new(pacer)
     }
 
     /// Runs one call of the controller until it is done or the controller is dead.
@@ -176,27 +214,20 @@ impl Driver {
         let doors = Arc::new(Doors(Arc::clone(world)));
         let lever = scenario.policy.weights_lever();
         let asked = lever.is_some_and(|lever| lever.readback != Readback::None);
-        let gated = scenario.policy.levers.len() > 1;
+        let gated = scenario.policy.levers.iter().any(|lever| lever.kind() == LeverKind::Gates);
         let levers = Levers {
-            weights: Some(doors.clone()),
+            weights: lever.is_some().then(|| doors.clone() as Arc<dyn crate::ports::Weights>),
             resolver: asked.then(|| doors.clone() as Arc<dyn crate::ports::Resolver>),
             gates: gated.then(|| doors.clone() as Arc<dyn crate::ports::Gates>),
             balancers: Some(doors.clone()),
             hooks: None,
-        };
-        // Buckets go by real time; they are no part of the simulation.
-        let free = Pace {
-            requests_per_second: 1e6,
-            requests_burst: 1e6,
-            changes_per_second: 1e6,
-            changes_burst: 1e6,
         };
         let mut service = Service::new(
             scenario.policy.clone(),
             levers,
             Box::new(Disk(Arc::clone(world))),
             Arc::clone(world) as Arc<dyn Clock>,
-            Arc::new(Pacer::new(free)),
+            self.budget(),
             "sim".to_owned(),
         );
         service.outbox = Some(doors);
@@ -218,6 +249,12 @@ impl Driver {
         let elapsed = self.world.elapsed();
         let now = self.world.now();
         let mut events = Vec::new();
+        {
+            let mut state = self.world.state();
+            let aimed = std::mem::take(&mut state.aimed);
+            let heard = aimed.into_iter().map(|what| Event { at: now, heard_at: now, what });
+            state.said.extend(heard);
+        }
         while let Some((at, blow)) = scenario.blows.get(self.next_blow)
             && *at <= elapsed
         {
@@ -235,6 +272,9 @@ impl Driver {
                     reason: "maintenance".to_owned(),
                     until: lasts.map(|span| now.plus(span)),
                 }),
+                Blow::FreezeOrder { lines, lasts } => {
+                    self.world.state().aim = Some((*lines, *lasts));
+                }
                 Blow::Unfreeze => human(Happening::Unfreeze { by }),
                 Blow::Approve => human(Happening::Approve { by, until: None }),
                 Blow::Deny => human(Happening::Deny { by }),

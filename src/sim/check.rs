@@ -61,6 +61,11 @@ impl Check {
         self.plan.as_ref().map(|plan| plan.epoch)
     }
 
+    /// An order is under way.
+    pub(super) fn is_open(&self) -> bool {
+        self.open
+    }
+
     /// The laws of the journal. Called before the line is kept.
     pub(super) fn line(&mut self, at: Timestamp, entry: &Entry, facts: &Facts<'_>) {
         match entry {

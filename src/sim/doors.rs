@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use super::scenario::{CallTrouble, Trouble};
 use super::world::World;
 use crate::domain::{BalancerName, RecordName, RegionName, Split, Timestamp, Weight, ZoneId};
+use crate::health::Happening;
 use crate::journal::{JournalError, Log};
 use crate::memory::Entry;
 use crate::plan::{Batch, RecordData, RecordSet, Swap};
@@ -46,6 +47,20 @@ impl World {
         }
     }
 
+    /// A human who wants to stop an order says so while it is open; it is heard in the next round.
+    fn aim(&self) {
+        let mut state = self.state();
+        let Some((lines, lasts)) = state.aim.filter(|_| state.check.is_open()) else { return };
+        if lines > 0 {
+            state.aim = Some((lines - 1, lasts));
+            return;
+        }
+        state.aim = None;
+        let until = lasts.map(|span| self.time.told().plus(span));
+        let (by, reason) = ("ann".to_owned(), "stop that order".to_owned());
+        state.aimed.push(Happening::Freeze { by, reason, until });
+    }
+
     async fn step(&self, at: &str) {
         if self.burns(at) {
             std::future::pending::<()>().await;
@@ -60,6 +75,17 @@ impl World {
             chance = found.get();
         }
         self.state().ports.chance(chance)
+    }
+
+    /// What a call takes now.
+    fn take_time(&self) {
+        let slow = std::cell::Cell::new(Duration::ZERO);
+        self.troubled(|trouble| {
+            let Trouble::Slow(by) = trouble else { return false };
+            slow.set(*by);
+            true
+        });
+        self.time.pass(CALL + slow.get());
     }
 
     fn timed_out(&self) -> CallFailed {
@@ -164,7 +190,7 @@ impl Weights for Doors {
     ) -> Result<Vec<RecordSet>, CallFailed> {
         let world = &self.0;
         world.step("before a list").await;
-        world.time.pass(CALL);
+        world.take_time();
         let fails = |t: &Trouble| if let Trouble::ReadsFail(p) = t { Some(*p) } else { None };
         if world.fails(fails) {
             return Err(world.timed_out());
@@ -178,7 +204,7 @@ impl Weights for Doors {
         let world = &self.0;
         world.step("before a change").await;
         world.land(true).await;
-        world.time.pass(CALL);
+        world.take_time();
         world.check(|check, facts| check.call(batch, facts));
         let theirs = world.state().theirs.clone();
         world.state().check.not_theirs(theirs.as_ref());
@@ -222,7 +248,7 @@ impl Weights for Doors {
     async fn status(&self, change: &ChangeId) -> Result<ChangeStatus, CallFailed> {
         let world = &self.0;
         world.step("before asking for a change").await;
-        world.time.pass(CALL);
+        world.take_time();
         let fails = |t: &Trouble| if let Trouble::StatusFails(p) = t { Some(*p) } else { None };
         if world.fails(fails) {
             return Err(world.timed_out());
@@ -234,7 +260,7 @@ impl Weights for Doors {
 
     async fn name_servers(&self, zone: &ZoneId) -> Result<Vec<String>, CallFailed> {
         self.0.step("before asking for name servers").await;
-        self.0.time.pass(CALL);
+        self.0.take_time();
         self.0.zones.name_servers(zone).await
     }
 }
@@ -248,6 +274,7 @@ impl Resolver for Doors {
         kind: &str,
     ) -> Result<Vec<String>, CallFailed> {
         self.0.step("before a DNS question").await;
+        self.0.take_time();
         if self.0.troubled(|trouble| *trouble == Trouble::ServersSilent) {
             return Err(CallFailed::Unknown { why: "no answer".to_owned() });
         }
@@ -266,7 +293,7 @@ impl Gates for Doors {
     async fn set(&self, region: &RegionName, to: InAnswers) -> Result<(), CallFailed> {
         let world = &self.0;
         world.step("before a gate").await;
-        world.time.pass(CALL);
+        world.take_time();
         let fails = |t: &Trouble| if let Trouble::GatesFail(p) = t { Some(*p) } else { None };
         if world.fails(fails) {
             return Err(world.timed_out());
@@ -287,7 +314,7 @@ impl Balancers for Doors {
     async fn refresh(&self, balancer: &BalancerName) -> Result<(), CallFailed> {
         let world = &self.0;
         world.step("before a refresh").await;
-        world.time.pass(CALL);
+        world.take_time();
         let fails = |t: &Trouble| if let Trouble::RefreshFails(p) = t { Some(*p) } else { None };
         if world.fails(fails) {
             return Err(world.timed_out());
@@ -347,6 +374,7 @@ impl Log for Disk {
             format!("journal: {text}")
         });
         world.state().log.push((at, entry.clone()));
+        world.aim();
         if world.burns("after a line") { Err(gone()) } else { Ok(()) }
     }
 }

@@ -66,6 +66,10 @@ pub enum Trouble {
     Stuck,
     ServersSilent,
     MessengerFails,
+    /// Every call takes so much longer, and is answered all the same.
+    Slow(Duration),
+    /// Other services have used up the shared budget but for so many calls a round.
+    FewTokens(u32),
 }
 
 /// What may be believed after a change that failed.
@@ -93,6 +97,12 @@ pub enum Blow {
     /// Its clock jumps by so many seconds.
     ClockStep(i64),
     Freeze {
+        lasts: Option<Duration>,
+    },
+    /// A human says stop while an order is under way: as soon as the next one is begun, after so many
+    /// more lines of the journal.
+    FreezeOrder {
+        lines: u32,
         lasts: Option<Duration>,
     },
     Unfreeze,
@@ -133,7 +143,45 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// What a seed stands for.
     pub fn of(seed: u64) -> Result<Self, Malformed> {
+        let mut scenario = Self::plain(seed)?;
+        scenario.worsen(&mut Dice::of(seed, "worse"));
+        Ok(scenario)
+    }
+
+    /// Slow calls, a budget that others use up, humans who say stop in the middle, and services without
+    /// records to change. Thrown from a stream of their own: seeds that were kept as cases stay what
+    /// they were ([`Self::plain`]).
+    fn worsen(&mut self, dice: &mut Dice) {
+        if dice.chance(0.15) {
+            self.policy.levers = vec![Lever::Gates];
+        }
+        for _ in 0..dice.below(3) {
+            let trouble = match dice.below(2) {
+                0 => Trouble::Slow(Duration::from_millis(200 + dice.below(8000))),
+                _ => Trouble::FewTokens(small(dice, 3)),
+            };
+            let latest = self.must_leave.as_ref().map_or(self.lasts.as_secs() * 3 / 4, |_| 900);
+            let from = dice.span(0, latest);
+            let to = from + dice.span(20, 600);
+            // What must be left is left so much later.
+            if let Some((_, by)) = &mut self.must_leave {
+                *by += to.saturating_sub(from) + Duration::from_secs(60);
+                self.lasts = *by + Duration::from_secs(30);
+            }
+            self.troubles.push((from, to, trouble));
+        }
+        if self.kind == Kind::Chaos && dice.chance(0.5) {
+            let lasts = dice.chance(0.7).then(|| dice.span(30, 900));
+            let at = dice.span(0, self.lasts.as_secs() / 2);
+            self.blows.push((at, Blow::FreezeOrder { lines: small(dice, 8), lasts }));
+            self.blows.sort_by_key(|(at, _)| *at);
+        }
+    }
+
+    /// The same without what [`Self::of`] adds.
+    pub fn plain(seed: u64) -> Result<Self, Malformed> {
         let mut dice = Dice::of(seed, "scenario");
         let kind = match dice.below(4) {
             0 => Kind::OnlyInstruments,

@@ -14,7 +14,7 @@ use super::check::{Check, Facts};
 use super::dice::Dice;
 use super::scenario::{BEACONS, METRICS, PROBES, START, Scenario, Trouble, record, zone};
 use crate::domain::{BalancerName, Malformed, RegionName, Split, Timestamp, VantageName, Weight};
-use crate::health::{About, Event, Measure, Sample};
+use crate::health::{About, Event, Happening, Measure, Sample};
 use crate::lab::zone::{Impairment, Zones};
 use crate::memory::Entry;
 use crate::plan::{Batch, Epoch, RecordData, RecordSet};
@@ -46,7 +46,7 @@ impl Time {
         self.offset.fetch_add(seconds * 1000, Ordering::Relaxed);
     }
 
-    fn told(&self) -> Timestamp {
+    pub(super) fn told(&self) -> Timestamp {
         let offset = self.offset.load(Ordering::Relaxed);
         Timestamp::from_millis(self.truth().as_millis() + offset)
     }
@@ -99,6 +99,10 @@ pub(super) struct State {
     pub(super) theirs: Option<Split>,
     /// What humans said and the controller has not written down yet.
     pub(super) said: Vec<Event>,
+    /// A human who waits for an order to be begun, and then for so many lines.
+    pub(super) aim: Option<(u32, Option<Duration>)>,
+    /// What such humans said in the last round.
+    pub(super) aimed: Vec<Happening>,
     pub(super) check: Check,
     pub(super) trace: Option<Vec<String>>,
 }
@@ -129,7 +133,8 @@ impl World {
             Arc::new(Time { truth: AtomicI64::new(START.as_millis()), offset: AtomicI64::new(0) });
         let zones = Zones::new(Arc::new(TrueClock(Arc::clone(&time))), scenario.propagation, seed);
         let lever = scenario.policy.weights_lever();
-        let count = lever.map_or(0, |lever| lever.records.len() as u64);
+        // Where only gates are turned there are records all the same.
+        let count = lever.map_or(1, |lever| lever.records.len() as u64);
         for number in 0..count {
             let servers = vec![format!("ns1.z{number}.test"), format!("ns2.z{number}.test")];
             let apex = format!("z{number}.test").parse()?;
@@ -158,6 +163,8 @@ impl World {
             changes: Vec::new(),
             theirs: None,
             said: Vec::new(),
+            aim: None,
+            aimed: Vec::new(),
             check: Check::default(),
             trace: traced.then(Vec::new),
             scenario,
