@@ -146,9 +146,12 @@ impl Year {
         };
         let east = self.split.share(self.policy.regions.keys().next().unwrap()).get();
         self.measure(round, now, broken, east);
-        match &mut self.seen.answers {
-            Answers::Split { split, read_at } if *split == self.split => *read_at = now,
-            answers => *answers = Answers::Split { split: self.split.clone(), read_at: now },
+        if let Answers::Split { split, read_at } = &mut self.seen.answers
+            && *split == self.split
+        {
+            *read_at = now;
+        } else {
+            self.seen.answers = Answers::Split { split: self.split.clone(), read_at: now };
         }
         self.memory.evidence.take_in(&self.policy, &self.seen, now);
         if self.skip && is_calm(&self.policy, &self.memory, now) {
