@@ -166,7 +166,18 @@ impl Year {
             self.done.told += 1;
             let about = keyed.note.about.into_iter().collect();
             let (severity, text) = (keyed.note.severity, keyed.note.text);
-            self.note(now, &Entry::Told { severity, about, key: keyed.key, text, delivered: true });
+            self.note(
+                now,
+                &Entry::Told {
+                    severity,
+                    about,
+                    key: keyed.key,
+                    text,
+                    delivered: true,
+                    took: Vec::new(),
+                    lost: Vec::new(),
+                },
+            );
         }
         match decision.wanted {
             None => {}

@@ -509,7 +509,8 @@ fn pick_lever(
     (lever, holds)
 }
 
-/// Whether the weights behind a closed gate may be set now. Unlike when a region is left, a lever that
+/// Whether the weights behind a closed gate may be set now: only where they are as on a calm day or as we
+/// ordered them. A split that somebody else made is theirs, behind a gate as well. Unlike when a region is left, a lever that
 /// failed is tried again at its pace: there is no haste, and no other lever does.
 fn weights_may_step(case: &Case<'_>, read_at: Option<Timestamp>) -> bool {
     let paused = case
@@ -517,7 +518,9 @@ fn weights_may_step(case: &Case<'_>, read_at: Option<Timestamp>) -> bool {
         .levers
         .get(&LeverKind::Weights)
         .is_some_and(|state| guard::retry_at(state, read_at, case.now).is_some());
+    let ours = case.split == case.home_split || case.acts.ordered.as_ref() == Some(&case.split);
     case.policy.weights_lever().is_some()
+        && ours
         && case.evidence.answers_unknown_since().is_none()
         && !paused
 }

@@ -40,6 +40,8 @@ const MENDED: [(u64, &str); 6] = [
 
 #[test]
 fn mended_seeds_stay_mended() {
+    let theirs = "a split that somebody else made behind a gate of ours was taken home";
+    assert_eq!(run(1416, false).unwrap().broken, None, "SIM_SEED=1416: {theirs}");
     for (seed, what) in MENDED {
         assert_eq!(run_plain(seed, false).unwrap().broken, None, "plain seed {seed}: {what}");
     }

@@ -886,6 +886,14 @@ fn the_way_home_past_a_gate_keeps_to_its_steps() {
         assert_eq!(first.to.weight(&"east".parse().unwrap()), Weight(50), "{first:?}");
     }
 
+    let mut theirs = gone_by_gate(vec![gates.clone(), weights.clone()], "50%");
+    theirs.split = Split::new(
+        [("east", 33), ("west", 67)].map(|(r, w)| (r.parse().unwrap(), Weight(w))).into(),
+    )
+    .unwrap();
+    assert!(!theirs.see(&seen).contains('H'), "somebody else's split stays theirs");
+    theirs.holds(|hold| matches!(hold, Hold::StepNeedsWeights));
+
     let mut failing = gone_by_gate(vec![weights, gates], "50%");
     failing.lever = Lever::Fails;
     let done = failing.see(&seen);

@@ -4,7 +4,7 @@
 use crate::domain::{RegionName, Timestamp};
 use crate::health::{Answers, Reading, RegionView};
 use crate::memory::{Acts, Memory};
-use crate::policy::Policy;
+use crate::policy::{Mode, Policy};
 use crate::ports::InAnswers;
 
 use super::{diagnose, shares};
@@ -17,6 +17,7 @@ pub fn is_calm(policy: &Policy, memory: &Memory, now: Timestamp) -> bool {
     let picture = memory.evidence.picture();
     memory.evidence.answers_unknown_since().is_none()
         && at_home(policy, memory)
+        && watches_over(policy, memory, now)
         && quiet(&memory.acts)
         && !picture.regions.is_empty()
         && picture.regions.values().all(well)
@@ -38,10 +39,20 @@ fn at_home(policy: &Policy, memory: &Memory) -> bool {
         })
 }
 
+/// Whoever may not act says so every day, and an operator's hooks may still have to hear of a move.
+fn watches_over(policy: &Policy, memory: &Memory, now: Timestamp) -> bool {
+    let acts = matches!(policy.mode, Mode::Approve | Mode::Auto);
+    acts && memory.acts.pin_at(now).is_none() && policy.hooks.after.is_empty()
+}
+
 /// Nothing that was done, or left unsaid, asks for more.
 fn quiet(acts: &Acts) -> bool {
     acts.order.is_none()
         && acts.incident_since.is_none()
+        && acts.request.is_none()
+        && acts.abort.is_none()
+        && acts.dead_channels.is_empty()
+        && acts.hooks.is_empty()
         && acts.gates.values().all(|gate| *gate == InAnswers::In)
         && acts.levers.values().all(|lever| lever.failures_in_a_row == 0)
         && acts.told.values().all(|told| told.unsaid.is_none())

@@ -251,9 +251,9 @@ impl fmt::Display for Hold {
             Self::FailbackSoaking { home, until } => {
                 write!(f, "`{home}` must stay well until {until} before traffic goes home")
             }
-            Self::StepNeedsWeights => {
-                f.write_str("only a part is to move, which takes weights: a gate knows no half")
-            }
+            Self::StepNeedsWeights => f.write_str(
+                "only a part is to move, which takes weights of ours: a gate knows no half",
+            ),
             Self::HookAsked { hook, until } => {
                 write!(f, "hook `{hook}` is being asked, until {until} at most")
             }

@@ -232,7 +232,7 @@ impl Desk<'_> {
                 let text = format!(
                     "{seen}. Its targets are well, so balancer `{balancer}` is refreshed first"
                 );
-                let mut account = self.account(view.outside.says.clone(), name);
+                let mut account = self.account(view.outside.says.to_string(), name);
                 account.done.push(format!("balancer `{balancer}` is refreshed, then looked at"));
                 self.tell(Draft {
                     severity: Severity::Page,
