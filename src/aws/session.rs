@@ -8,13 +8,14 @@
 //! every region has an endpoint of its own, and its sessions are good everywhere).
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_config::Region;
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+use aws_smithy_types::DateTime;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -196,7 +197,7 @@ impl Shared {
 
     fn hold(&self, credentials: Credentials, region: &str) -> Credentials {
         let now = self.clock.now();
-        let until = credentials.expiry().map(timestamp);
+        let until = credentials.expiry().map(|at| timestamp(at.into()));
         let mut held = self.held();
         // A source that gives out the same session again has not made it younger.
         let same = held.session.as_ref().filter(|session| {
@@ -214,9 +215,9 @@ impl Shared {
     }
 }
 
-fn timestamp(time: SystemTime) -> Timestamp {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+fn timestamp(at: DateTime) -> Timestamp {
+    // Before 1970 and after the year 292 million: neither is the end of a session.
+    Timestamp::from_millis(at.to_millis().unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Sessions in virtual time: renewed early, used to the end, issued elsewhere.
 
+use std::time::SystemTime;
+
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use super::*;
