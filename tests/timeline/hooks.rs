@@ -78,9 +78,8 @@ fn while_a_hook_runs_nothing_moves() {
     assert!(!step.contains('S'), "{step}");
     // One of which nothing is heard counts as failed: `freeze` may fail, the fence may not.
     assert!(!picture.east_is_lost().contains('S'));
-    picture.holds(|hold| match hold {
-        Hold::HookAsked { hook, .. } | Hold::HookVetoed { hook, .. } => hook == "demote",
-        _ => false,
+    picture.holds(|hold| {
+        matches!(hold, Hold::HookAsked { hook, .. } | Hold::HookVetoed { hook, .. } if hook == "demote")
     });
     let mut picture = hooked();
     picture.hooks_say = None;
