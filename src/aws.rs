@@ -10,9 +10,11 @@ mod cloudwatch;
 mod convert;
 mod elb;
 mod fail;
+mod pages;
 mod route53;
 mod session;
 mod settings;
+mod sns;
 mod sqs;
 mod unknown;
 
@@ -28,17 +30,25 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 
-use crate::ports::{Account, Metrics, Queue, TargetHealth, Weights};
+use crate::ports::{Account, Metrics, Pages, Queue, TargetHealth, Topics, Weights};
 
 pub use arc::{Cluster, ClusterSpec, Dice};
 pub use settings::{Call, Endpoint, MalformedEndpoint, Service, Settings, Timeouts};
 
 /// Every IAM action that some client here uses.
 pub fn actions() -> impl Iterator<Item = &'static str> {
-    [route53::ACTIONS, elb::ACTIONS, cloudwatch::ACTIONS, arc::ACTIONS, sqs::ACTIONS]
-        .into_iter()
-        .flatten()
-        .copied()
+    [
+        route53::ACTIONS,
+        elb::ACTIONS,
+        cloudwatch::ACTIONS,
+        arc::ACTIONS,
+        sqs::ACTIONS,
+        sns::ACTIONS,
+        pages::ACTIONS,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
 }
 
 /// Every IAM action of `leeward doctor`. All of them read.
@@ -56,6 +66,8 @@ pub struct Edge {
     pub queues: Arc<dyn Queue>,
     clusters: Arc<Clusters>,
     pub account: Arc<dyn Account>,
+    pub topics: Arc<dyn Topics>,
+    pub pages: Arc<dyn Pages>,
 }
 
 impl Edge {
@@ -79,6 +91,8 @@ impl Edge {
             targets: Arc::new(elb::Elb::new(base.clone())),
             metrics: Arc::new(cloudwatch::CloudWatch::new(base.clone())),
             queues: Arc::new(sqs::Sqs::new(base.clone())),
+            topics: Arc::new(sns::Sns::new(base.clone())),
+            pages: Arc::new(pages::S3Pages::new(base.clone())),
             clusters: Arc::new(Clusters { base, writes: Mutex::default() }),
         }
     }
@@ -164,8 +178,9 @@ impl Base {
             // A change is tried once: whether and when to try again is the executor's to decide,
             // out of our own budget and after reading what became of the first try.
             // A switch is tried at the next endpoint of its cluster instead. A poll is repeated by
-            // whoever polls; a message that was received twice counts once.
-            Call::Change | Call::Switch | Call::Poll => 1,
+            // whoever polls; a message that was received twice counts once. What people are told is
+            // tried again by whoever tells it.
+            Call::Change | Call::Switch | Call::Poll | Call::Tell => 1,
             Call::List | Call::Status | Call::Targets | Call::Metrics => READ_ATTEMPTS_MAX,
         };
         RetryConfig::standard().with_max_attempts(attempts)

@@ -24,6 +24,7 @@ pub mod run;
 pub mod schema;
 pub mod shift;
 pub mod status;
+pub mod status_page;
 pub mod test;
 pub mod trigger;
 pub mod why;
@@ -70,6 +71,7 @@ enum Command {
     Run(run::Args),
     Trigger(trigger::Args),
     Status(status::Args),
+    StatusPage(status_page::Args),
     Why(why::Args),
     History(history::Args),
     Hold(hold::Args),
@@ -178,6 +180,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args, &mut out),
         Command::Trigger(args) => trigger::run(args, &mut out),
         Command::Status(args) => status::run(args, &mut out),
+        Command::StatusPage(args) => status_page::run(args, &mut out),
         Command::Why(args) => why::run(args, &mut out),
         Command::History(args) => history::run(args, &mut out),
         Command::Hold(args) => hold::run(args, &mut out),

@@ -8,6 +8,7 @@ mod guard;
 mod hold;
 mod hooks;
 mod notes;
+mod public;
 mod refresh;
 mod respond;
 mod shares;
@@ -25,6 +26,7 @@ use self::convict::Charge;
 use self::refresh::Treatment;
 use self::respond::Response;
 use self::shares::Shares;
+use crate::bulletin::Bulletin;
 use crate::domain::{BalancerName, Ratio, RegionName, Split, Timestamp, VantageName};
 use crate::health::{Answers, Deploy, Evidence, Picture, Reading};
 use crate::memory::{Acts, Memory, Order, Request};
@@ -135,6 +137,9 @@ pub struct Decision {
     /// How far what a human asked for has come.
     #[serde(default)]
     pub asked: Asking,
+    /// What the public would be told now; `None` without a status page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public: Option<Bulletin>,
     /// The split in the answers as last read.
     pub split: Option<Split>,
 }
@@ -330,9 +335,11 @@ pub fn decide(policy: &Policy, memory: &Memory, now: Timestamp) -> Decision {
         notes: Vec::new(),
         incident,
         asked,
+        public: None,
         // What nobody has read or ordered is not shown as if it were known.
         split: case.evidence.split().or(case.acts.ordered.as_ref()).cloned(),
     };
+    decision.public = public::bulletin(&case, &decision, &sick);
     decision.notes = notes::notes(
         &case,
         &decision,
@@ -379,6 +386,7 @@ fn nothing(policy: &Policy, now: Timestamp) -> Decision {
         notes: Vec::new(),
         incident: false,
         asked: Asking::Nothing,
+        public: None,
         split: None,
     }
 }

@@ -3,6 +3,7 @@
 pub mod answers;
 #[cfg(feature = "aws")]
 pub mod aws;
+pub mod bulletin;
 pub mod cli;
 pub mod clock;
 pub mod decide;
@@ -24,5 +25,6 @@ pub mod report;
 pub mod runtime;
 pub mod scenario;
 pub mod sim;
+pub mod status_site;
 pub mod telemetry;
 pub mod tell;

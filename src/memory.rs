@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bulletin::{Bulletin, Chronicle};
 use crate::domain::{BalancerName, RegionName, Split, Timestamp};
 use crate::health::{Event, Evidence, Happening};
 use crate::plan::{Epoch, HookAnswer, HookCall, HookEnd, Plan};
@@ -100,6 +101,11 @@ pub enum Entry {
         took: Vec<String>,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         lost: Vec<Lost>,
+    },
+    /// A human sent this to the public.
+    Worded {
+        by: String,
+        bulletin: Box<Bulletin>,
     },
     Pinned(Pin),
     Unpinned {
@@ -363,6 +369,8 @@ pub struct Acts {
     pub heard: BTreeMap<String, Timestamp>,
     /// Deploys and notices: what runs is not forgotten by a restart, as what was measured is.
     pub context: Vec<Event>,
+    /// What the public was told.
+    pub public: Chronicle,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -489,6 +497,11 @@ impl Acts {
                 self.told.insert(key.clone(), told);
                 self.forget_old_notes();
                 self.hear_of_channels(at, took, lost);
+            }
+            Entry::Worded { bulletin, .. } => {
+                self.public.take(bulletin);
+                // To be published at once.
+                self.status_at = None;
             }
             Entry::Pinned(pin) => self.pin = Some(pin.clone()),
             Entry::Unpinned { .. } => self.pin = None,
@@ -637,6 +650,9 @@ impl Acts {
 impl Acts {
     fn post(&mut self, at: Timestamp, letter: &Letter) {
         let note = &letter.note;
+        if let Some(bulletin) = &note.public {
+            self.public.take(bulletin);
+        }
         let newest = self.threads.entry(note.thread.clone()).or_insert(Numbered { last: 0, at });
         *newest = Numbered { last: newest.last.max(note.sequence), at };
         while self.threads.len() > REMEMBERED_MAX {

@@ -9,7 +9,10 @@ mod decode;
 mod load;
 mod problem;
 mod raw;
+mod raw_tell;
 mod schema;
+mod tell;
+mod template;
 mod tree;
 mod units;
 
@@ -19,6 +22,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bulletin::Frame;
 use crate::domain::{
     BalancerName, Ratio, RecordName, RegionName, ServiceName, SignalName, Split, VantageName,
     Weight, ZoneId,
@@ -30,6 +34,11 @@ pub use case::{
 pub use load::{BYTES_MAX, load, load_bytes};
 pub use problem::{Code, Place, Problem, Problems, Severity};
 pub use schema::{json_schema, markdown};
+pub use tell::{
+    Address, Channel, Component, Mail, MailTls, PageMode, PagePlace, StatusPage, Tell, Way,
+    Webhook, Words,
+};
+pub use template::Template;
 
 /// One service, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +56,7 @@ pub struct Policy {
     pub refresh: Option<RefreshRules>,
     pub guards: Guards,
     pub tell: Tell,
+    pub status_page: Option<StatusPage>,
     pub triggers: Triggers,
     pub hooks: Hooks,
     /// Drawn and recorded outages for `leeward test`. They have no part in any decision.
@@ -67,6 +77,19 @@ impl Policy {
     /// Regions that can carry the real service, so without the last resort.
     pub fn serving(&self) -> impl Iterator<Item = (&RegionName, &Region)> {
         self.regions.iter().filter(|(_, region)| region.role != Role::LastResort)
+    }
+
+    /// What stands on the status page whatever happens, if there is one.
+    pub fn page_frame(&self) -> Option<Frame> {
+        let page = self.status_page.as_ref()?;
+        let components = page.components.iter();
+        Some(Frame {
+            service: self.service.clone(),
+            title: page.title.clone(),
+            url: page.url.clone(),
+            renewed_every: page.every,
+            components: components.map(|(id, one)| (id.clone(), one.name.clone())).collect(),
+        })
     }
 
     /// Time between two rounds: a twelfth of the window that is judged, from one to five seconds.
@@ -600,22 +623,6 @@ pub enum HookPhase {
     Rollback,
 }
 
-/// Who hears of it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Tell {
-    pub channels: Vec<Channel>,
-    /// While an incident is open the public status is renewed at least this often.
-    pub status_every: Option<Duration>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Channel {
-    /// JSON to an HTTP address.
-    Webhook { url: String },
-    /// A local program with the note as JSON on its standard input.
-    Command { program: String, arguments: Vec<String> },
-}
-
 /// By which ways events may come. An event asks for a look; it never decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Triggers {
@@ -679,7 +686,7 @@ pub struct KeyTrigger {
 pub enum Secret {
     /// The name of an environment variable.
     Env(String),
-    /// The whole path of a file, one secret a line.
+    /// The whole path of a file, one secret a line; read anew each time.
     File(String),
 }
 

@@ -132,6 +132,44 @@ pub trait Hooks: Send + Sync + fmt::Debug {
     fn ended(&self) -> Vec<HookEnd>;
 }
 
+/// Topics that people subscribe to.
+#[async_trait]
+pub trait Topics: Send + Sync + fmt::Debug {
+    /// `subject` is cut to what the service takes. `thread` groups messages where the topic keeps an order.
+    async fn publish(
+        &self,
+        aws_region: &str,
+        topic: &str,
+        message: &Announcement<'_>,
+    ) -> Result<(), CallFailed>;
+}
+
+/// What is published to a topic.
+#[derive(Debug, Clone, Copy)]
+pub struct Announcement<'a> {
+    pub subject: &'a str,
+    pub text: &'a str,
+    /// `page`, `warn` or `info`, for filters of subscribers.
+    pub severity: &'a str,
+    pub thread: &'a str,
+    /// Counts the messages of the thread.
+    pub sequence: u32,
+}
+
+/// Where the files of a status page are kept for everybody to read.
+#[async_trait]
+pub trait Pages: Send + Sync + fmt::Debug {
+    /// Replaces one file as a whole.
+    async fn publish(
+        &self,
+        aws_region: &str,
+        bucket: &str,
+        key: &str,
+        content_type: &str,
+        body: String,
+    ) -> Result<(), CallFailed>;
+}
+
 /// The levers that the executor may pull. What a deployment does not have is `None`.
 #[derive(Debug, Clone, Default)]
 pub struct Levers {

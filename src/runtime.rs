@@ -49,6 +49,7 @@ use intake::quarantine::Quarantine;
 use intake::sns::Verifier;
 use intake::{Intake, Registry};
 use prober::Network;
+use telling::Reach;
 use tend::{Loaded, Opened, Tended};
 
 pub use tend::Once;
@@ -79,6 +80,8 @@ pub struct World {
     pub targets: Option<Arc<dyn TargetHealth>>,
     pub metrics: Option<Arc<dyn Metrics>>,
     pub queues: Option<Arc<dyn Queue>>,
+    /// How channels and status pages in the cloud are reached.
+    pub reach: Reach,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -132,6 +135,7 @@ pub async fn look_once(
         sources: sources(&world, &numbers),
         pace: Arc::new(Pacer::new(slowest(std::iter::once(&loaded.policy)))),
         levers: counted(world.levers, &numbers),
+        reach: world.reach,
         reload: channel::channel(()).0,
     };
     Box::pin(tended.tend_once(loaded, opened, events, time)).await.map_err(journal)
@@ -172,6 +176,7 @@ pub async fn run_until(
         board: Arc::clone(&board),
         sources: sources(&world, &numbers),
         levers: counted(world.levers, &numbers),
+        reach: world.reach,
         pace,
         reload: reload.clone(),
     };

@@ -28,6 +28,7 @@ use crate::plan::Purpose;
 use crate::policy::{Case, Happens, Pace, Policy, Refreshes};
 use crate::ports::{CallFailed, Hooks, Levers, Weights};
 use crate::runtime::round::Service;
+use crate::tell::Letter;
 
 pub use names::{diagnosis_name, hold_name};
 
@@ -53,6 +54,8 @@ pub struct Step {
     pub done: char,
     /// Of the round that did it; of the last round of the step if nothing was done.
     pub decision: Decision,
+    /// What people and the public were told in all rounds of the step.
+    pub told: Vec<Letter>,
 }
 
 /// One difference between what is expected and what happened.
@@ -240,8 +243,14 @@ impl Seen {
         self.finds.extend(decision.findings.iter().map(|found| diagnosis_name(found.diagnosis)));
         self.holds.extend(decision.holds.iter().map(hold_name));
         self.calls.extend(decision.calls.iter().map(|call| call.hook.clone()));
+        if let Some(step) = self.steps.get_mut(place) {
+            step.told.extend(decision.notes.iter().cloned());
+        }
         match self.steps.get_mut(place) {
-            None => self.steps.push(Step { at, done: done.unwrap_or('-'), decision }),
+            None => {
+                let told = decision.notes.clone();
+                self.steps.push(Step { at, done: done.unwrap_or('-'), decision, told });
+            }
             Some(step) if step.done == '-' => {
                 step.done = done.unwrap_or('-');
                 step.decision = decision;

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bulletin::{Bulletin, Page};
 use crate::domain::{BalancerName, RegionName, ServiceName, Timestamp};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -169,6 +171,9 @@ pub struct Note {
     /// Why nothing is moved whatever happens, if that is so: a mode, or a human's hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub automation_off: Option<String>,
+    /// What the public is told with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public: Option<Box<Bulletin>>,
 }
 
 /// Subjects of mails and alerts are cut after so many characters: SNS takes 100.
@@ -195,6 +200,9 @@ impl Note {
 pub struct Letter {
     pub key: String,
     pub note: Note,
+    /// The status page to be published with it. Made anew from what is remembered, so never kept.
+    #[serde(skip)]
+    pub page: Option<Arc<Page>>,
 }
 
 /// A channel that did not take a letter.
@@ -231,6 +239,7 @@ mod tests {
             kind,
             account: Account::default(),
             automation_off: None,
+            public: None,
         }
     }
 

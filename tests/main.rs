@@ -24,6 +24,7 @@ mod orders;
 mod planted;
 mod policies;
 mod policy_text;
+mod reading;
 mod recorded;
 mod service;
 mod sim;

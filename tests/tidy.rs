@@ -16,6 +16,7 @@ const CORE: &[&str] = &["domain", "tell", "policy", "health", "plan", "memory", 
 const LINES_MAX: usize = 900;
 const LONG_FILES: &[(&str, &str)] = &[
     ("tests/traces/check.py", "the judge of the traces: one file, so that it can be carried away"),
+    ("policies/README.md", "written by `leeward schema --markdown`, one part after the other"),
     ("tests/timeline.rs", "one drawing after the other"),
 ];
 

@@ -71,10 +71,12 @@ pub enum Service {
     Sts,
     Iam,
     Sqs,
+    Sns,
+    S3,
 }
 
 impl Service {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Route53,
         Self::Elb,
         Self::CloudWatch,
@@ -82,6 +84,8 @@ impl Service {
         Self::Sts,
         Self::Iam,
         Self::Sqs,
+        Self::Sns,
+        Self::S3,
     ];
 
     const fn as_str(self) -> &'static str {
@@ -93,6 +97,8 @@ impl Service {
             Self::Sts => "sts",
             Self::Iam => "iam",
             Self::Sqs => "sqs",
+            Self::Sns => "sns",
+            Self::S3 => "s3",
         }
     }
 }
@@ -107,7 +113,7 @@ pub struct Endpoint {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is not an endpoint, expected SERVICE=URL or SERVICE@REGION=URL with a service of route53, elbv2, cloudwatch, arc, sts, iam, sqs"
+    "`{text}` is not an endpoint, expected SERVICE=URL or SERVICE@REGION=URL with a service of route53, elbv2, cloudwatch, arc, sts, iam, sqs, sns, s3"
 )]
 pub struct MalformedEndpoint {
     pub text: String,
@@ -160,6 +166,8 @@ pub enum Call {
     Switch,
     /// `ReceiveMessage` and what is done with a message.
     Poll,
+    /// A message or a page for people.
+    Tell,
 }
 
 /// Time limits of one call. Tests set shorter ones.
@@ -210,7 +218,9 @@ impl Timeouts {
             Call::Change => self.change,
             Call::Switch => self.switch,
             Call::Poll => Self::POLL,
-            Call::List | Call::Status | Call::Targets | Call::Metrics => self.read_attempt,
+            Call::List | Call::Status | Call::Targets | Call::Metrics | Call::Tell => {
+                self.read_attempt
+            }
         }
     }
 
@@ -220,7 +230,9 @@ impl Timeouts {
             Call::Change => self.change.saturating_add(self.read_attempt),
             Call::Switch => self.switch.saturating_add(self.read_attempt),
             Call::Poll => Self::POLL.saturating_add(self.read_attempt),
-            Call::List | Call::Status | Call::Targets | Call::Metrics => self.read_whole,
+            Call::List | Call::Status | Call::Targets | Call::Metrics | Call::Tell => {
+                self.read_whole
+            }
         }
     }
 }
@@ -248,7 +260,7 @@ mod tests {
         for text in ["route53=http://127.0.0.1:5002", "elbv2@eu-west-1=http://127.0.0.1:5017"] {
             assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), text);
         }
-        for text in ["", "route53", "s3=http://x", "elbv2@=http://x", "elbv2=x", "elbv2=http://"] {
+        for text in ["", "route53", "ec2=http://x", "elbv2@=http://x", "elbv2=x", "elbv2=http://"] {
             assert!(text.parse::<Endpoint>().is_err(), "{text}");
         }
     }

@@ -11,6 +11,7 @@ use crate::policy::{Policy, Problem};
 use crate::ports::{Account, Levers};
 use crate::runtime::World;
 use crate::runtime::file;
+use crate::runtime::telling::Reach;
 
 /// Until a name server has answered one question.
 const ASK_WITHIN: Duration = Duration::from_secs(2);
@@ -63,6 +64,7 @@ impl EdgeArgs {
             targets: Some(edge.targets),
             metrics: Some(edge.metrics),
             queues: Some(edge.queues),
+            reach: Reach { topics: Some(edge.topics), pages: Some(edge.pages) },
             clock: Arc::new(SystemClock),
         })
     }
@@ -76,7 +78,14 @@ impl EdgeArgs {
             return Err(Failure::new(Exit::Input, why));
         }
         let clock = Arc::new(SystemClock);
-        Ok(World { levers: without_aws(), targets: None, metrics: None, queues: None, clock })
+        Ok(World {
+            levers: without_aws(),
+            targets: None,
+            metrics: None,
+            queues: None,
+            reach: Reach::default(),
+            clock,
+        })
     }
 }
 

@@ -1,6 +1,8 @@
 //! Who must hear what, this round. A key stands for one message of one incident: the same key is not
 //! delivered twice.
 
+mod status;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -28,10 +30,6 @@ const OFF_EVERY: Duration = Duration::from_secs(24 * 3600);
 
 /// A matter that is over and comes back sooner is no news.
 const AGAIN_AFTER: Duration = Duration::from_secs(6 * 3600);
-
-/// The public status is renewed when this part of its rhythm has passed: a failed delivery can still
-/// be made good in time.
-const STATUS_EARLY: f64 = 0.7;
 
 /// A message that could not be delivered for a day is history.
 const UNSAID_KEPT: Duration = Duration::from_secs(24 * 3600);
@@ -155,7 +153,8 @@ impl Desk<'_> {
     fn tell(&mut self, draft: Draft<'_>) {
         let Draft { severity, key, kind, about, text, mut account } = draft;
         self.current.insert(key.clone());
-        if !self.is_news(&key) {
+        // Two regions of one incident are one message.
+        if !self.is_news(&key) || self.out.iter().any(|letter| letter.key == key) {
             return;
         }
         let case = self.case;
@@ -166,7 +165,8 @@ impl Desk<'_> {
             }
             Some(_) | None => String::new(),
         };
-        if automation_off.is_none() && account.to_stop.is_empty() {
+        let goes_on = kind != Kind::Resolved && automation_off.is_none();
+        if goes_on && account.to_stop.is_empty() {
             account.to_stop.push(how_to_stop(case));
         }
         let thread = self.thread(&key);
@@ -183,8 +183,9 @@ impl Desk<'_> {
             kind,
             account,
             automation_off,
+            public: None,
         };
-        self.out.push(Letter { key, note });
+        self.out.push(Letter { key, note, page: None });
     }
 
     /// Not delivered yet, not on its way, and due. A matter that was over and is back is news after a while.
@@ -456,10 +457,11 @@ impl Desk<'_> {
                         kind: Kind::Changed,
                         account: Account::default(),
                         automation_off: automation_off(case),
+                        public: None,
                     }
                 }
             };
-            self.out.push(Letter { key: key.clone(), note });
+            self.out.push(Letter { key: key.clone(), note, page: None });
         }
     }
 
@@ -469,7 +471,9 @@ impl Desk<'_> {
         for (name, view) in &self.case.picture.regions {
             let since = view.traffic_bad_since.filter(|_| view.outside.reading == Reading::Good);
             let Some(since) = since.filter(|since| {
-                !facts.sick.contains(name)
+                // Where nobody is sent, nobody fails.
+                self.case.share(name) > 0.0
+                    && !facts.sick.contains(name)
                     && self.case.now.since(*since) >= self.case.policy.judge.sustain * 2
             }) else {
                 continue;
@@ -743,56 +747,6 @@ impl Desk<'_> {
             });
         }
     }
-
-    /// The public page is renewed on a clock while an incident is open, also when there is nothing new.
-    fn status(&mut self) {
-        let case = self.case;
-        let Some(every) = case.policy.tell.status_every.filter(|_| self.decision.incident) else {
-            return;
-        };
-        let due =
-            case.acts.status_at.is_none_or(|at| case.now.since(at) >= every.mul_f64(STATUS_EARLY));
-        let fresh = case.acts.status_at.is_some_and(|at| at >= case.incident);
-        if fresh && !due {
-            return;
-        }
-        let topics: Vec<Topic> =
-            self.decision.findings.iter().filter_map(|f| f.region.as_ref()).map(region).collect();
-        let text = format!(
-            "we are working on it ({}); {}",
-            self.decision.diagnosis(),
-            split_words(self.decision)
-        );
-        // One key a renewal: the next one is due from the last delivery on.
-        let key = format!("status:{}", case.acts.status_at.map_or(case.incident, |at| at));
-        let told = case.acts.told.get(&key);
-        if told.is_some_and(|told| {
-            !told.delivered && (told.is_on_its_way(case.now) || !is_due(told, case.now))
-        }) {
-            return;
-        }
-        let about: BTreeSet<Topic> = topics.into_iter().chain([region(&case.home)]).collect();
-        let text = format!("{}: {text}", case.policy.service);
-        // Apart from what people are told: the public does not see gaps in the numbers of a thread.
-        let thread = Thread::matter(&case.policy.service, "status");
-        let note = Note {
-            service: case.policy.service.clone(),
-            at: case.now,
-            severity: Severity::Status,
-            about,
-            text,
-            sequence: self.number(&key, &thread).0,
-            thread,
-            kind: Kind::Changed,
-            account: Account::default(),
-            automation_off: automation_off(case),
-        };
-        self.out.push(Letter { key, note });
-    }
-}
-
-fn split_words(decision: &Decision) -> String {
-    decision.split.as_ref().map_or(String::new(), |split| format!("answers: {split}"))
 }
 
 /// What keeps a move from being made, in a word: a change of it is news.

@@ -119,6 +119,7 @@ impl Control {
             targets: Some(Arc::clone(&world.instruments) as Arc<_>),
             metrics: Some(Arc::clone(&world.instruments) as Arc<_>),
             queues: None,
+            reach: runtime::telling::Reach::default(),
             clock: Arc::clone(&clock),
         };
         let board = Arc::new(Board::new(Arc::new(Numbers::new()), clock));

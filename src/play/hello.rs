@@ -168,6 +168,7 @@ impl Hello {
             refresh,
             guards,
             tell: Tell { channels: Vec::new(), status_every: intent.status_every_s.map(seconds) },
+            status_page: None,
             triggers: Triggers::default(),
             hooks: crate::policy::Hooks::default(),
             tests: Vec::new(),

@@ -8,6 +8,8 @@ mod metrics;
 mod regions;
 mod rules;
 mod signals;
+mod status;
+mod tell;
 mod triggers;
 mod window;
 
@@ -101,7 +103,17 @@ pub(super) fn compile(file: &raw::File, to: &mut Findings<'_>) -> Option<Policy>
     let tell = match written(file.tell.as_ref()) {
         Written::No => Some(Tell::default()),
         Written::Broken => None,
-        Written::Yes(tell) => rules::tell(tell, to),
+        Written::Yes(tell) => tell::tell(tell, to),
+    };
+    let status_page = match written(file.status_page.as_ref()) {
+        Written::No => Some(None),
+        Written::Broken => None,
+        Written::Yes(page) => {
+            let every = tell.as_ref().and_then(|tell| tell.status_every);
+            // What is wrong with `tell` was said there.
+            let every = every.or_else(|| tell.is_none().then_some(Duration::from_secs(1)));
+            status::status_page(page, file.service.0.as_ref(), every, &names, to).map(Some)
+        }
     };
     let triggers = match written(file.triggers.as_ref()) {
         Written::No => Some(Triggers::default()),
@@ -138,6 +150,7 @@ pub(super) fn compile(file: &raw::File, to: &mut Findings<'_>) -> Option<Policy>
         refresh: refresh?,
         guards: guards?,
         tell: tell?,
+        status_page: status_page?,
         triggers: triggers?,
         hooks: hooks?,
         tests: tests?,

@@ -57,6 +57,13 @@ pub(super) struct Entry<T> {
 #[derive(Debug, Clone)]
 pub(super) struct OneOrMany<T>(pub(super) Vec<T>);
 
+/// In short, or as a mapping that says more.
+#[derive(Debug, Clone)]
+pub(super) enum Short<T, U> {
+    Short(T),
+    Long(U),
+}
+
 impl<T> Entries<T> {
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.list.iter().map(|entry| entry.name.as_str())
@@ -493,6 +500,17 @@ impl<T: Decode> Decode for OneOrMany<T> {
     }
 }
 
+impl<T: Decode, U: Decode> Decode for Short<T, U> {
+    fn decode(node: &Node, to: &mut Findings<'_>) -> Option<Self> {
+        match &node.value {
+            Value::Mapping(_) => U::decode(node, to).map(Self::Long),
+            Value::Nothing | Value::Scalar(_) | Value::List(_) => {
+                T::decode(node, to).map(Self::Short)
+            }
+        }
+    }
+}
+
 impl<T: Decode> Decode for Entries<T> {
     fn decode(node: &Node, to: &mut Findings<'_>) -> Option<Self> {
         let Value::Mapping(entries) = &node.value else {
@@ -551,6 +569,22 @@ impl<T: JsonSchema> JsonSchema for Entries<T> {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let one = generator.subschema_for::<T>();
         json_schema!({ "type": "object", "additionalProperties": one })
+    }
+}
+
+impl<T: JsonSchema, U: JsonSchema> JsonSchema for Short<T, U> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("Short_{}_or_{}", T::schema_name(), U::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let short = generator.subschema_for::<T>();
+        let long = generator.subschema_for::<U>();
+        json_schema!({ "anyOf": [short, long] })
     }
 }
 

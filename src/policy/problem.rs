@@ -134,6 +134,12 @@ codes! {
     /// `sustain` is over before a second look.
     Error SustainTooShort = "sustain-too-short",
 
+    // Telling.
+    /// A place in a text that nothing fills.
+    Error UnknownPlace = "unknown-place",
+    /// A status page in the region whose outage it must announce.
+    Error WatchedPage = "watched-page",
+
     // Movement and guards.
     /// A ramp that does not rise, or does not end at 100%.
     Error BadRamp = "bad-ramp",
@@ -169,6 +175,10 @@ codes! {
     Warning TriggerInRegion = "trigger-in-region",
     /// A last resort without a region, or a region of that role that is never used.
     Warning UnusedLastResort = "unused-last-resort",
+    /// A channel in a region that may be down when it is needed.
+    Warning WatchedChannel = "watched-channel",
+    /// Mail that everybody on its way can read and change.
+    Warning PlainMail = "plain-mail",
     /// A setting that has no effect here.
     Warning NoEffect = "no-effect",
 }

@@ -4,6 +4,7 @@
 //! Later versions add fields and choices; they do not change the meaning of one.
 
 use super::decode::{At, Entries, OneOrMany, Part, choice, record};
+use super::raw_tell::{StatusPage, Tell};
 use super::units::{
     Address, Count, LagText, Number, Percent, Port, Rate, RequestRate, Span, StatusRange, Text,
     Url, Weight,
@@ -43,6 +44,8 @@ record! {
         triggers: Option<Part<At<Triggers>>> = "triggers: { queues: [{ url: \"https://sqs.eu-central-1.amazonaws.com/111122223333/leeward\" }] }",
         /// Programs and services of the operator that are asked, or told, around a move. None if it is not written.
         hooks: Option<Part<At<Hooks>>> = "hooks: { before: [{ name: freeze-jobs, does: { run: [\"/opt/shop/freeze-jobs\"] }, timeout: 20s, if_it_fails: veto }] }",
+        /// A status page that everybody can read. None if it is not written.
+        status_page: Option<Part<At<StatusPage>>> = "status_page: { title: Example Shop status, publish: [{ directory: /var/www/status }] }",
         /// Drawn and recorded outages, and what is to be done in them: `leeward test` plays them.
         tests: Option<Part<At<Vec<Part<At<Test>>>>>> = "tests: [{ name: a short blip, seen: { eu-west-1: \"..xx......\" }, expect: \"----------\" }]",
     }
@@ -547,26 +550,6 @@ record! {
         after: At<Count> = "after: 4",
         /// In any span of this length.
         within: At<Span> = "within: 24h",
-    }
-}
-
-record! {
-    /// Who hears of it.
-    "`tell`" Tell {
-        /// Where notes go.
-        channels: At<Vec<Channel>> = "channels: [{ webhook: \"https://example.com/hook\" }]",
-        /// While an incident is open the public status is renewed at least this often.
-        status_every: Option<At<Span>> = "status_every: 15m",
-    }
-}
-
-choice! {
-    /// Where a note goes.
-    "a channel" Channel {
-        /// JSON to an HTTP address.
-        Webhook(Url) = "webhook" "webhook: \"https://example.com/hook\"",
-        /// A local program, with the note as JSON on its standard input.
-        Command(At<Vec<Text>>) = "command" "command: [\"/usr/bin/logger\", \"-t\", \"leeward\"]",
     }
 }
 

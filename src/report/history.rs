@@ -122,6 +122,10 @@ fn sentence(entry: &Entry) -> (&'static str, String) {
             }
             ("told", format!("{severity}{ways}: {text}"))
         }
+        Entry::Worded { by, bulletin } => {
+            let text = bulletin.update.as_ref().map_or("", |update| &update.text);
+            ("worded", format!("for the public by {by}: {text}"))
+        }
         Entry::Pinned(pin) => {
             let end = pin.until.map_or("with no end".to_owned(), |until| format!("until {until}"));
             ("pinned", format!("by {} {end}: {}", pin.by, pin.reason))

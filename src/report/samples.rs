@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::history::Line;
 use super::view::{Did, OpenOrder, PolicyState, Readiness, View};
+use crate::bulletin::{Bulletin, Light, Phase, Update};
 use crate::decide::{
     Asking, ClassReading, Decision, Diagnosis, Digest, Finding, Fitness, Hold, Verdict,
 };
@@ -168,6 +169,7 @@ pub(crate) fn policy() -> Policy {
             blocked: Vec::new(),
         },
         tell: Tell::default(),
+        status_page: None,
         triggers: Triggers::default(),
         hooks: crate::policy::Hooks::default(),
         tests: Vec::new(),
@@ -220,6 +222,7 @@ fn decision(west: Verdict, findings: Vec<Finding>) -> Decision {
         notes: Vec::new(),
         incident: false,
         asked: Asking::Nothing,
+        public: None,
         split: Some(split(100, 0)),
     }
 }
@@ -268,6 +271,7 @@ pub(crate) fn outage() -> Decision {
         ],
         incident: true,
         asked: Asking::Nothing,
+        public: None,
         ..decision(verdict(Reading::Bad, 0.12, unfit), vec![down])
     }
 }
@@ -345,7 +349,18 @@ pub(crate) fn letter() -> Letter {
     let text = r#"{"service":"shop","at":0,"severity":"page","about":[],"text":"shop: down",
         "thread":"shop-20261121T120400Z","sequence":1,"kind":"opened"}"#;
     let note: Note = serde_json::from_str(text).unwrap();
-    Letter { key: "down".to_owned(), note: Note { at: NOW, ..note } }
+    Letter { key: "down".to_owned(), note: Note { at: NOW, ..note }, page: None }
+}
+
+pub(crate) fn bulletin() -> Bulletin {
+    let text = "We see errors.".to_owned();
+    Bulletin {
+        at: NOW,
+        components: [("shop".to_owned(), Light::PartialOutage)].into(),
+        incident: Some(("shop-20261121T025500Z".to_owned(), ago(300))),
+        update: Some(Update { at: NOW, phase: Phase::Investigating, text }),
+        blind: None,
+    }
 }
 
 /// One of each kind.
@@ -399,6 +414,7 @@ pub(crate) fn entries() -> Vec<Entry> {
             answer: HookAnswer::Veto,
             says: "half the batch runs".to_owned(),
         }),
+        Entry::Worded { by: "ana".to_owned(), bulletin: Box::new(bulletin()) },
         told(true),
         told(false),
         Entry::Pinned(pin()),

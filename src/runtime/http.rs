@@ -34,9 +34,9 @@ const HEAD_MAX: usize = 16 * 1024;
 pub struct Ask<'a> {
     pub method: Method,
     pub url: &'a str,
-    /// Beside the usual ones; names in lower case.
+    /// Beside those of every request, or in place of them; names in lower case.
     pub headers: Vec<(&'static str, String)>,
-    /// JSON; empty for a `GET`.
+    /// JSON, unless a header says otherwise; empty for a `GET`.
     pub body: Bytes,
     pub answer_max: usize,
     pub within: Duration,
@@ -66,8 +66,9 @@ async fn exchange(ask: Ask<'_>) -> Result<(StatusCode, Bytes), NoAnswer> {
         .header("host", authority)
         .header("user-agent", concat!("leeward/", env!("CARGO_PKG_VERSION")))
         .header("content-type", "application/json");
-    for (name, value) in ask.headers {
-        request = request.header(name, value);
+    for (name, value) in &ask.headers {
+        let value = value.parse().map_err(|_| odd())?;
+        request.headers_mut().and_then(|headers| headers.insert(*name, value));
     }
     let request = request.body(Full::new(ask.body)).map_err(|_| odd())?;
     let connect = |why: String| NoAnswer::Connect { host: host.clone(), why };

@@ -17,7 +17,7 @@ use super::doors::levers_for;
 use super::pin::{self, Says};
 use super::prober::Network;
 use super::round::{Done, Reach, Service};
-use super::telling::{Teller, channels};
+use super::telling::{Teller, ways};
 use super::watch::{IN_FLIGHT_MAX, SAMPLES_MAX, Sources, watch};
 use crate::decide::{Asking, Hold};
 use crate::journal::{Journal, JournalError, Log as _};
@@ -92,7 +92,7 @@ pub async fn once(task: Task, world: World) -> Result<Came, JournalError> {
     service.memory.acts = acts;
     service.reach = Reach::Asked;
     let mut tellers = JoinSet::new();
-    let ways = channels::ways(&task.policy.tell);
+    let ways = ways(&task.policy, &world.reach);
     if !ways.is_empty() {
         let (teller, desk) = Teller::new(ways, None);
         tellers.spawn(desk);

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::bulletin::Phase;
 use crate::domain::{ServiceName, Timestamp};
 use crate::memory::{Abort, Pin, Request};
 
@@ -111,6 +112,34 @@ pub fn read_approval(state: &Path, service: &ServiceName) -> io::Result<Option<A
 /// After it is in the journal.
 pub fn remove_approval(state: &Path, service: &ServiceName) -> io::Result<bool> {
     delete(state, &approval_path(state, service))
+}
+
+/// What a human sends to the public.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Words {
+    pub by: String,
+    pub at: Timestamp,
+    /// `None`: the words of the policy.
+    pub text: Option<String>,
+    /// `None`: as far as the incident has come by what is seen.
+    pub phase: Option<Phase>,
+}
+
+fn words_path(state: &Path, service: &ServiceName) -> PathBuf {
+    state.join(format!("{service}.words.json"))
+}
+
+pub fn write_words(state: &Path, service: &ServiceName, words: &Words) -> io::Result<()> {
+    save(state, &words_path(state, service), words)
+}
+
+pub fn read_words(state: &Path, service: &ServiceName) -> io::Result<Option<Words>> {
+    load(&words_path(state, service))
+}
+
+/// After they are in the journal.
+pub fn remove_words(state: &Path, service: &ServiceName) -> io::Result<bool> {
+    delete(state, &words_path(state, service))
 }
 
 /// The pin in the directory, in force or not. A file that cannot be read is a pin without end.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
+use crate::bulletin::{Page, Phase};
 use crate::decide::{Asking, Decision, Diagnosis, Hold, decide};
 use crate::domain::{RegionName, Timestamp};
 use crate::execute::{Executor, Progress, read_inventory};
@@ -204,6 +205,8 @@ impl Service {
 
     fn post(&mut self, letter: &Letter) -> Result<(), JournalError> {
         self.note(&Entry::Posted(Box::new(letter.clone())))?;
+        let page = letter.note.public.is_some().then(|| self.page()).flatten().map(Arc::new);
+        let letter = &Letter { page, ..letter.clone() };
         let refused = match &self.outbox {
             Some(outbox) => outbox.post(letter.clone()).err(),
             // The log and the journal are all there is, and saying it again each minute would fill them.
@@ -221,6 +224,41 @@ impl Service {
         self.take_receipt(Receipt { letter, delivered: false, took: Vec::new(), lost })
     }
 
+    /// The status page as it is by all that the public was told.
+    pub fn page(&self) -> Option<Page> {
+        let frame = self.policy.page_frame()?;
+        Some(Page::of(&frame, &self.memory.acts.public, self.clock.now()))
+    }
+
+    /// A human sends what is new to the public: what the last round would have said, in other words and
+    /// another phase if they are given. `false` if no round was made yet.
+    pub fn say_publicly(
+        &mut self,
+        by: &str,
+        text: Option<&str>,
+        phase: Option<Phase>,
+    ) -> Result<bool, JournalError> {
+        let last = self.last.as_ref().and_then(|decision| decision.public.as_ref());
+        let Some(mut bulletin) = last.cloned() else { return Ok(false) };
+        let now = self.clock.now();
+        bulletin.at = now;
+        if let Some(update) = &mut bulletin.update {
+            update.at = now;
+            // While an incident is open nobody can say that it is over.
+            let open = bulletin.incident.is_some();
+            update.phase = match phase {
+                Some(Phase::Resolved) if open => Phase::Monitoring,
+                Some(phase) if open => phase,
+                Some(_) | None => update.phase,
+            };
+            if let Some(text) = text {
+                text.clone_into(&mut update.text);
+            }
+        }
+        self.note(&Entry::Worded { by: by.to_owned(), bulletin: Box::new(bulletin) })?;
+        Ok(true)
+    }
+
     /// Writes down what became of letters since it was last asked.
     pub fn take_receipts(&mut self) -> Result<(), JournalError> {
         for receipt in self.outbox.as_ref().map(|outbox| outbox.receipts()).unwrap_or_default() {
@@ -231,7 +269,7 @@ impl Service {
 
     /// Writes down what became of one letter.
     pub fn take_receipt(&mut self, receipt: Receipt) -> Result<(), JournalError> {
-        let Receipt { letter: Letter { key, note }, delivered, took, lost } = receipt;
+        let Receipt { letter: Letter { key, note, .. }, delivered, took, lost } = receipt;
         let about = note.about.into_iter().collect();
         let (severity, text) = (note.severity, note.text);
         self.note(&Entry::Told { severity, about, key, text, delivered, took, lost })
@@ -603,7 +641,7 @@ mod tests {
 
     fn letter() -> Letter {
         let text = r#"{"service":"shop","at":0,"severity":"page","about":[],"text":"x"}"#;
-        Letter { key: "k".to_owned(), note: serde_json::from_str(text).unwrap() }
+        Letter { key: "k".to_owned(), note: serde_json::from_str(text).unwrap(), page: None }
     }
 
     #[derive(Debug)]
@@ -633,6 +671,7 @@ mod tests {
             stands_in: false,
             keeps_alerts: false,
             takes_status: false,
+            within: Duration::from_secs(5),
         };
         let (teller, desk) = Teller::new(vec![way], None);
         service.outbox = Some(Arc::new(teller));

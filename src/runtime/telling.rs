@@ -5,12 +5,17 @@
 //! channel and belongs to the same thread goes out as one message. A letter that its channel does not
 //! take falls through to those that stand in, and in the end to any that is left.
 
-pub mod channels;
+mod channels;
+mod forms;
 mod line;
+mod mail;
+mod publish;
+mod secret;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
@@ -21,8 +26,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::warn;
 
-use crate::ports::{CallFailed, Outbox};
+use crate::bulletin::Page;
+use crate::policy::Policy;
+use crate::ports::{CallFailed, Outbox, Pages, Topics};
 use crate::tell::{Kind, Letter, Lost, Note, Receipt, Severity};
+
+pub use publish::write;
 
 use line::{Job, Line};
 
@@ -33,6 +42,8 @@ const UNDER_WAY_MAX: usize = 256;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bundle {
     pub notes: Vec<Note>,
+    /// The status page that belongs to the newest of them.
+    pub page: Option<Arc<Page>>,
 }
 
 impl Bundle {
@@ -69,6 +80,18 @@ pub struct Untaken {
     pub again: bool,
 }
 
+impl Untaken {
+    /// Trying again would not help.
+    fn for_good(why: String) -> Self {
+        Self { why, again: false }
+    }
+
+    /// Something answered, but not who should have: a proxy, or half a service.
+    fn strange() -> Self {
+        Self { why: "the answer is not that of such a service".to_owned(), again: true }
+    }
+}
+
 /// One way to people.
 #[async_trait]
 pub trait Carrier: Send + Sync + fmt::Debug {
@@ -88,6 +111,22 @@ pub struct Way {
     /// It keeps an alert open until it hears that the matter is over.
     pub keeps_alerts: bool,
     pub takes_status: bool,
+    /// One try is given up after this long.
+    pub within: Duration,
+}
+
+/// Everything that people and the public are reached by.
+pub fn ways(policy: &Policy, reach: &Reach) -> Vec<Way> {
+    let mut ways = channels::ways(policy, reach.topics.as_ref());
+    ways.extend(publish::ways(policy, reach.pages.as_ref()));
+    ways
+}
+
+/// What channels need of the cloud. `None` where this build has none.
+#[derive(Debug, Clone, Default)]
+pub struct Reach {
+    pub topics: Option<Arc<dyn Topics>>,
+    pub pages: Option<Arc<dyn Pages>>,
 }
 
 impl Way {
@@ -180,9 +219,9 @@ struct End {
 }
 
 impl End {
-    async fn carry(&self, note: &Note) -> Result<(), String> {
+    async fn carry(&self, letter: &Letter) -> Result<(), String> {
         let (done, result) = oneshot::channel();
-        self.jobs.try_send(Job { note: note.clone(), done }).map_err(|error| match error {
+        self.jobs.try_send(Job { letter: letter.clone(), done }).map_err(|error| match error {
             TrySendError::Full(_) => "too many messages wait for it".to_owned(),
             TrySendError::Closed(_) => "it broke down".to_owned(),
         })?;
@@ -196,7 +235,7 @@ async fn deliver(ends: &[End], letter: Letter) -> Receipt {
     let wanted =
         ends.iter().enumerate().filter(|(_, end)| !end.way.stands_in && end.way.wants(note));
     let first: Vec<usize> = wanted.map(|(place, _)| place).collect();
-    let results = join_all(first.iter().map(|place| try_one(ends, *place, note))).await;
+    let results = join_all(first.iter().map(|place| try_one(ends, *place, &letter))).await;
     let mut tried: Vec<(usize, Result<(), String>)> = first.iter().copied().zip(results).collect();
     // The next that stands in, for each that failed.
     for place in first {
@@ -207,7 +246,7 @@ async fn deliver(ends: &[End], letter: Letter) -> Receipt {
             if !failed || !fits || !new {
                 continue;
             }
-            let result = try_one(ends, next, note).await;
+            let result = try_one(ends, next, &letter).await;
             let took = result.is_ok();
             tried.push((next, result));
             if took {
@@ -223,7 +262,7 @@ async fn deliver(ends: &[End], letter: Letter) -> Receipt {
             break;
         }
         if tried.iter().all(|(other, _)| *other != next) {
-            let result = try_one(ends, next, note).await;
+            let result = try_one(ends, next, &letter).await;
             tried.push((next, result));
         }
     }
@@ -241,9 +280,9 @@ async fn deliver(ends: &[End], letter: Letter) -> Receipt {
     Receipt { delivered: unwanted || !took.is_empty(), letter, took, lost }
 }
 
-async fn try_one(ends: &[End], place: usize, note: &Note) -> Result<(), String> {
+async fn try_one(ends: &[End], place: usize, letter: &Letter) -> Result<(), String> {
     match ends.get(place) {
-        Some(end) => end.carry(note).await,
+        Some(end) => end.carry(letter).await,
         None => Err("it is gone".to_owned()),
     }
 }

@@ -19,7 +19,7 @@ use super::hooks::HookRunner;
 use super::intake::{ARRIVALS_MAX, Arrival, Registry, Taken};
 use super::pin::{self, Answer, Says};
 use super::round::{Done, Service};
-use super::telling::{Teller, channels};
+use super::telling::{Reach, Teller, ways};
 use super::watch::{SAMPLES_MAX, Sources, watch};
 use crate::decide::{Diagnosis, Hold};
 use crate::domain::{ServiceName, Timestamp};
@@ -71,6 +71,7 @@ pub(super) struct Tended {
     pub(super) board: Arc<Board>,
     pub(super) sources: Sources,
     pub(super) levers: Levers,
+    pub(super) reach: Reach,
     pub(super) pace: Arc<Pacer>,
     pub(super) reload: channel::Sender<()>,
 }
@@ -340,7 +341,7 @@ impl Life {
     }
 
     fn start_telling(&mut self) {
-        let ways = channels::ways(&self.service.policy.tell);
+        let ways = ways(&self.service.policy, &self.shared.reach);
         self.teller = (!ways.is_empty()).then(|| {
             let (teller, desk) = Teller::new(ways, self.teller.as_deref());
             self.tellers.spawn(desk);
@@ -624,9 +625,29 @@ impl Life {
         Ok(())
     }
 
+    /// What a human sends to the public waits until a round has seen what there is to say.
+    fn hear_words(&mut self) -> Result<(), JournalError> {
+        let (state, name) = (self.shared.state.clone(), self.name().clone());
+        let words = pin::read_words(&state, &name).unwrap_or_else(|error| {
+            warn!(service = %name, %error, "Words for the public cannot be read and are left aside.");
+            None
+        });
+        let Some(words) = words else { return Ok(()) };
+        if self.service.policy.status_page.is_none() {
+            warn!(service = %name, "There are words for the public, and no status page.");
+        } else if !self.service.say_publicly(&words.by, words.text.as_deref(), words.phase)? {
+            return Ok(());
+        }
+        if let Err(error) = pin::remove_words(&state, &name) {
+            warn!(service = %name, %error, "Words for the public could not be removed.");
+        }
+        Ok(())
+    }
+
     /// What humans left in the state directory since the last round, as events; an opened latch goes
     /// into the journal at once.
     fn human_words(&mut self) -> Result<Vec<Event>, JournalError> {
+        self.hear_words()?;
         let now = self.shared.board.now();
         let (state, name) = (self.shared.state.clone(), self.name().clone());
         let resume = pin::read_resume(&state, &name).unwrap_or_else(|error| {

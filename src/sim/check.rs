@@ -105,6 +105,7 @@ impl Check {
             | Entry::Gated { .. }
             | Entry::Refreshed { .. }
             | Entry::Posted(_)
+            | Entry::Worded { .. }
             | Entry::Told { .. }
             | Entry::HookCalled(_)
             | Entry::HookEnded(_)

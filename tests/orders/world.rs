@@ -93,6 +93,7 @@ pub(crate) fn policy(zones: usize) -> Policy {
             blocked: Vec::new(),
         },
         tell: Tell::default(),
+        status_page: None,
         triggers: Triggers::default(),
         hooks: leeward::policy::Hooks::default(),
         tests: Vec::new(),

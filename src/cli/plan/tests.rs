@@ -70,7 +70,14 @@ impl Bench {
         zones.add(zone(), apex, Vec::new(), records);
         let weights = Arc::clone(&zones) as Arc<dyn Weights>;
         let levers = read_only(&Levers { weights: Some(weights), ..Levers::default() });
-        let world = World { levers, targets: None, metrics: None, queues: None, clock };
+        let world = World {
+            levers,
+            targets: None,
+            metrics: None,
+            queues: None,
+            reach: crate::runtime::telling::Reach::default(),
+            clock,
+        };
         Self { policy, zones, world }
     }
 

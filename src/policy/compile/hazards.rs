@@ -149,6 +149,7 @@ pub(super) fn of(policy: &Policy, file: &raw::File, to: &mut Findings<'_>) {
     check_blind(policy, file, to);
     check_self_rescue(policy, file, to);
     check_demand(policy, file, to);
+    check_telling(policy, file, to);
     check_triggers(policy, file, to);
     if let (LastResort::After(patience), Some(judge)) = (policy.shift.last_resort, &file.judge.0)
         && patience < policy.judge.sustain
@@ -163,6 +164,22 @@ pub(super) fn of(policy: &Policy, file: &raw::File, to: &mut Findings<'_>) {
             .label("shorter than `judge.sustain`")
             .help("nothing counts as down before that; make it longer to give a recovery a chance"),
         );
+    }
+}
+
+/// What tells of an outage must not lie in the region that has it.
+fn check_telling(policy: &Policy, file: &raw::File, to: &mut Findings<'_>) {
+    let watched = |text: &str| {
+        let carrying = policy.serving().filter(|(_, region)| region.role != Role::Standby);
+        let mut codes = carrying.filter_map(|(_, region)| region.aws_region.as_deref());
+        let parts: Vec<&str> = text.split(['.', ':', '/', '@']).collect();
+        codes.find(|code| parts.contains(code)).map(str::to_owned)
+    };
+    if let Written::Yes(tell) = written(file.tell.as_ref()) {
+        super::tell::check_places(tell, &watched, to);
+    }
+    if let Written::Yes(page) = written(file.status_page.as_ref()) {
+        super::status::check_places(&page.value, &watched, to);
     }
 }
 

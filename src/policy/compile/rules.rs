@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use super::super::decode::At;
-use super::super::problem::{Code, Finding, Findings, quoted};
+use super::super::problem::{Code, Finding, Findings};
 use super::super::units::Percent;
 use super::super::{
-    Channel, Failback, Guards, Judge, LastResort, Overflow, RefreshRules, ShiftRules, Tell,
-    Unready, raw,
+    Failback, Guards, Judge, LastResort, Overflow, RefreshRules, ShiftRules, Unready, raw,
 };
 use super::{
     DAY, HOUR, MINUTE, Names, Referred, SECOND, check_length, limited, limited_span, ratio,
@@ -227,42 +226,4 @@ fn check_latch(shifts: &raw::Shifts, latch: &raw::Latch, to: &mut Findings<'_>) 
             .help(format!("`within: {}` or more", crate::domain::span(long))),
         );
     }
-}
-
-pub(super) fn tell(written: &raw::Tell, to: &mut Findings<'_>) -> Option<Tell> {
-    let mut channels = Vec::new();
-    for channel in &written.channels.value {
-        channels.push(match channel {
-            raw::Channel::Webhook(url) => Some(Channel::Webhook { url: url.0.clone() }),
-            raw::Channel::Command(words) => match words.value.as_slice() {
-                [program, arguments @ ..] if program.0.starts_with('/') => Some(Channel::Command {
-                    program: program.0.clone(),
-                    arguments: arguments.iter().map(|word| word.0.clone()).collect(),
-                }),
-                [program, ..] => {
-                    let message = format!("{} is not the whole path of a program", quoted(&program.0));
-                    to.add(
-                        Finding::new(Code::Malformed, words.at, message)
-                            .label("which program?")
-                            .help("a whole path cannot be mistaken: `[\"/usr/bin/logger\", ...]`; arguments are words of their own, no shell is started"),
-                    );
-                    None
-                }
-                [] => {
-                    to.add(
-                        Finding::new(Code::WrongShape, words.at, "there is no program").label("empty"),
-                    );
-                    None
-                }
-            },
-        });
-    }
-    let status_every = match &written.status_every {
-        Some(every) => limited_span(every, SECOND..=DAY, "status_every", to).map(Some),
-        None => Some(None),
-    };
-    Some(Tell {
-        channels: channels.into_iter().collect::<Option<_>>()?,
-        status_every: status_every?,
-    })
 }

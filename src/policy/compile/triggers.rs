@@ -145,7 +145,8 @@ fn key_header(written: &raw::KeyHeader, to: &mut Findings<'_>) -> Option<KeyTrig
     name.and(Some(KeyTrigger { header: text, key: key? }))
 }
 
-fn secret(written: &At<raw::Secret>, to: &mut Findings<'_>) -> Option<Secret> {
+/// A path or a name; that there is nothing behind it is only found out on the machine.
+pub(super) fn secret(written: &At<raw::Secret>, to: &mut Findings<'_>) -> Option<Secret> {
     let malformed = |at: Bytes, message: String, expected: &str, to: &mut Findings<'_>| {
         to.add(Finding::new(Code::Malformed, at, message).label("where?").help(expected));
         None

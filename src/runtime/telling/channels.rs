@@ -1,73 +1,163 @@
-//! The channels that a policy names.
+//! The channels that a policy names, one try at a time.
 
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use hyper::Method;
+use hyper::{Method, StatusCode};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use super::line::TRY_WITHIN;
-use super::{Bundle, Carrier, Untaken, Way};
-use crate::policy::{Channel, Tell};
-use crate::runtime::http::{Ask, ask};
-use crate::tell::Severity;
+use super::secret::{address, read};
+use super::{Bundle, Carrier, Untaken, Way, forms, mail};
+use crate::policy::{self, Channel, Policy};
+use crate::ports::{Announcement, Topics};
+use crate::runtime::http::{Ask, NoAnswer, ask};
 
-/// What a webhook answers is of no interest beyond its status.
+/// One try at a channel. One that works answers within a second.
+const TRY_WITHIN: Duration = Duration::from_secs(5);
+
+/// What is answered is a few words; a page of a proxy is cut.
 const ANSWER_MAX: usize = 64 * 1024;
 
-/// The ways of a policy, in its order.
-pub fn ways(tell: &Tell) -> Vec<Way> {
-    let way = |(place, channel): (usize, &Channel)| Way {
-        name: format!("channel {}", place + 1),
-        carrier: Arc::new(channel.clone()),
-        from: Severity::Info,
-        stands_in: false,
-        keeps_alerts: false,
-        takes_status: true,
+/// The ways to people of a policy, in its order.
+pub(super) fn ways(policy: &Policy, topics: Option<&Arc<dyn Topics>>) -> Vec<Way> {
+    let public = policy.status_page.is_some();
+    let way = |channel: &Channel| Way {
+        name: channel.name.clone(),
+        carrier: Arc::new(Post { channel: channel.clone(), topics: topics.cloned() }),
+        from: channel.from,
+        stands_in: channel.stands_in,
+        keeps_alerts: matches!(
+            channel.way,
+            policy::Way::PagerDuty { .. } | policy::Way::Opsgenie { .. }
+        ),
+        // Whoever has no status page of ours may feed one by these.
+        takes_status: !public
+            && matches!(channel.way, policy::Way::Webhook(_) | policy::Way::Command { .. }),
+        within: TRY_WITHIN,
     };
-    tell.channels.iter().enumerate().map(way).collect()
+    policy.tell.channels.iter().map(way).collect()
 }
 
+#[derive(Debug)]
+struct Post {
+    channel: Channel,
+    topics: Option<Arc<dyn Topics>>,
+}
+
+/// Whether an answer means that it was taken.
+type Took = fn(&[u8]) -> bool;
+
 #[async_trait]
-impl Carrier for Channel {
+impl Carrier for Post {
     async fn carry(&self, bundle: &Bundle) -> Result<(), Untaken> {
-        for note in &bundle.notes {
-            let body = serde_json::to_vec(note)
-                .map_err(|error| Untaken { why: error.to_string(), again: false })?;
-            match self {
-                Self::Webhook { url } => webhook(url, &body).await?,
-                Self::Command { program, arguments } => command(program, arguments, &body).await?,
+        match &self.channel.way {
+            policy::Way::Webhook(hook) => {
+                let (url, kind) = (address(&hook.url)?, hook.content_type.as_str());
+                for body in forms::webhook(bundle, hook) {
+                    send(&url, kind, None, body, |_| true).await?;
+                }
+                Ok(())
             }
+            policy::Way::Command { program, arguments } => {
+                for note in &bundle.notes {
+                    let body = serde_json::to_vec(note)
+                        .map_err(|error| Untaken::for_good(error.to_string()))?;
+                    command(program, arguments, &body).await?;
+                }
+                Ok(())
+            }
+            policy::Way::Slack { url } => {
+                json(&read(url)?, None, &forms::slack(bundle), forms::slack_took).await
+            }
+            policy::Way::PagerDuty { key, url } => {
+                let body = forms::pagerduty(bundle, &read(key)?);
+                json(url, None, &body, forms::pagerduty_took).await
+            }
+            policy::Way::Opsgenie { key, url } => {
+                let key = format!("GenieKey {}", read(key)?);
+                for (what, body) in forms::opsgenie(bundle) {
+                    json(&format!("{url}{what}"), Some(&key), &body, forms::opsgenie_took).await?;
+                }
+                Ok(())
+            }
+            policy::Way::Sns { topic, aws_region } => self.publish(topic, aws_region, bundle).await,
+            policy::Way::Mail(server) => mail::send(server, bundle).await,
         }
-        Ok(())
     }
 }
 
-async fn webhook(url: &str, body: &[u8]) -> Result<(), Untaken> {
-    let answer = ask(Ask {
-        method: Method::POST,
-        url,
-        headers: Vec::new(),
-        body: Bytes::copy_from_slice(body),
-        answer_max: ANSWER_MAX,
-        within: TRY_WITHIN,
-    });
-    match answer.await {
-        Ok((status, _)) if status.is_success() => Ok(()),
+impl Post {
+    async fn publish(&self, topic: &str, region: &str, bundle: &Bundle) -> Result<(), Untaken> {
+        let Some(topics) = &self.topics else {
+            return Err(Untaken::for_good("this build cannot reach SNS".to_owned()));
+        };
+        let (thread, sequence) = bundle
+            .newest()
+            .map_or((String::new(), 0), |note| (note.thread.to_string(), note.sequence));
+        let message = Announcement {
+            subject: &forms::subject(bundle),
+            text: &forms::everything(bundle),
+            severity: forms::word(bundle.severity()),
+            thread: &thread,
+            sequence,
+        };
+        let published = topics.publish(region, topic, &message).await;
+        published.map_err(|failure| Untaken { why: failure.to_string(), again: true })
+    }
+}
+
+async fn json(
+    url: &str,
+    authorization: Option<&str>,
+    body: &serde_json::Value,
+    took: Took,
+) -> Result<(), Untaken> {
+    send(url, "application/json", authorization, body.to_string(), took).await
+}
+
+async fn send(
+    url: &str,
+    content_type: &str,
+    authorization: Option<&str>,
+    body: String,
+    took: Took,
+) -> Result<(), Untaken> {
+    let (method, within) = (Method::POST, TRY_WITHIN);
+    let answer = exchange(method, url, content_type, authorization, body, within).await?;
+    if took(&answer) { Ok(()) } else { Err(Untaken::strange()) }
+}
+
+/// One request; anything but success is said in a few words, without the address, which may be a secret.
+pub(super) async fn exchange(
+    method: Method,
+    url: &str,
+    content_type: &str,
+    authorization: Option<&str>,
+    body: String,
+    within: Duration,
+) -> Result<Bytes, Untaken> {
+    let mut headers = vec![("content-type", content_type.to_owned())];
+    headers.extend(authorization.map(|value| ("authorization", value.to_owned())));
+    let (body, answer_max) = (Bytes::from(body), ANSWER_MAX);
+    match ask(Ask { method, url, headers, body, answer_max, within }).await {
+        Ok((status, answer)) if status.is_success() => Ok(answer),
         Ok((status, _)) => {
-            let again = status.is_server_error() || status.as_u16() == 429;
+            let again = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
             Err(Untaken { why: format!("it answered {status}"), again })
         }
-        Err(error) => Err(Untaken { why: error.to_string(), again: true }),
+        Err(NoAnswer::Address(_)) => Err(Untaken::for_good("its address is none".to_owned())),
+        Err(error @ (NoAnswer::Connect { .. } | NoAnswer::Broken { .. } | NoAnswer::Late(_))) => {
+            Err(Untaken { why: error.to_string(), again: true })
+        }
     }
 }
 
 async fn command(program: &str, arguments: &[String], body: &[u8]) -> Result<(), Untaken> {
-    let broken =
-        |error: std::io::Error| Untaken { why: format!("{program}: {error}"), again: false };
+    let broken = |error: std::io::Error| Untaken::for_good(format!("{program}: {error}"));
     let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::piped())
@@ -86,69 +176,8 @@ async fn command(program: &str, arguments: &[String], body: &[u8]) -> Result<(),
     if status.success() {
         return Ok(());
     }
-    let why = format!("{program} ended with {status}");
-    Err(Untaken { why, again: true })
+    Err(Untaken { why: format!("{program} ended with {status}"), again: true })
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::AsyncReadExt as _;
-    use tokio::net::TcpListener;
-
-    use super::*;
-    use crate::report::samples;
-    use crate::tell::Note;
-
-    fn bundle() -> Bundle {
-        let text =
-            r#"{"service":"shop","at":0,"severity":"page","about":[],"text":"eu-west-1 is down"}"#;
-        let note: Note = serde_json::from_str(text).unwrap();
-        Bundle { notes: vec![Note { at: samples::NOW, ..note }] }
-    }
-
-    /// One answer with this status; gives back what was sent to it.
-    async fn hook(status: &'static str) -> (Channel, tokio::task::JoinHandle<String>) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/hook", listener.local_addr().unwrap());
-        let heard = tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut text = Vec::new();
-            while !text.ends_with(b"}") {
-                let mut part = [0; 1024];
-                let read = stream.read(&mut part).await.unwrap();
-                text.extend_from_slice(&part[..read]);
-            }
-            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
-            stream.write_all(answer.as_bytes()).await.unwrap();
-            String::from_utf8(text).unwrap()
-        });
-        (Channel::Webhook { url }, heard)
-    }
-
-    #[tokio::test]
-    async fn a_webhook_gets_the_note_as_json() {
-        let (channel, heard) = hook("204 No Content").await;
-        channel.carry(&bundle()).await.unwrap();
-        let text = heard.await.unwrap();
-        assert!(text.starts_with("POST /hook HTTP/1.1\r\n"), "{text}");
-        assert!(text.contains("\"text\":\"eu-west-1 is down\""), "{text}");
-    }
-
-    #[tokio::test]
-    async fn a_webhook_that_refuses_did_not_deliver() {
-        let (channel, _heard) = hook("500 Oh").await;
-        let untaken = channel.carry(&bundle()).await.unwrap_err();
-        assert!(untaken.why.contains("500") && untaken.again, "{untaken:?}");
-    }
-
-    #[tokio::test]
-    async fn a_program_gets_the_note_on_its_standard_input() {
-        let state = tempfile::tempdir().unwrap();
-        let file = state.path().join("note");
-        let script = format!("cat > {}", file.display());
-        let arguments = vec!["-c".to_owned(), script];
-        let tell = Channel::Command { program: "sh".to_owned(), arguments };
-        tell.carry(&bundle()).await.unwrap();
-        assert!(std::fs::read_to_string(file).unwrap().contains("eu-west-1 is down"));
-    }
-}
+mod tests;

@@ -8,13 +8,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{Bundle, Way, rank};
-use crate::tell::{Note, Severity, Thread};
+use crate::tell::{Letter, Severity, Thread};
 
 /// Messages that may wait for one channel. More are refused and go elsewhere.
 const WAITING_MAX: usize = 64;
-
-/// One try. A channel that works answers within a second.
-pub(super) const TRY_WITHIN: Duration = Duration::from_secs(5);
 
 /// Waits before the second and the third try. A channel that failed last time gets one try only: those
 /// that stand in for it must not wait for nothing each time.
@@ -28,7 +25,7 @@ const ONE_EACH: Duration = Duration::from_secs(10);
 /// A note that somebody waits for.
 #[derive(Debug)]
 pub(super) struct Job {
-    pub(super) note: Note,
+    pub(super) letter: Letter,
     pub(super) done: oneshot::Sender<Result<(), String>>,
 }
 
@@ -118,26 +115,29 @@ impl Line {
 
     /// All that waits of the thread with the gravest note; of several the one that waits longest.
     fn next(&mut self, now: Instant) -> Next {
-        let gravest = |jobs: &VecDeque<Job>| jobs.iter().map(|job| rank(job.note.severity)).max();
+        let gravest =
+            |jobs: &VecDeque<Job>| jobs.iter().map(|job| rank(job.letter.note.severity)).max();
         let Some(most) = gravest(&self.waiting) else { return Next::Nothing };
         let allowance =
             if most == rank(Severity::Page) { &mut self.pages } else { &mut self.others };
         if let Err(until) = allowance.take(now) {
             return Next::Wait(until);
         }
-        let first = self.waiting.iter().find(|job| rank(job.note.severity) == most);
-        let thread: Option<Thread> = first.map(|job| job.note.thread.clone());
+        let first = self.waiting.iter().find(|job| rank(job.letter.note.severity) == most);
+        let thread: Option<Thread> = first.map(|job| job.letter.note.thread.clone());
         let (together, others): (Vec<Job>, Vec<Job>) = std::mem::take(&mut self.waiting)
             .into_iter()
-            .partition(|job| Some(&job.note.thread) == thread.as_ref());
+            .partition(|job| Some(&job.letter.note.thread) == thread.as_ref());
         self.waiting = others.into();
         Next::Send(together)
     }
 
     async fn send(&mut self, jobs: Vec<Job>) {
-        let mut notes: Vec<Note> = jobs.iter().map(|job| job.note.clone()).collect();
-        notes.sort_by_key(|note| note.sequence);
-        let result = self.carry(&Bundle { notes }).await;
+        let mut letters: Vec<&Letter> = jobs.iter().map(|job| &job.letter).collect();
+        letters.sort_by_key(|letter| letter.note.sequence);
+        let page = letters.last().and_then(|letter| letter.page.clone());
+        let notes = letters.into_iter().map(|letter| letter.note.clone()).collect();
+        let result = self.carry(&Bundle { notes, page }).await;
         self.failed = result.is_err();
         for job in jobs {
             // Whoever waits for it may be gone; then nobody is to be told.
@@ -148,10 +148,11 @@ impl Line {
     async fn carry(&self, bundle: &Bundle) -> Result<(), String> {
         let mut pauses = AGAIN_AFTER.iter();
         loop {
-            let (why, again) = match timeout(TRY_WITHIN, self.way.carrier.carry(bundle)).await {
+            let (why, again) = match timeout(self.way.within, self.way.carrier.carry(bundle)).await
+            {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(untaken)) => (untaken.why, untaken.again),
-                Err(_) => (format!("no answer within {TRY_WITHIN:?}"), true),
+                Err(_) => (format!("no answer within {:?}", self.way.within), true),
             };
             match pauses.next().filter(|_| again && !self.failed) {
                 Some(pause) => sleep(*pause).await,

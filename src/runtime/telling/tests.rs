@@ -55,6 +55,7 @@ fn way(name: &str, fake: &Arc<Fake>, from: Severity) -> Way {
         stands_in: false,
         keeps_alerts: false,
         takes_status: false,
+        within: Duration::from_secs(5),
     }
 }
 
@@ -70,8 +71,9 @@ fn letter(severity: Severity, thread: &str, sequence: u32) -> Letter {
         kind: Kind::Changed,
         account: crate::tell::Account::default(),
         automation_off: None,
+        public: None,
     };
-    Letter { key: format!("{thread}:{sequence}"), note }
+    Letter { key: format!("{thread}:{sequence}"), note, page: None }
 }
 
 /// Runs the desk until `count` receipts are there, and gives them back with the time that took.

@@ -1,0 +1,59 @@
+//! The port [`Pages`] over S3, each bucket at the endpoint of its own AWS region.
+
+use async_trait::async_trait;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{Builder, Region};
+use aws_sdk_s3::primitives::ByteStream;
+
+use super::fail::failed;
+use super::{Base, Call, PerRegion, Service};
+use crate::ports::{CallFailed, Pages};
+
+/// What this client calls, for the policy of least privilege.
+pub(super) const ACTIONS: &[&str] = &["s3:PutObject"];
+
+/// A cache on the way may keep a page for half a minute: it says itself when it was renewed.
+const CACHED_FOR: &str = "public, max-age=30";
+
+#[derive(Debug)]
+pub(super) struct S3Pages {
+    base: Base,
+    clients: PerRegion<Client>,
+}
+
+impl S3Pages {
+    pub(super) fn new(base: Base) -> Self {
+        Self { base, clients: PerRegion::new() }
+    }
+
+    fn client(&self, aws_region: &str) -> Client {
+        self.clients.client(aws_region, || {
+            let config = Builder::from(&self.base.sdk)
+                .region(Region::new(aws_region.to_owned()))
+                .retry_config(Base::retries(Call::Tell))
+                .timeout_config(self.base.timeouts(Call::Tell));
+            Client::from_conf(match self.base.settings.endpoint(Service::S3, aws_region) {
+                // Servers on loopback have no host name for each bucket.
+                Some(url) => config.endpoint_url(url).force_path_style(true).build(),
+                None => config.build(),
+            })
+        })
+    }
+}
+
+#[async_trait]
+impl Pages for S3Pages {
+    async fn publish(
+        &self,
+        aws_region: &str,
+        bucket: &str,
+        key: &str,
+        content_type: &str,
+        body: String,
+    ) -> Result<(), CallFailed> {
+        let put = self.client(aws_region).put_object().bucket(bucket).key(key);
+        let put = put.content_type(content_type).cache_control(CACHED_FOR);
+        let sent = put.body(ByteStream::from(body.into_bytes())).send().await;
+        sent.map(drop).map_err(|error| failed(&error))
+    }
+}

@@ -1,0 +1,152 @@
+//! What the public is told, and when: on a clock, at once when there is news, and with a human's word where
+//! the policy wants one.
+
+use std::collections::BTreeSet;
+
+use super::super::Decision;
+use super::{Desk, Draft, automation_off, is_due, region};
+use crate::bulletin::{Bulletin, Chronicle};
+use crate::policy::PageMode;
+use crate::tell::{Account, Kind, Letter, Note, Severity, Thread, Topic};
+
+/// The public status is renewed when this part of its rhythm has passed: a failed delivery can still
+/// be made good in time.
+const STATUS_EARLY: f64 = 0.7;
+
+impl Desk<'_> {
+    /// What the public reads is renewed on a clock, also when there is nothing new: while an incident is
+    /// open, and with a status page at all times.
+    pub(super) fn status(&mut self) {
+        let case = self.case;
+        let Some(every) = case.policy.tell.status_every else { return };
+        let (public, text, news) = match (&case.policy.status_page, &self.decision.public) {
+            (Some(page), Some(now)) => {
+                let Some(bulletin) = self.bulletin(page.mode, now) else { return };
+                let update = bulletin.update.as_ref();
+                let text = update.map_or("nothing new".to_owned(), |update| update.text.clone());
+                let news = update.is_some() || worse(&bulletin, &case.acts.public);
+                (Some(Box::new(bulletin)), text, news)
+            }
+            _ if self.decision.incident => {
+                let text = format!(
+                    "we are working on it ({}); {}",
+                    self.decision.diagnosis(),
+                    split_words(self.decision)
+                );
+                // What was said before the incident is no word about it.
+                (None, text, case.acts.status_at.is_none_or(|at| at < case.incident))
+            }
+            _ => return,
+        };
+        let due =
+            case.acts.status_at.is_none_or(|at| case.now.since(at) >= every.mul_f64(STATUS_EARLY));
+        if !due && !news {
+            return;
+        }
+        // One key a renewal: the next one is due from the last delivery on.
+        let key = match case.acts.status_at {
+            Some(at) => format!("status:{at}"),
+            None if public.is_some() => "status:first".to_owned(),
+            None => format!("status:{}", case.incident),
+        };
+        let told = case.acts.told.get(&key);
+        if told.is_some_and(|told| {
+            !told.delivered && (told.is_on_its_way(case.now) || !is_due(told, case.now))
+        }) {
+            return;
+        }
+        let regions = self.decision.findings.iter().filter_map(|f| f.region.as_ref()).map(region);
+        let about: BTreeSet<Topic> = regions.chain([region(&case.home)]).collect();
+        // Apart from what people are told: nobody should look for numbers that the public got.
+        let thread = Thread::matter(&case.policy.service, "status");
+        let note = Note {
+            service: case.policy.service.clone(),
+            at: case.now,
+            severity: Severity::Status,
+            about,
+            text: format!("{}: {text}", case.policy.service),
+            sequence: self.number(&key, &thread).0,
+            thread,
+            kind: Kind::Changed,
+            account: Account::default(),
+            automation_off: automation_off(case),
+            public,
+        };
+        self.out.push(Letter { key, note, page: None });
+    }
+
+    /// What goes to the public now. `None` while a human has to find words.
+    fn bulletin(&mut self, mode: PageMode, now: &Bulletin) -> Option<Bulletin> {
+        let told = &self.case.acts.public;
+        let open = told.open();
+        let said = open.and_then(|open| open.updates.last()).map(|update| update.phase);
+        let same = match (&now.incident, open) {
+            (Some((id, _)), Some(open)) => *id == open.id,
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        let phase = now.update.as_ref().map(|update| update.phase);
+        // Calm, and nothing was said that would have to be taken back.
+        let calm = now.incident.is_none() && open.is_none();
+        let news = !calm && (!same || said != phase);
+        match mode {
+            PageMode::Auto if news => Some(now.clone()),
+            PageMode::Auto => Some(Bulletin { update: None, ..now.clone() }),
+            PageMode::Draft if calm => Some(Bulletin { update: None, ..now.clone() }),
+            PageMode::Draft => {
+                if news {
+                    self.draft(now);
+                }
+                // What a human sent goes on being renewed, and nothing else does.
+                let open = open.filter(|open| !open.updates.is_empty())?;
+                same.then(|| Bulletin {
+                    at: now.at,
+                    components: told.components.clone(),
+                    incident: Some((open.id.clone(), open.since)),
+                    update: None,
+                    blind: now.blind.clone(),
+                })
+            }
+        }
+    }
+
+    /// Asks for the words that only a human may send.
+    fn draft(&mut self, now: &Bulletin) {
+        let Some(update) = &now.update else { return };
+        let incident = self.case.acts.incident_since.unwrap_or(self.case.incident);
+        let incident = now.incident.as_ref().map_or(incident, |(_, since)| *since);
+        let service = &self.case.policy.service;
+        let text =
+            format!("the status page waits for a human: draft ({}): {}", update.phase, update.text);
+        let account = Account {
+            not_done: vec![
+                "the public is told nothing new: `status_page.mode` is `draft`".to_owned(),
+            ],
+            would_help: vec![format!(
+                "`leeward status-page publish {service}`, with `--text` for other words"
+            )],
+            ..Account::default()
+        };
+        // After the incident no start of one is at hand: what was last said names it.
+        let id = self.case.acts.public.open().map_or(incident.to_string(), |open| open.id.clone());
+        let id = now.incident.as_ref().map_or(id, |(id, _)| id.clone());
+        self.tell(Draft {
+            severity: Severity::Warn,
+            key: format!("draft:{id}:{}", update.phase),
+            kind: Kind::NeedsYou,
+            about: &[],
+            text: &text,
+            account,
+        });
+    }
+}
+
+/// A component fares worse than the public knows.
+fn worse(now: &Bulletin, told: &Chronicle) -> bool {
+    let known = |id: &String| told.components.get(id).copied().unwrap_or_default();
+    now.components.iter().any(|(id, light)| *light > known(id))
+}
+
+fn split_words(decision: &Decision) -> String {
+    decision.split.as_ref().map_or(String::new(), |split| format!("answers: {split}"))
+}

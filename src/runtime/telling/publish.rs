@@ -1,0 +1,181 @@
+//! Publishes the status page: to a directory, a bucket, or a hosted page.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hyper::Method;
+use serde_json::{Value, json};
+
+use super::channels::exchange;
+use super::secret::read;
+use super::{Bundle, Carrier, Untaken, Way};
+use crate::bulletin::{Incident, Light, Page, Phase};
+use crate::policy::{PagePlace, Policy, Secret};
+use crate::ports::Pages;
+use crate::status_site::files;
+use crate::tell::Severity;
+
+/// One try at a place: some files, or some requests.
+const TRY_WITHIN: Duration = Duration::from_secs(15);
+/// One request of those.
+const REQUEST_WITHIN: Duration = Duration::from_secs(5);
+
+/// The places of a policy's status page, as ways that only the public's notes take.
+pub(super) fn ways(policy: &Policy, pages: Option<&Arc<dyn Pages>>) -> Vec<Way> {
+    let places = policy.status_page.iter().flat_map(|page| &page.publish);
+    let way = |place: &PagePlace| Way {
+        name: match place {
+            PagePlace::Directory { path } => format!("status page in {path}"),
+            PagePlace::S3 { bucket, .. } => format!("status page in s3://{bucket}"),
+            PagePlace::Statuspage { page, .. } => format!("hosted status page {page}"),
+        },
+        carrier: Arc::new(Publisher { place: place.clone(), pages: pages.cloned() }),
+        from: Severity::Status,
+        stands_in: false,
+        keeps_alerts: false,
+        takes_status: true,
+        within: TRY_WITHIN,
+    };
+    places.map(way).collect()
+}
+
+#[derive(Debug)]
+struct Publisher {
+    place: PagePlace,
+    pages: Option<Arc<dyn Pages>>,
+}
+
+#[async_trait]
+impl Carrier for Publisher {
+    async fn carry(&self, bundle: &Bundle) -> Result<(), Untaken> {
+        let Some(page) = &bundle.page else {
+            return Err(Untaken::for_good("there is no page to publish".to_owned()));
+        };
+        match &self.place {
+            PagePlace::Directory { path } => write(Path::new(path), page)
+                .map_err(|error| Untaken { why: format!("{path}: {error}"), again: true }),
+            PagePlace::S3 { bucket, aws_region, prefix } => {
+                let Some(pages) = &self.pages else {
+                    return Err(Untaken::for_good("this build cannot reach S3".to_owned()));
+                };
+                for file in files(page) {
+                    let key = format!("{prefix}{}", file.name);
+                    let put = pages.publish(aws_region, bucket, &key, file.content_type, file.body);
+                    let put = put.await;
+                    put.map_err(|failure| Untaken { why: failure.to_string(), again: true })?;
+                }
+                Ok(())
+            }
+            PagePlace::Statuspage { url, page: id, key, components } => {
+                let hosted = Hosted { url: format!("{url}/pages/{id}"), key };
+                hosted.publish(page, components).await
+            }
+        }
+    }
+}
+
+/// Each file is replaced in one step, so that a reader gets the old one or the new one.
+pub fn write(folder: &Path, page: &Page) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    for file in files(page) {
+        let mut next = tempfile::Builder::new().prefix(".leeward-").tempfile_in(folder)?;
+        next.write_all(file.body.as_bytes())?;
+        // A web server that runs as somebody else must be able to read it.
+        next.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+        next.as_file().sync_all()?;
+        next.persist(folder.join(file.name)).map_err(|error| error.error)?;
+    }
+    Ok(())
+}
+
+/// A page at Statuspage (Statuspage API, "Incidents" and "Components").
+struct Hosted<'a> {
+    url: String,
+    key: &'a Secret,
+}
+
+impl Hosted<'_> {
+    /// Brings the hosted page to where ours is, whatever was done there before: what is there is read first,
+    /// and incidents are known by the id that we gave them.
+    async fn publish(
+        &self,
+        page: &Page,
+        components: &BTreeMap<String, String>,
+    ) -> Result<(), Untaken> {
+        let open = self.ask(Method::GET, "/incidents/unresolved", None).await?;
+        let Some(open) = open.as_array() else { return Err(Untaken::strange()) };
+        for part in &page.components {
+            if let Some(id) = components.get(&part.id).filter(|_| part.state != Light::Unknown) {
+                let body = json!({ "component": { "status": status(part.state) } });
+                self.ask(Method::PATCH, &format!("/components/{id}"), Some(&body)).await?;
+            }
+        }
+        for incident in &page.incidents {
+            let ours =
+                |one: &&Value| one["metadata"]["leeward"]["incident"] == incident.id.as_str();
+            self.bring(page, incident, open.iter().find(ours)).await?;
+        }
+        Ok(())
+    }
+
+    async fn bring(
+        &self,
+        page: &Page,
+        incident: &Incident,
+        there: Option<&Value>,
+    ) -> Result<(), Untaken> {
+        let Some(last) = incident.updates.last() else { return Ok(()) };
+        let phase = match (incident.until, last.phase) {
+            (Some(_), _) => "resolved",
+            (None, Phase::Investigating) => "investigating",
+            (None, Phase::Identified) => "identified",
+            // It is resolved when it is over.
+            (None, Phase::Monitoring | Phase::Resolved) => "monitoring",
+        };
+        let Some(there) = there else {
+            if incident.until.is_some() {
+                return Ok(());
+            }
+            let body = json!({ "incident": {
+                "name": page.names_of(incident),
+                "status": phase,
+                "body": last.text,
+                "metadata": { "leeward": { "incident": incident.id } },
+            }});
+            return self.ask(Method::POST, "/incidents", Some(&body)).await.map(drop);
+        };
+        if there["status"] == phase && there["incident_updates"][0]["body"] == last.text.as_str() {
+            return Ok(());
+        }
+        let id = there["id"].as_str().ok_or_else(Untaken::strange)?;
+        let body = json!({ "incident": { "status": phase, "body": last.text } });
+        self.ask(Method::PATCH, &format!("/incidents/{id}"), Some(&body)).await.map(drop)
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, Untaken> {
+        let key = format!("OAuth {}", read(self.key)?);
+        let (url, kind) = (format!("{}{path}", self.url), "application/json");
+        let body = body.map(ToString::to_string).unwrap_or_default();
+        let answer = exchange(method, &url, kind, Some(&key), body, REQUEST_WITHIN).await?;
+        serde_json::from_slice(&answer).map_err(|_| Untaken::strange())
+    }
+}
+
+const fn status(light: Light) -> &'static str {
+    match light {
+        Light::Operational | Light::Unknown => "operational",
+        Light::Degraded => "degraded_performance",
+        Light::PartialOutage => "partial_outage",
+        Light::MajorOutage => "major_outage",
+    }
+}
