@@ -6,6 +6,7 @@
 
 mod account;
 mod arc;
+mod balancer;
 mod cloudwatch;
 mod convert;
 mod elb;
@@ -16,7 +17,9 @@ mod session;
 mod settings;
 mod sns;
 mod sqs;
+mod tree;
 mod unknown;
+mod words;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,7 +33,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 
-use crate::ports::{Account, Metrics, Pages, Queue, TargetHealth, Topics, Weights};
+use crate::ports::{Account, Configurations, Metrics, Pages, Queue, TargetHealth, Topics, Weights};
 
 pub use arc::{Cluster, ClusterSpec, Dice};
 pub use settings::{Call, Endpoint, MalformedEndpoint, Service, Settings, Timeouts};
@@ -40,6 +43,7 @@ pub fn actions() -> impl Iterator<Item = &'static str> {
     [
         route53::ACTIONS,
         elb::ACTIONS,
+        balancer::ACTIONS,
         cloudwatch::ACTIONS,
         arc::ACTIONS,
         sqs::ACTIONS,
@@ -68,6 +72,7 @@ pub struct Edge {
     pub account: Arc<dyn Account>,
     pub topics: Arc<dyn Topics>,
     pub pages: Arc<dyn Pages>,
+    pub configurations: Arc<dyn Configurations>,
 }
 
 impl Edge {
@@ -89,6 +94,7 @@ impl Edge {
             weights: Arc::new(route53::Route53::new(&base)),
             account: Arc::new(account::AwsAccount::new(&base)),
             targets: Arc::new(elb::Elb::new(base.clone())),
+            configurations: balancer::Balancers::new(base.clone()),
             metrics: Arc::new(cloudwatch::CloudWatch::new(base.clone())),
             queues: Arc::new(sqs::Sqs::new(base.clone())),
             topics: Arc::new(sns::Sns::new(base.clone())),

@@ -17,6 +17,7 @@ pub mod generate;
 pub mod history;
 pub mod hold;
 pub mod lab;
+pub mod lb;
 pub mod plan;
 pub mod play;
 pub mod resume;
@@ -80,6 +81,7 @@ enum Command {
     Shift(shift::Args),
     Failback(failback::Args),
     Abort(abort::Args),
+    Lb(lb::Args),
     Lab(lab::Args),
     Play(play::Args),
     Schema(schema::Args),
@@ -189,6 +191,7 @@ pub fn main() -> ExitCode {
         Command::Shift(args) => shift::run(args, &mut out),
         Command::Failback(args) => failback::run(args, &mut out),
         Command::Abort(args) => abort::run(args, &mut out),
+        Command::Lb(args) => lb::run(args, &mut out),
         Command::Lab(args) => lab::run(args, &mut out),
         Command::Play(args) => play::run(args, &mut out),
         Command::Schema(args) => schema::run(args, &mut out),

@@ -315,6 +315,13 @@ impl fmt::Display for Weight {
     }
 }
 
+/// Tries that went well, of how many. A try may count in part, where one reading stands for several.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Tally {
+    pub well: f64,
+    pub all: f64,
+}
+
 /// A part of a whole, 0 to 1. Not-a-number cannot be built; anything outside is clamped.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default, Serialize, Deserialize)]
 #[serde(from = "f64", into = "f64")]

@@ -24,6 +24,7 @@ use crate::plan::{Plan, Purpose, Wanted};
 use crate::policy::{LeverKind, Policy, WeightsLever};
 use crate::ports::{CallFailed, Clock, Levers};
 
+pub mod cure;
 mod gates;
 mod proof;
 mod read;
@@ -89,9 +90,12 @@ impl Executor<'_> {
         if let Some(why) = self.objection(&plan) {
             return Ok(Progress::Ended(Outcome::Refused { why }));
         }
-        if let Wanted::Refresh { balancer, .. } = &plan.wanted {
-            let balancer = balancer.clone();
-            return self.refresh(&balancer).await;
+        if let Wanted::Refresh { balancer, act, before, .. } = &plan.wanted {
+            let (balancer, before) = (balancer.clone(), *before);
+            return match act {
+                None => self.refresh(&balancer).await,
+                Some(act) => Box::pin(self.treat(&balancer, *act, before, "a diagnosis")).await,
+            };
         }
         self.note(&Entry::Intended(Box::new(plan)))?;
         self.take_on().await

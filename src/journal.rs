@@ -58,6 +58,12 @@ pub enum JournalError {
 pub trait Log: Send {
     /// Returns when the entry is safe.
     fn append(&mut self, at: Timestamp, entry: &Entry) -> Result<(), JournalError>;
+
+    /// Keeps something large beside the log, under this name; says where, if it keeps things at all.
+    /// Returns when it is safe.
+    fn keep(&mut self, _name: &str, _text: &[u8]) -> Result<Option<String>, JournalError> {
+        Ok(None)
+    }
 }
 
 /// A log that keeps nothing, for rehearsals.
@@ -215,6 +221,18 @@ impl Log for Journal {
         }
         self.poisoned = false;
         Ok(())
+    }
+
+    fn keep(&mut self, name: &str, text: &[u8]) -> Result<Option<String>, JournalError> {
+        let (path, next) =
+            (beside(&self.path, &format!(".{name}")), beside(&self.path, &format!(".{name}.next")));
+        let mut file = File::create(&next).map_err(failed("create", &next))?;
+        file.write_all(text).map_err(failed("write", &next))?;
+        file.sync_all().map_err(failed("sync", &next))?;
+        fs::rename(&next, &path).map_err(failed("rename", &path))?;
+        sync_directory(&path)?;
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        Ok(name)
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod answers;
 #[cfg(feature = "aws")]
 pub mod aws;
+pub mod balancer;
 pub mod bulletin;
 pub mod cli;
 pub mod clock;

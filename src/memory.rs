@@ -2,20 +2,23 @@
 //! (volatile: after a restart the windows fill anew). No IO.
 
 mod asked;
+mod cure;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::balancer::cure::Cure;
 use crate::bulletin::{Bulletin, Chronicle};
-use crate::domain::{BalancerName, RegionName, Split, Timestamp};
+use crate::domain::{BalancerName, RegionName, Split, Tally, Timestamp};
 use crate::health::{Event, Evidence, Happening};
 use crate::plan::{Epoch, HookAnswer, HookCall, HookEnd, Plan};
-use crate::policy::{HookPhase, LeverKind};
+use crate::policy::{HookPhase, LeverKind, RungKind};
 use crate::ports::{CallFailed, ChangeId, InAnswers};
 use crate::tell::{Letter, Lost, Note, Severity, Thread, Topic};
 
+pub use self::cure::{CallState, CureNote, OpenCure};
 pub use asked::{Abort, Asked, Guard, Request};
 
 #[derive(Debug, Clone, Default)]
@@ -86,6 +89,11 @@ pub enum Entry {
     Refreshed {
         balancer: BalancerName,
         failure: Option<CallFailed>,
+    },
+    /// Of a refresh that is made of steps.
+    Cure {
+        balancer: BalancerName,
+        note: CureNote,
     },
     /// Handed over to be told. What becomes of it comes back later, or never.
     Posted(Box<Letter>),
@@ -242,6 +250,36 @@ pub struct Shift {
 pub struct Refresh {
     pub at: Timestamp,
     pub accepted: bool,
+    /// When it began; `at` moves on to when it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<Timestamp>,
+    /// `None` where a balancer is refreshed in one call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rung: Option<RungKind>,
+    /// How probes of it went before it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Tally>,
+    /// It was undone, or is being undone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub undone: bool,
+    /// It could not be planned: nothing was touched.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused: bool,
+}
+
+impl Refresh {
+    /// One that begins.
+    pub fn at(at: Timestamp) -> Self {
+        Self {
+            at,
+            accepted: false,
+            began: Some(at),
+            rung: None,
+            before: None,
+            undone: false,
+            refused: false,
+        }
+    }
 }
 
 /// What a lever did lately.
@@ -347,6 +385,9 @@ pub struct Acts {
     pub last_end: Option<Timestamp>,
     pub shifts: Vec<Shift>,
     pub refreshes: BTreeMap<BalancerName, Vec<Refresh>>,
+    pub cure: Option<OpenCure>,
+    /// The last rung that was taken to its end, for undoing it.
+    pub cured: BTreeMap<BalancerName, Cure>,
     pub levers: BTreeMap<LeverKind, LeverState>,
     pub gates: BTreeMap<RegionName, InAnswers>,
     pub pin: Option<Pin>,
@@ -468,7 +509,7 @@ impl Acts {
             }
             Entry::Refreshing { balancer } => {
                 let list = self.refreshes.entry(balancer.clone()).or_default();
-                list.push(Refresh { at, accepted: false });
+                list.push(Refresh::at(at));
                 trim(list);
             }
             Entry::Refreshed { balancer, failure } => {
@@ -476,6 +517,7 @@ impl Acts {
                     last.accepted = failure.is_none();
                 }
             }
+            Entry::Cure { balancer, note } => self.note_cure(at, balancer, note),
             Entry::Posted(letter) => self.post(at, letter),
             Entry::Told { severity, about, key, text, delivered, took, lost } => {
                 if *severity == Severity::Status && *delivered {

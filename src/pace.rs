@@ -1,5 +1,6 @@
 //! Our own limits on calls and on record changes, over all services together, well under the account's.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,11 +15,38 @@ const HALVINGS_MAX: u32 = 3;
 /// A wait is never said to be longer, whatever the rates.
 const WAIT_MAX: Duration = Duration::from_secs(3600);
 
+/// The buckets of Elastic Load Balancing, each per account and region.
+///
+/// What the service allows (User Guide, "API throttling for Elastic Load Balancing"): 10 calls a second
+/// of any kind with a burst of 40, registrations 4 (20), other changes 3 (20), `SetSubnets` 0.2 (10). Ours
+/// are half of each: whoever repairs something by hand shares them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Elb {
+    Reads,
+    Registrations,
+    Writes,
+    Subnets,
+}
+
+impl Elb {
+    /// Tokens a second, and at most so many together.
+    const fn rate(self) -> (f64, f64) {
+        match self {
+            Self::Reads => (5.0, 20.0),
+            Self::Registrations => (2.0, 10.0),
+            Self::Writes => (1.5, 10.0),
+            Self::Subnets => (0.1, 5.0),
+        }
+    }
+}
+
 /// Two token buckets, one for calls and one for record changes. Share it in an `Arc`.
 #[derive(Debug)]
 pub struct Pacer {
     pace: Pace,
     state: Mutex<State>,
+    /// By region: tokens, and when they were counted.
+    elb: Mutex<BTreeMap<(String, Elb), (f64, Instant)>>,
 }
 
 #[derive(Debug)]
@@ -40,7 +68,7 @@ impl Pacer {
             halvings: 0,
             slow_until: now,
         };
-        Self { pace, state: Mutex::new(state) }
+        Self { pace, state: Mutex::new(state), elb: Mutex::default() }
     }
 
     /// Takes the tokens of one step, all or none; says how long to wait otherwise.
@@ -69,6 +97,23 @@ impl Pacer {
         }
         state.requests -= requests;
         state.changes -= changes;
+        Ok(())
+    }
+
+    /// Takes tokens of a bucket of Elastic Load Balancing, all or none; says how long to wait otherwise.
+    /// What is dearer than the burst passes when the bucket is full and is paid off afterwards.
+    pub fn try_take_elb(&self, aws_region: &str, bucket: Elb, tokens: u32) -> Result<(), Duration> {
+        let (rate, burst) = bucket.rate();
+        let now = Instant::now();
+        let mut buckets = self.elb.lock().unwrap_or_else(PoisonError::into_inner);
+        let (has, at) = buckets.entry((aws_region.to_owned(), bucket)).or_insert((burst, now));
+        *has = (*has + now.saturating_duration_since(*at).as_secs_f64() * rate).min(burst);
+        *at = now;
+        let wait = wait_for(f64::from(tokens), *has, rate, burst);
+        if wait > Duration::ZERO {
+            return Err(wait);
+        }
+        *has -= f64::from(tokens);
         Ok(())
     }
 
@@ -142,6 +187,25 @@ mod tests {
         assert_eq!(pacer.try_take(1, 0), Err(Duration::from_millis(200)));
         tokio::time::advance(Duration::from_millis(200)).await;
         assert_eq!(pacer.try_take(1, 0), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn subnets_are_set_once_in_ten_seconds_and_regions_do_not_share() {
+        let pacer = pacer();
+        for _ in 0..5 {
+            assert_eq!(pacer.try_take_elb("eu-west-1", Elb::Subnets, 1), Ok(()));
+        }
+        let wait = pacer.try_take_elb("eu-west-1", Elb::Subnets, 1).unwrap_err();
+        assert_eq!(wait, Duration::from_secs(10));
+        assert_eq!(pacer.try_take_elb("us-east-1", Elb::Subnets, 1), Ok(()));
+        assert_eq!(pacer.try_take_elb("eu-west-1", Elb::Writes, 1), Ok(()));
+        tokio::time::advance(wait).await;
+        assert_eq!(pacer.try_take_elb("eu-west-1", Elb::Subnets, 1), Ok(()));
+        // A large reading passes once and is paid off.
+        assert_eq!(pacer.try_take_elb("eu-west-1", Elb::Reads, 50), Ok(()));
+        assert!(
+            pacer.try_take_elb("eu-west-1", Elb::Reads, 1).unwrap_err() > Duration::from_secs(6)
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -19,9 +19,9 @@ pub use hook::{HookAnswer, HookCall, HookEnd};
 pub use inventory::Inventory;
 
 use crate::domain::{
-    BalancerName, RecordName, RegionName, ServiceName, Split, Timestamp, Weight, ZoneId,
+    BalancerName, RecordName, RegionName, ServiceName, Split, Tally, Timestamp, Weight, ZoneId,
 };
-use crate::policy::LeverKind;
+use crate::policy::{LeverKind, RungKind};
 
 /// Counts the splits that were ever ordered for a service. Published in the epoch TXT.
 #[derive(
@@ -70,7 +70,22 @@ pub enum Wanted {
     Refresh {
         balancer: BalancerName,
         region: RegionName,
+        /// What exactly; the lever's own way if nothing is said.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        act: Option<RefreshAct>,
+        /// How probes of it go before it begins.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        before: Option<Tally>,
     },
+}
+
+/// What is done to a balancer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefreshAct {
+    Rung(RungKind),
+    /// The last one made it worse: back to how it was.
+    Undo,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -130,6 +130,7 @@ impl Player<'_> {
                 .has("lb_refresh")
                 .then(|| world.clone() as Arc<dyn crate::ports::Balancers>),
             hooks: None,
+            configurations: None,
         };
         let mut intake = Intake::new(hello, &policy);
         let pace = Arc::new(Pacer::new(free));

@@ -3,12 +3,14 @@
 //! The file as written is `policy::raw`, the way from one to the other `policy::compile`. No IO: the
 //! caller reads the file.
 
+mod care;
 mod case;
 mod compile;
 mod decode;
 mod load;
 mod problem;
 mod raw;
+mod raw_care;
 mod raw_tell;
 mod schema;
 mod tell;
@@ -28,6 +30,10 @@ use crate::domain::{
     Weight, ZoneId,
 };
 
+pub use care::{
+    BalancerCare, Declared, DeclaredForward, GiveUp, Owned, Reassert, RollTargets, Rung, RungKind,
+    SwapGroups, ZoneByZone,
+};
 pub use case::{
     Case, DIAGNOSES, Drawn, EXPECTATIONS, HOLDS, Happens, Lag, Line, Recording, Refreshes, Test,
 };
@@ -525,6 +531,8 @@ pub struct RefreshRules {
     pub wait: Duration,
     /// At most so often each.
     pub tries_max: u32,
+    /// What may be done to which; a balancer that is not here is refreshed as its lever knows.
+    pub care: BTreeMap<BalancerName, BalancerCare>,
 }
 
 /// What may not happen now.

@@ -3,12 +3,14 @@
 
 mod account;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use crate::balancer::{Call, Snapshot};
 use crate::domain::{BalancerName, RecordName, RegionName, Timestamp, ZoneId};
 use crate::plan::{Batch, HookCall, HookEnd, RecordSet};
 use crate::policy::{Hook, QueryBody};
@@ -115,6 +117,21 @@ pub trait Balancers: Send + Sync + fmt::Debug {
     async fn refresh(&self, balancer: &BalancerName) -> Result<(), CallFailed>;
 }
 
+/// The configuration of load balancers, call by call.
+#[async_trait]
+pub trait Configurations: Send + Sync + fmt::Debug {
+    /// Everything about one load balancer, with every page. `also` names target groups that no action
+    /// has yet and that are looked for as well.
+    async fn read(
+        &self,
+        arn: &str,
+        also: &BTreeSet<String>,
+        at: Timestamp,
+    ) -> Result<Snapshot, CallFailed>;
+    /// One write. `live` is what was read just before: names are looked up in it.
+    async fn change(&self, live: &Snapshot, call: &Call) -> Result<(), CallFailed>;
+}
+
 /// People. Takes what is to be told and returns at once, whatever becomes of it: a channel that hangs
 /// must not hold up a round.
 pub trait Outbox: Send + Sync + fmt::Debug {
@@ -178,6 +195,7 @@ pub struct Levers {
     pub gates: Option<Arc<dyn Gates>>,
     pub balancers: Option<Arc<dyn Balancers>>,
     pub hooks: Option<Arc<dyn Hooks>>,
+    pub configurations: Option<Arc<dyn Configurations>>,
 }
 
 /// Where a queue is.

@@ -221,6 +221,7 @@ impl Driver {
             gates: gated.then(|| doors.clone() as Arc<dyn crate::ports::Gates>),
             balancers: Some(doors.clone()),
             hooks: None,
+            configurations: None,
         };
         let mut service = Service::new(
             scenario.policy.clone(),

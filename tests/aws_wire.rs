@@ -12,6 +12,7 @@ mod matrix;
 mod permissions;
 mod program;
 mod reads;
+mod refresh;
 mod service;
 mod signals;
 

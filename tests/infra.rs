@@ -200,3 +200,26 @@ async fn the_templates_can_be_deployed_as_far_as_the_test_server_knows_them() {
     assert_eq!(stack["outputs"]["Key"], "gates/shop/eu-west-1/{holder}");
     assert_eq!(stack["resources"]["Gates"], "AWS::S3::Bucket");
 }
+
+/// Listing needs everything, changing needs the operator's tag: on what is changed, or on what is made.
+#[test]
+fn balancers_are_only_changed_where_they_carry_the_tag() {
+    let mut changing = 0;
+    for statement in statements() {
+        for action in list(&statement["Action"]) {
+            let Some(verb) = action.strip_prefix("elasticloadbalancing:") else { continue };
+            if verb.starts_with("Describe") {
+                continue;
+            }
+            changing += 1;
+            let conditions = statement["Condition"]["StringEquals"].as_object().unwrap();
+            let expected = match verb {
+                "CreateTargetGroup" | "AddTags" => "aws:RequestTag/leeward",
+                _ => "aws:ResourceTag/leeward",
+            };
+            assert_eq!(conditions[expected], "may-refresh", "{action}");
+            assert!(list(&statement["Resource"]).iter().all(|resource| *resource != "*"));
+        }
+    }
+    assert_eq!(changing, 11);
+}

@@ -18,6 +18,7 @@ const LONG_FILES: &[(&str, &str)] = &[
     ("tests/traces/check.py", "the judge of the traces: one file, so that it can be carried away"),
     ("policies/README.md", "written by `leeward schema --markdown`, one part after the other"),
     ("tests/timeline.rs", "one drawing after the other"),
+    ("policies/README.md", "written by the program: every key of the language"),
 ];
 
 fn root() -> &'static Path {

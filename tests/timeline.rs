@@ -9,12 +9,14 @@ mod doubt;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use leeward::balancer::Snapshot;
+use leeward::balancer::cure::{Cure, Purpose as Aim};
 use leeward::decide::{Decision, Diagnosis, Hold, decide, is_calm};
-use leeward::domain::{RegionName, Split, Timestamp, Weight};
+use leeward::domain::{RegionName, Split, Tally, Timestamp, Weight};
 use leeward::health::{About, Answers, Event, Happening, Measure, Observations, Sample};
-use leeward::memory::{Entry, Memory, Outcome, Pin};
-use leeward::plan::{Batch, HookAnswer, HookCall, HookEnd, Plan, Purpose, Wanted};
-use leeward::policy::{Class, LeverKind, Mode, Policy, load};
+use leeward::memory::{CureNote, Entry, Memory, Outcome, Pin};
+use leeward::plan::{Batch, HookAnswer, HookCall, HookEnd, Plan, Purpose, RefreshAct, Wanted};
+use leeward::policy::{Class, LeverKind, Mode, Policy, RungKind, load};
 use leeward::ports::{CallFailed, ChangeId};
 use proptest::prelude::*;
 
@@ -817,6 +819,96 @@ fn a_grey_balancer_is_refreshed_watched_and_given_up() {
     assert_eq!(done.matches('R').count(), 1, "{done}");
     assert_eq!(done.matches('S').count(), 1, "{done}");
     assert!(done.find('R').unwrap() < done.find('S').unwrap(), "{done}");
+}
+
+const LADDER: [(&str, &str); 2] = [
+    (
+        "east-web: { carries: 70% }, east-api: { carries: 30% }",
+        "east-web: { carries: 70%, arn: \"arn:aws:elasticloadbalancing:eu-west-1:111122223333:loadbalancer/app/web/1\" }, east-api: { carries: 30% }",
+    ),
+    (
+        "guards:",
+        "refresh:
+  order: [east-web]
+  wait: 2m
+  tries: 4
+  balancers:
+    east-web:
+      owned: { tag: { key: leeward, value: may-refresh } }
+      rungs:
+        - reassert: as_read
+        - targets: { batch: 1, floor: 50%, healthy_within: 2m, drained_within: 2m }
+      give_up: page
+guards:",
+    ),
+];
+
+fn wanted_act(picture: &Picture) -> Option<RefreshAct> {
+    match &picture.last.as_ref().unwrap().wanted {
+        Some(Wanted::Refresh { act, .. }) => *act,
+        Some(Wanted::Move(_)) | None => None,
+    }
+}
+
+/// Only `east-web` is at fault, so its ladder is climbed: no effect, next rung, then a page and no move.
+#[test]
+fn a_ladder_is_climbed_rung_by_rung_and_then_somebody_is_called() {
+    let mut picture = Picture::new(policy(&LADDER));
+    let mut acts = Vec::new();
+    for _ in 0..90 {
+        let done = picture.see(&Seen { east: "~", east_counters: "b", ..Seen::default() });
+        assert_ne!(done, "S", "the policy says page");
+        acts.extend(wanted_act(&picture));
+    }
+    let rungs = [RungKind::Reassert, RungKind::Targets].map(RefreshAct::Rung);
+    assert_eq!(acts, rungs);
+    picture.holds(|hold| matches!(hold, Hold::RefreshExhausted { .. }));
+}
+
+/// While steps are taken nothing else is begun; when it gets worse meanwhile, it is taken back.
+#[test]
+fn a_refresh_under_way_is_waited_for_and_taken_back_when_it_does_harm() {
+    let cure = |well: f64| Cure {
+        balancer: "east-web".parse().unwrap(),
+        made_at: Timestamp::from_secs(1_000_000),
+        purpose: Aim::Rung(RungKind::Targets),
+        because: "a test".to_owned(),
+        before: Snapshot {
+            taken_at: Timestamp::from_secs(0),
+            aws_region: "eu-west-1".to_owned(),
+            arn: "arn:of:it".to_owned(),
+            subnets: [].into(),
+            attributes: [].into(),
+            tags: [].into(),
+            listeners: [].into(),
+            groups: [].into(),
+            rest: [].into(),
+        },
+        kept_in: None,
+        steps: Vec::new(),
+        floor: [].into(),
+        tally: Some(Tally { well, all: 18.0 }),
+        to: None,
+        skipped: Vec::new(),
+        left: Vec::new(),
+    };
+    for (well, expected) in [(9.0, None), (18.0, Some(RefreshAct::Undo))] {
+        let mut picture = Picture::new(policy(&LADDER));
+        let long =
+            Seen { east: &"~".repeat(14), east_counters: &"b".repeat(14), ..Seen::default() };
+        picture.see(&long);
+        let note = CureNote::Intended(Box::new(cure(well)));
+        picture.note(&Entry::Cure { balancer: "east-web".parse().unwrap(), note });
+        let mut acts = Vec::new();
+        for _ in 0..12 {
+            picture.see(&Seen { east: "~", east_counters: "b", ..Seen::default() });
+            acts.extend(wanted_act(&picture));
+        }
+        assert_eq!(acts.first().copied(), expected);
+        if expected.is_none() {
+            picture.holds(|hold| matches!(hold, Hold::RefreshUnderWay { .. }));
+        }
+    }
 }
 
 /// Where leaving is not possible either, it is said that refreshing has done what it may.

@@ -177,7 +177,7 @@ pub(super) fn target(described: &elb::TargetHealthDescription) -> Target {
     }
 }
 
-fn target_state(state: &str) -> TargetState {
+pub(super) fn target_state(state: &str) -> TargetState {
     match state {
         "initial" => TargetState::Initial,
         "healthy" => TargetState::Healthy,

@@ -173,7 +173,7 @@ impl Word {
         };
         let came = block_on(async {
             let world = self.edge.connect().await?;
-            once(task, world).await.map_err(|error| match error {
+            Box::pin(once(task, world)).await.map_err(|error| match error {
                 JournalError::Held { .. } => Failure::new(Exit::Held, error.to_string())
                     .hint("a service has begun to run here; say it again, and it takes it in"),
                 error @ (JournalError::File { .. }

@@ -60,7 +60,11 @@ impl EdgeArgs {
     pub(super) async fn connect(&self) -> Result<World, Failure> {
         let edge = crate::aws::Edge::connect(&self.settings()?).await;
         Ok(World {
-            levers: Levers { weights: Some(edge.weights), ..without_aws() },
+            levers: Levers {
+                weights: Some(edge.weights),
+                configurations: Some(edge.configurations),
+                ..without_aws()
+            },
             targets: Some(edge.targets),
             metrics: Some(edge.metrics),
             queues: Some(edge.queues),

@@ -113,6 +113,12 @@ pub enum Hold {
         balancer: BalancerName,
         until: Timestamp,
     },
+    /// A refresh is made of steps, and this many of them are over.
+    RefreshUnderWay {
+        balancer: BalancerName,
+        done: usize,
+        steps: usize,
+    },
     FailbackManual {
         home: RegionName,
     },
@@ -241,6 +247,9 @@ impl fmt::Display for Hold {
             Self::RefreshWatching { balancer, until } => {
                 write!(f, "watching the effect of the refresh of `{balancer}` until {until}")
             }
+            Self::RefreshUnderWay { balancer, done, steps } => {
+                write!(f, "`{balancer}` is being refreshed: {done} of {steps} steps are over")
+            }
             Self::Kept { by, reason, until } => {
                 write!(f, "kept as {by} asked until {until}: {reason}")
             }
@@ -295,6 +304,7 @@ impl Hold {
             | Self::NowhereToGo
             | Self::RefreshExhausted { .. }
             | Self::RefreshWatching { .. }
+            | Self::RefreshUnderWay { .. }
             | Self::FailbackManual { .. }
             | Self::StepNeedsWeights
             | Self::Kept { .. }
@@ -357,6 +367,7 @@ impl Hold {
             Self::NowhereToGo => "a region proves fit".to_owned(),
             Self::RefreshExhausted { .. } => "a human refreshes it or raises the limit".to_owned(),
             Self::RefreshWatching { until, .. } => format!("it is {until}"),
+            Self::RefreshUnderWay { .. } => "its last step is over, or it is undone".to_owned(),
             Self::FailbackManual { .. } => "somebody says `leeward failback`".to_owned(),
             Self::Kept { until, .. } => format!("it is {until}, or `leeward failback`"),
             Self::Aborted { until, .. } => {

@@ -228,6 +228,15 @@ impl Desk<'_> {
         let incident = self.case.incident;
         let seen = format!("`{name}` is bad since {}: {}", when(view.bad_since), view.outside.says);
         match facts.treated.get(name) {
+            Some(Treatment::Wait(hold @ Hold::RefreshExhausted { .. }, balancer)) => {
+                let topics = [region(name), Topic::Balancer(balancer.clone()), word(Word::Lb)];
+                let text = format!(
+                    "{seen}. {hold}, and it is still bad. The policy leaves the region alone then: \
+                     somebody has to look"
+                );
+                self.say(Severity::Page, format!("given-up:{name}:{incident}"), &topics, &text);
+                return;
+            }
             Some(Treatment::Refresh(_, balancer) | Treatment::Wait(_, balancer)) => {
                 let topics = [region(name), Topic::Balancer(balancer.clone()), word(Word::Lb)];
                 let text = format!(

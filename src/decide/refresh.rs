@@ -1,15 +1,12 @@
 //! Balancers that fail while their targets are well: which one to refresh, how it went, when to stop.
 
 use super::{Case, Hold};
-use crate::domain::{BalancerName, RegionName, Timestamp};
+use crate::balancer::cure::Purpose;
+use crate::domain::{BalancerName, RegionName, Tally};
 use crate::health::{BalancerView, Failing, Reading, RegionView};
-use crate::memory::Refresh;
-use crate::plan::Wanted;
-use crate::policy::RefreshRules;
-
-/// A success that fell by this much after a refresh is worse, not noise: three times the share that one
-/// failed probe in a window of a minute at one probe every three seconds makes.
-const WORSE_BY: f64 = 0.15;
+use crate::memory::{OpenCure, Refresh};
+use crate::plan::{RefreshAct, Wanted};
+use crate::policy::{GiveUp, RefreshRules};
 
 /// Load above this part of capacity explains errors at the balancer by itself.
 const FULL: f64 = 0.95;
@@ -30,49 +27,217 @@ pub(super) enum Treatment {
 pub(super) fn treatment(case: &Case<'_>, name: &RegionName, view: &RegionView) -> Treatment {
     let Some(rules) = &case.policy.refresh else { return Treatment::None };
     let faulty = faulty(case, name, view);
-    let tries = |balancer: &BalancerName| -> Vec<Refresh> {
-        let since = case.incident;
-        let all = case.acts.refreshes.get(balancer).map(Vec::as_slice).unwrap_or_default();
-        all.iter().filter(|refresh| refresh.at >= since).cloned().collect()
-    };
+    if let Some(open) = &case.acts.cure {
+        return under_way(case, open, name, view, faulty.is_empty());
+    }
+    if let Some(treatment) = last_one(case, rules, name, view) {
+        return treatment;
+    }
+    let Some(first) = faulty.first() else { return Treatment::None };
+    // One that got better is left to get well while there are others to try.
+    let mut next = None;
+    for balancer in &faulty {
+        match next_act(case, rules, balancer) {
+            Next::Act(act) => {
+                next = Some((balancer, act));
+                break;
+            }
+            Next::ActLater(act) => next = next.or(Some((balancer, act))),
+            Next::Nothing => {}
+        }
+    }
+    if let Some((balancer, act)) = next {
+        return want(case, name, balancer, act);
+    }
+    give_up(rules, first)
+}
+
+fn want(
+    case: &Case<'_>,
+    region: &RegionName,
+    balancer: &BalancerName,
+    act: Option<RefreshAct>,
+) -> Treatment {
+    let before = case.evidence.tally(balancer, case.now.minus(case.policy.judge.window), case.now);
+    let before = act.is_some().then_some(before);
+    let (balancer, region) = (balancer.clone(), region.clone());
+    Treatment::Refresh(
+        Wanted::Refresh { balancer: balancer.clone(), region, act, before },
+        balancer,
+    )
+}
+
+/// Refreshing has done what it may. The policy says whether the region is left then.
+fn give_up(rules: &RefreshRules, balancer: &BalancerName) -> Treatment {
+    let hold = Hold::RefreshExhausted { balancer: balancer.clone() };
+    match rules.care.get(balancer).map(|care| care.give_up) {
+        Some(GiveUp::Page) => Treatment::Wait(hold, balancer.clone()),
+        Some(GiveUp::Shift) | None => Treatment::GiveUp(hold, balancer.clone()),
+    }
+}
+
+/// Refreshes of one balancer in this incident, oldest first.
+fn tries<'a>(case: &'a Case<'_>, balancer: &BalancerName) -> impl Iterator<Item = &'a Refresh> {
+    let since = case.incident;
+    let all = case.acts.refreshes.get(balancer).map(Vec::as_slice).unwrap_or_default();
+    all.iter().filter(move |refresh| refresh.at >= since)
+}
+
+/// While one is made step by step nothing else is begun. It is turned back if it does harm.
+fn under_way(
+    case: &Case<'_>,
+    open: &OpenCure,
+    name: &RegionName,
+    view: &RegionView,
+    well: bool,
+) -> Treatment {
+    let balancer = &open.cure.balancer;
+    let here = case.policy.region_of(balancer) == Some(name);
+    let harms = here
+        && matches!(open.cure.purpose, Purpose::Rung(_))
+        && open.cure.tally.is_some_and(|before| {
+            let since = open.intended_at.max(case.now.minus(case.policy.judge.window));
+            effect(before, case.evidence.tally(balancer, since, case.now)) == Effect::Worse
+        });
+    if harms {
+        return want(case, name, balancer, Some(RefreshAct::Undo));
+    }
+    if well && view.outside.reading != Reading::Bad {
+        return Treatment::None;
+    }
+    let (done, steps) = (open.done, open.cure.steps.len());
+    let hold = Hold::RefreshUnderWay { balancer: balancer.clone(), done, steps };
+    Treatment::Wait(hold, balancer.clone())
+}
+
+/// What the newest refresh in a region asks for: to be watched, to be undone, or to stop.
+fn last_one(
+    case: &Case<'_>,
+    rules: &RefreshRules,
+    name: &RegionName,
+    view: &RegionView,
+) -> Option<Treatment> {
     let last = view
         .balancers
         .keys()
-        .filter_map(|balancer| {
-            tries(balancer).last().map(|refresh| (refresh.clone(), balancer.clone()))
-        })
-        .max_by_key(|(refresh, _)| refresh.at);
-    if let Some((refresh, balancer)) = &last {
-        let until =
-            refresh.at.plus(if refresh.accepted { rules.wait } else { case.policy.judge.window });
-        if refresh.accepted && got_worse(case, balancer, refresh.at) {
-            return Treatment::GiveUp(
-                Hold::RefreshExhausted { balancer: balancer.clone() },
-                balancer.clone(),
-            );
-        }
-        let in_trouble = view.outside.reading == Reading::Bad;
-        if case.now < until && in_trouble {
-            let hold = Hold::RefreshWatching { balancer: balancer.clone(), until };
-            return Treatment::Wait(hold, balancer.clone());
-        }
+        .filter_map(|balancer| Some((tries(case, balancer).last()?, balancer)));
+    let (refresh, balancer) = last.max_by_key(|(refresh, _)| refresh.at)?;
+    if refresh.undone {
+        return Some(give_up(rules, balancer)).filter(|_| view.outside.reading == Reading::Bad);
     }
-    let Some(first) = faulty.first() else { return Treatment::None };
-    // Untouched ones first; one that did not get well by a refresh is not refreshed again for nothing,
-    // unless the call itself failed.
-    let next = faulty.iter().find(|balancer| {
-        let tries = tries(balancer);
-        tries.len() < rules.tries_max as usize && tries.iter().all(|refresh| !refresh.accepted)
-    });
-    match next {
-        Some(balancer) => Treatment::Refresh(
-            Wanted::Refresh { balancer: balancer.clone(), region: name.clone() },
-            balancer.clone(),
-        ),
-        None => {
-            Treatment::GiveUp(Hold::RefreshExhausted { balancer: first.clone() }, first.clone())
-        }
+    if refresh.refused {
+        return None;
     }
+    let wait = if refresh.accepted { rules.wait } else { case.policy.judge.window };
+    let until = refresh.at.plus(wait);
+    if refresh.accepted && effect_of(case, balancer, refresh) == Effect::Worse {
+        return Some(if case.acts.cured.contains_key(balancer) {
+            want(case, name, balancer, Some(RefreshAct::Undo))
+        } else {
+            give_up(rules, balancer)
+        });
+    }
+    let in_trouble = view.outside.reading == Reading::Bad;
+    (case.now < until && in_trouble).then(|| {
+        let hold = Hold::RefreshWatching { balancer: balancer.clone(), until };
+        Treatment::Wait(hold, balancer.clone())
+    })
+}
+
+/// What may be tried next on one balancer.
+enum Next {
+    Act(Option<RefreshAct>),
+    /// If there is nothing to try on another.
+    ActLater(Option<RefreshAct>),
+    Nothing,
+}
+
+fn next_act(case: &Case<'_>, rules: &RefreshRules, balancer: &BalancerName) -> Next {
+    let tries: Vec<&Refresh> = tries(case, balancer).collect();
+    // One that could not even be planned touched nothing, and counts as no try.
+    let made = tries.iter().filter(|refresh| !refresh.refused).count();
+    if made >= rules.tries_max as usize {
+        return Next::Nothing;
+    }
+    let Some(allowed) = rules.care.get(balancer) else {
+        // Untouched ones only: one that did not get well by a refresh is not refreshed again for
+        // nothing, unless the call itself failed.
+        let untouched = tries.iter().all(|refresh| !refresh.accepted);
+        return if untouched { Next::Act(None) } else { Next::Nothing };
+    };
+    if tries.iter().any(|refresh| refresh.undone) {
+        return Next::Nothing;
+    }
+    let taken = tries.iter().filter(|refresh| refresh.accepted || refresh.refused).count();
+    let Some(rung) = allowed.rungs.get(taken) else { return Next::Nothing };
+    let act = Some(RefreshAct::Rung(rung.kind()));
+    let last = tries.iter().rev().find(|refresh| refresh.accepted);
+    match last.map(|refresh| effect_of(case, balancer, refresh)) {
+        Some(Effect::Better) => Next::ActLater(act),
+        Some(Effect::None | Effect::Worse) | None => Next::Act(act),
+    }
+}
+
+/// What a refresh did to a balancer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    Better,
+    /// Nothing that could be told from chance.
+    None,
+    Worse,
+}
+
+/// The effect of a refresh that is over, by the last window against the one before it began.
+fn effect_of(case: &Case<'_>, balancer: &BalancerName, refresh: &Refresh) -> Effect {
+    let window = case.policy.judge.window;
+    // For the length of a window after the refresh what is counted still holds the time of it, and the
+    // refresh itself drops a few connections.
+    if case.now.since(refresh.at) < window {
+        return Effect::None;
+    }
+    let began = refresh.began.unwrap_or(refresh.at);
+    let before =
+        refresh.before.unwrap_or_else(|| case.evidence.tally(balancer, began.minus(window), began));
+    effect(before, case.evidence.tally(balancer, case.now.minus(window), case.now))
+}
+
+/// The standard normal quantile of 99.5%: a difference counts if chance alone would show it once in a
+/// hundred comparisons. Not 95%: the comparison is made anew each round while a refresh is watched, and
+/// probes of one balancer fail in runs, which makes them fewer than they seem.
+const SURE: f64 = 2.576;
+
+/// Compares two shares of failed probes, each of a few dozen tries, with the noise known: Newcombe's
+/// interval for the difference of two proportions (R. G. Newcombe, "Interval estimation for the difference
+/// between independent proportions", Statistics in Medicine 17, 1998, method 10), made from the two Wilson
+/// score intervals. The plain difference with its normal error, and a fixed threshold as well, fail where
+/// it matters here: with none or all of twenty tries failed they find an error of zero, and call the next
+/// single failure a change. This one widens as tries get fewer, and without tries says nothing.
+fn effect(before: Tally, after: Tally) -> Effect {
+    if before.all < 1.0 || after.all < 1.0 {
+        return Effect::None;
+    }
+    let (p, low_p, high_p) = wilson(before);
+    let (q, low_q, high_q) = wilson(after);
+    let rise = q - p;
+    let least = rise - ((q - low_q).powi(2) + (high_p - p).powi(2)).sqrt();
+    let most = rise + ((high_q - q).powi(2) + (p - low_p).powi(2)).sqrt();
+    if least > 0.0 {
+        Effect::Worse
+    } else if most < 0.0 {
+        Effect::Better
+    } else {
+        Effect::None
+    }
+}
+
+/// The share of failures with its Wilson score interval.
+fn wilson(tally: Tally) -> (f64, f64, f64) {
+    let n = tally.all;
+    let p = (1.0 - tally.well / n).clamp(0.0, 1.0);
+    let square = SURE * SURE / n;
+    let middle = (p + square / 2.0) / (1.0 + square);
+    let spread = SURE * (p * (1.0 - p) / n + square / (4.0 * n)).sqrt() / (1.0 + square);
+    (p, (middle - spread).max(0.0), (middle + spread).min(1.0))
 }
 
 /// Balancers at fault, in the order in which they are to be refreshed.
@@ -131,13 +296,60 @@ fn is_full(view: &RegionView) -> bool {
     view.requests_rps.zip(view.capacity_rps).is_some_and(|(rps, capacity)| rps > capacity * FULL)
 }
 
-fn got_worse(case: &Case<'_>, balancer: &BalancerName, at: Timestamp) -> bool {
-    // For the length of a window after the refresh the mean still holds the time before it, and the
-    // refresh itself drops a few connections.
-    if case.now.since(at) < case.policy.judge.window {
-        return false;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(failed: f64, all: f64) -> Tally {
+        Tally { well: all - failed, all }
     }
-    let before = case.evidence.balancer_success_at(case.policy, balancer, at);
-    let after = case.evidence.balancer_success_at(case.policy, balancer, case.now);
-    before.zip(after).is_some_and(|(before, after)| after < before - WORSE_BY)
+
+    #[test]
+    fn a_change_is_believed_only_beyond_what_chance_shows() {
+        for (before, after, expected) in [
+            // One or two more failures among few are chance, also where there were none before.
+            (failed(0.0, 20.0), failed(2.0, 20.0), Effect::None),
+            (failed(20.0, 20.0), failed(18.0, 20.0), Effect::None),
+            (failed(6.0, 20.0), failed(10.0, 20.0), Effect::None),
+            (failed(6.0, 20.0), failed(17.0, 20.0), Effect::Worse),
+            (failed(12.0, 20.0), failed(0.0, 20.0), Effect::Better),
+            (failed(0.0, 20.0), failed(9.0, 20.0), Effect::Worse),
+            // The same shares say more when more was tried.
+            (failed(60.0, 200.0), failed(100.0, 200.0), Effect::Worse),
+            (failed(0.0, 0.0), failed(20.0, 20.0), Effect::None),
+            (failed(1.0, 1.0), failed(0.0, 1.0), Effect::None),
+        ] {
+            assert_eq!(effect(before, after), expected, "{before:?} {after:?}");
+            let turned = match expected {
+                Effect::Better => Effect::Worse,
+                Effect::None => Effect::None,
+                Effect::Worse => Effect::Better,
+            };
+            assert_eq!(effect(after, before), turned, "{after:?} {before:?}");
+        }
+    }
+
+    #[test]
+    fn with_equal_luck_hardly_one_comparison_in_a_hundred_finds_a_change() {
+        // Every outcome of two dozen tries, with the probability that chance gives it.
+        let n = 24_u32;
+        for p in [0.02_f64, 0.1, 0.3, 0.5] {
+            let mut chance = vec![(1.0 - p).powi(24)];
+            for k in 1..=n {
+                let last = chance[k as usize - 1];
+                chance.push(last * f64::from(n - k + 1) / f64::from(k) * p / (1.0 - p));
+            }
+            let mut wrong = 0.0;
+            for (a, pa) in chance.iter().enumerate() {
+                for (b, pb) in chance.iter().enumerate() {
+                    #[expect(clippy::cast_precision_loss, reason = "at most 24")]
+                    let (a, b) = (failed(a as f64, 24.0), failed(b as f64, 24.0));
+                    if effect(a, b) != Effect::None {
+                        wrong += pa * pb;
+                    }
+                }
+            }
+            assert!(wrong < 0.015, "{p}: {wrong}");
+        }
+    }
 }

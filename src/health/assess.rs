@@ -12,7 +12,7 @@ use super::picture::{
     BalancerView, ClassView, Failing, Instruments, Picture, RegionView, Says, VantageView,
 };
 use super::{Answers, Reading};
-use crate::domain::{BalancerName, Ratio, RegionName, Split, Timestamp, VantageName};
+use crate::domain::{BalancerName, Ratio, RegionName, Split, Tally, Timestamp, VantageName};
 use crate::policy::{Class, Measures, Policy, Region, Role};
 
 /// Fewer requests per second than this are no traffic to speak of: one failed request would be a
@@ -297,17 +297,15 @@ impl Evidence {
         }
     }
 
-    /// How one balancer did in the window before `at`, over all vantages: the median of their means.
-    pub fn balancer_success_at(
-        &self,
-        policy: &Policy,
-        name: &BalancerName,
-        at: Timestamp,
-    ) -> Option<f64> {
-        let fresh = freshness(policy, Class::Outside);
+    /// How probes of one balancer went after `from` and until `to`, from all vantages together. A quarter
+    /// of an hour is remembered.
+    pub fn tally(&self, name: &BalancerName, from: Timestamp, to: Timestamp) -> Tally {
         let probes = self.heard.values().flat_map(|heard| &heard.probes);
         let of_it = probes.filter(|probed| probed.balancer.as_ref() == Some(name));
-        median(of_it.filter_map(|probed| probed.success.mean_until(policy.judge.window, fresh, at)))
+        of_it.fold(Tally::default(), |sum, probed| {
+            let more = probed.success.tally(from, to);
+            Tally { well: sum.well + more.well, all: sum.all + more.all }
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::domain::Timestamp;
+use crate::domain::{Tally, Timestamp};
 
 /// The longest stretch that any judgement looks back.
 const KEPT: Duration = Duration::from_secs(900);
@@ -49,16 +49,13 @@ impl Series {
         if count > 0 { Some(sum / f64::from(count)) } else { self.newest(fresh, now) }
     }
 
-    /// The same as [`Series::mean`], as it would have been at `then`, which may lie in the past.
-    pub(super) fn mean_until(
-        &self,
-        window: Duration,
-        fresh: Duration,
-        then: Timestamp,
-    ) -> Option<f64> {
-        let past =
-            Self { points: self.points.iter().filter(|(at, _)| *at <= then).copied().collect() };
-        past.mean(window, fresh, then)
+    /// Sum and number of what was told after `from` and until `to`.
+    pub(super) fn tally(&self, from: Timestamp, to: Timestamp) -> Tally {
+        let told = self.points.iter().filter(|(at, _)| *at > from && *at <= to);
+        told.filter_map(|(_, value)| *value).fold(Tally::default(), |sum, value| Tally {
+            well: sum.well + value,
+            all: sum.all + 1.0,
+        })
     }
 
     /// The newest number, if it is not older than `fresh`.

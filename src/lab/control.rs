@@ -115,6 +115,7 @@ impl Control {
                 gates: None,
                 balancers: None,
                 hooks: None,
+                configurations: None,
             },
             targets: Some(Arc::clone(&world.instruments) as Arc<_>),
             metrics: Some(Arc::clone(&world.instruments) as Arc<_>),

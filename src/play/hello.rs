@@ -139,6 +139,7 @@ impl Hello {
             order: intent.lb_order.clone(),
             wait: seconds(intent.lb_refresh_wait_s.unwrap_or(300.0)),
             tries_max: intent.lb_refresh_max.unwrap_or(1),
+            care: BTreeMap::new(),
         });
         let guards = Guards {
             cooldown: seconds(intent.sustain_s),

@@ -202,6 +202,7 @@ pub const HOLDS: &[&str] = &[
     "NowhereToGo",
     "RefreshExhausted",
     "RefreshWatching",
+    "RefreshUnderWay",
     "FailbackManual",
     "FailbackSoaking",
     "StepNeedsWeights",

@@ -1,5 +1,6 @@
 //! From the file as written to the checked policy. Collects every problem instead of stopping at the first.
 
+mod care;
 mod cases;
 mod hazards;
 mod hooks;
@@ -155,6 +156,7 @@ pub(super) fn compile(file: &raw::File, to: &mut Findings<'_>) -> Option<Policy>
         hooks: hooks?,
         tests: tests?,
     };
+    care::check_arns(&policy, file, to);
     hazards::of(&policy, file, to);
     (to.errors() == 0).then_some(policy)
 }

@@ -4,6 +4,7 @@
 //! Later versions add fields and choices; they do not change the meaning of one.
 
 use super::decode::{At, Entries, OneOrMany, Part, choice, record};
+use super::raw_care::BalancerCare;
 use super::raw_tell::{StatusPage, Tell};
 use super::units::{
     Address, Count, LagText, Number, Percent, Port, Rate, RequestRate, Span, StatusRange, Text,
@@ -510,6 +511,8 @@ record! {
         wait: At<Span> = "wait: 5m",
         /// At most so often for each balancer.
         tries: At<Count> = "tries: 2",
+        /// What may be done to which balancer. On AWS nothing is done to one that is not here.
+        balancers: Option<Entries<BalancerCare>> = "balancers: { web-eu: { owned: { tag: { key: leeward, value: may-refresh } }, rungs: [{ reassert: as_read }], give_up: shift } }",
     }
 }
 
@@ -747,7 +750,7 @@ record! {
         beacons: Option<Entries<At<Text>>> = "beacons: { here: \"..xxxxxxxxxx\" }",
         /// How Route 53 takes calls: `.` well, `x` every call fails, `p` changes stay pending.
         control_plane: Option<At<Text>> = "control_plane: \"..xxxx......\"",
-        /// What becomes of the refresh of a balancer; `fail` if it is not written, because `leeward run` cannot refresh balancers in this version.
+        /// What becomes of the refresh of a balancer; `fail` if it is not written. Every rung counts as one refresh here: a drawing has no configuration.
         refreshes: Option<Refreshes> = "refreshes: work",
         /// How far the data of every region is behind, or `unknown`; one second if it is not written.
         lag: Option<At<LagText>> = "lag: 3m",

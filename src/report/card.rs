@@ -12,7 +12,7 @@ use super::{BAD, Cell, GOOD, STRONG, UNKNOWN, ago, paint, paragraph, reading, ta
 use crate::decide::{Decision, Diagnosis, Finding, Fitness, Verdict};
 use crate::domain::{BalancerName, RegionName, Timestamp, span};
 use crate::memory::Pin;
-use crate::plan::{Purpose, Wanted};
+use crate::plan::{Purpose, RefreshAct, Wanted};
 use crate::policy::Mode;
 
 /// A decision older than this is called so: rounds are made every few seconds.
@@ -270,8 +270,15 @@ pub fn wish(wanted: &Wanted) -> String {
                 a_move.because
             )
         }
-        Wanted::Refresh { balancer, region } => {
-            format!("refresh the configuration of balancer `{balancer}` in `{region}`")
+        Wanted::Refresh { balancer, region, act, .. } => {
+            let act = match act {
+                None => String::new(),
+                Some(RefreshAct::Rung(kind)) => {
+                    format!(" by `{kind}`, which touches {}", kind.radius())
+                }
+                Some(RefreshAct::Undo) => ": back to how it was".to_owned(),
+            };
+            format!("refresh the configuration of balancer `{balancer}` in `{region}`{act}")
         }
     }
 }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::card::{purpose, title, wish};
 use super::plain;
-use crate::domain::Timestamp;
-use crate::memory::{Entry, Outcome};
+use crate::domain::{BalancerName, Timestamp};
+use crate::memory::{CureNote, Entry, Outcome};
 use crate::plan::{Plan, Wanted};
 use crate::ports::{CallFailed, InAnswers};
 
@@ -105,6 +105,7 @@ fn sentence(entry: &Entry) -> (&'static str, String) {
             let answer = format!("{:?}", end.answer).to_lowercase();
             ("hook", format!("{} ended: {answer}, {}", end.key, end.says))
         }
+        Entry::Cure { balancer, note } => cure(balancer, note),
         Entry::Posted(letter) => {
             let note = &letter.note;
             let severity = format!("{:?}", note.severity).to_lowercase();
@@ -147,6 +148,38 @@ fn sentence(entry: &Entry) -> (&'static str, String) {
         Entry::AskDropped { why } => ("dropped", format!("what was asked: {why}")),
         Entry::Aborted(abort) => {
             ("aborted", format!("by {} until {}: {}", abort.by, abort.until, abort.reason))
+        }
+    }
+}
+
+fn cure(balancer: &BalancerName, note: &CureNote) -> (&'static str, String) {
+    let about = format!("balancer `{balancer}`");
+    match note {
+        CureNote::Intended(cure) => {
+            let kept =
+                cure.kept_in.as_ref().map_or(String::new(), |file| format!(", kept in {file}"));
+            let calls = cure.calls().count();
+            (
+                "refreshing",
+                format!("{about}, {}, {calls} calls{kept}: {}", cure.purpose, cure.because),
+            )
+        }
+        CureNote::Calling { step } => ("calling", format!("{about}, step {}", step + 1)),
+        CureNote::Called { step, failure } => {
+            ("called", outcome(&format!("{about}, step {}", step + 1), "taken", failure.as_ref()))
+        }
+        CureNote::Reached { step } => ("reached", format!("{about}, step {} is over", step + 1)),
+        CureNote::Ended { outcome } => (
+            "refreshed",
+            match outcome {
+                Outcome::Done => format!("{about}: done"),
+                Outcome::Abandoned { why } => format!("{about}: abandoned, {why}"),
+                Outcome::Refused { why } => format!("{about}: refused, {why}"),
+            },
+        ),
+        CureNote::Refused { rung, why } => {
+            let rung = rung.map_or(String::new(), |rung| format!(", {rung}"));
+            ("refused", format!("{about}{rung}: {why}"))
         }
     }
 }

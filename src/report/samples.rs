@@ -1,17 +1,19 @@
 //! A service, its outage and its records, as the texts of the tests need them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::history::Line;
 use super::view::{Did, OpenOrder, PolicyState, Readiness, View};
+use crate::balancer::cure::{Cure, Floor, Step, Until};
+use crate::balancer::{Call, Snapshot};
 use crate::bulletin::{Bulletin, Light, Phase, Update};
 use crate::decide::{
     Asking, ClassReading, Decision, Diagnosis, Digest, Finding, Fitness, Hold, Verdict,
 };
 use crate::domain::{Ratio, RegionName, Split, Timestamp, Weight};
 use crate::health::{Answers, Reading};
-use crate::memory::{Abort, Acts, Asked, Entry, Guard, Outcome, Pin, Request};
+use crate::memory::{Abort, Acts, Asked, CureNote, Entry, Guard, Outcome, Pin, Request};
 use crate::plan::{
     Batch, Epoch, HookAnswer, HookCall, HookEnd, Move, Plan, Purpose, RecordData, RecordSet, Swap,
     Wanted,
@@ -19,7 +21,7 @@ use crate::plan::{
 use crate::policy::{
     Balancer, Class, EpochRecord, Failback, Guards, Judge, LastResort, Lever, LeverKind, Mode,
     Overflow, Pace, Policy, Probe, ProbeExpect, ProbeProtocol, ProbeTimeouts, Readback, Region,
-    Role, ShiftRules, Signal, Source, Tell, Triggers, Unready, Vantage, WeightsLever,
+    Role, RungKind, ShiftRules, Signal, Source, Tell, Triggers, Unready, Vantage, WeightsLever,
 };
 use crate::ports::{CallFailed, ChangeId, InAnswers};
 use crate::tell::{Letter, Note, Severity};
@@ -363,6 +365,41 @@ pub(crate) fn bulletin() -> Bulletin {
     }
 }
 
+/// The mildest refresh there is.
+pub(crate) fn refresh() -> Cure {
+    let attributes: BTreeMap<_, _> =
+        [("idle_timeout.timeout_seconds".to_owned(), "60".to_owned())].into();
+    let before = Snapshot {
+        taken_at: NOW,
+        aws_region: "eu-west-1".to_owned(),
+        arn: "arn:aws:elasticloadbalancing:eu-west-1:111122223333:loadbalancer/app/web/50dc6c49"
+            .to_owned(),
+        subnets: BTreeMap::new(),
+        attributes: attributes.clone(),
+        tags: BTreeMap::new(),
+        listeners: BTreeMap::new(),
+        groups: BTreeMap::new(),
+        rest: BTreeMap::new(),
+    };
+    Cure {
+        balancer: "web".parse().unwrap(),
+        made_at: NOW,
+        purpose: crate::balancer::cure::Purpose::Rung(RungKind::Reassert),
+        because: "diagnosed: BalancerFault".to_owned(),
+        before,
+        kept_in: Some("shop.journal.web-1795230000000.json".to_owned()),
+        steps: vec![Step {
+            call: Some(Call::BalancerAttributes { attributes }),
+            until: Until::Told,
+        }],
+        floor: Floor::new(),
+        tally: None,
+        to: None,
+        skipped: Vec::new(),
+        left: Vec::new(),
+    }
+}
+
 /// One of each kind.
 pub(crate) fn entries() -> Vec<Entry> {
     let epoch = Epoch(42);
@@ -377,6 +414,7 @@ pub(crate) fn entries() -> Vec<Entry> {
         took: Vec::new(),
         lost: Vec::new(),
     };
+    let cure = |note| Entry::Cure { balancer: "web".parse().unwrap(), note };
     let outcomes = [
         Outcome::Done,
         Outcome::Abandoned { why: "eu-west-1 is well again".to_owned() },
@@ -415,6 +453,15 @@ pub(crate) fn entries() -> Vec<Entry> {
             says: "half the batch runs".to_owned(),
         }),
         Entry::Worded { by: "ana".to_owned(), bulletin: Box::new(bulletin()) },
+        cure(CureNote::Intended(Box::new(refresh()))),
+        cure(CureNote::Calling { step: 0 }),
+        cure(CureNote::Called { step: 0, failure: None }),
+        cure(CureNote::Reached { step: 0 }),
+        cure(CureNote::Ended { outcome: Outcome::Done }),
+        cure(CureNote::Refused {
+            rung: Some(RungKind::Zones),
+            why: "it has 2 zones; one can only be taken out of three or more".to_owned(),
+        }),
         told(true),
         told(false),
         Entry::Pinned(pin()),

@@ -1,14 +1,17 @@
 //! Doors put in front of the levers: one that lets nothing out, and one that counts.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::domain::{BalancerName, RecordName, RegionName, ZoneId};
+use crate::balancer::{Call, Snapshot};
+use crate::domain::{BalancerName, RecordName, RegionName, Timestamp, ZoneId};
 use crate::plan::{Batch, RecordSet};
 use crate::policy::Mode;
 use crate::ports::{
-    Balancers, CallFailed, ChangeId, ChangeStatus, Gates, InAnswers, Levers, Weights,
+    Balancers, CallFailed, ChangeId, ChangeStatus, Configurations, Gates, InAnswers, Levers,
+    Weights,
 };
 use crate::telemetry::{ByCall, Numbers};
 
@@ -32,6 +35,10 @@ pub fn read_only(levers: &Levers) -> Levers {
         balancers: levers.balancers.as_ref().map(|_| Arc::new(Locked) as Arc<dyn Balancers>),
         // A hook changes things: without one, none is called.
         hooks: None,
+        configurations: levers
+            .configurations
+            .clone()
+            .map(|inner| Arc::new(Looking(inner)) as Arc<dyn Configurations>),
     }
 }
 
@@ -83,6 +90,26 @@ impl Gates for Locked {
 #[async_trait]
 impl Balancers for Locked {
     async fn refresh(&self, _balancer: &BalancerName) -> Result<(), CallFailed> {
+        Err(refused())
+    }
+}
+
+/// Configurations are read and never written.
+#[derive(Debug)]
+struct Looking(Arc<dyn Configurations>);
+
+#[async_trait]
+impl Configurations for Looking {
+    async fn read(
+        &self,
+        arn: &str,
+        also: &BTreeSet<String>,
+        at: Timestamp,
+    ) -> Result<Snapshot, CallFailed> {
+        self.0.read(arn, also, at).await
+    }
+
+    async fn change(&self, _live: &Snapshot, _call: &Call) -> Result<(), CallFailed> {
         Err(refused())
     }
 }

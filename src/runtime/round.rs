@@ -15,8 +15,8 @@ use crate::journal::{JournalError, Log};
 use crate::memory::{Abort, Asked, Entry, Memory, Order, Outcome, Pin, Request};
 use crate::pace::Pacer;
 use crate::plan::batch::{Unplannable, plan};
-use crate::plan::{Inventory, Plan, Wanted};
-use crate::policy::{LeverKind, Policy};
+use crate::plan::{Inventory, Plan, RefreshAct, Wanted};
+use crate::policy::{LeverKind, Mode, Policy};
 use crate::ports::{CallFailed, Clock, Levers, Outbox};
 use crate::report::plan::checksum;
 use crate::tell::{Letter, Lost, Receipt};
@@ -355,6 +355,11 @@ impl Service {
         now: Timestamp,
     ) -> Result<(Option<Outcome>, Option<Unplannable>), JournalError> {
         let mut outcome = None;
+        let may_act = matches!(self.policy.mode, Mode::Approve | Mode::Auto);
+        if self.memory.acts.cure.is_some() && may_act && !undoes(decision) {
+            // Beside whatever else is done: leaving a region must not wait for a target to drain.
+            let _ = Box::pin(self.executor().advance_cure()).await?;
+        }
         if let Some(order) = &self.memory.acts.order {
             // What has been sent is followed up whatever the decision; what has not is only sent while
             // it is still wanted. A pin is absolute: while it is in force not even the rest of a
@@ -402,9 +407,16 @@ impl Service {
         match wanted.filter(|_| self.reach == Reach::Everything || decision.asked == Asking::Moves)
         {
             None => Ok((None, None)),
-            Some(Wanted::Refresh { balancer, .. }) => {
-                info!(%service, %balancer, "Refreshing.");
-                let outcome = ended(self.executor().refresh(balancer).await?);
+            Some(Wanted::Refresh { balancer, act, before, .. }) => {
+                info!(%service, %balancer, ?act, "Refreshing.");
+                let progress = match act {
+                    None => self.executor().refresh(balancer).await?,
+                    Some(act) => {
+                        let because = format!("diagnosed: {}", decision.diagnosis());
+                        Box::pin(self.executor().treat(balancer, *act, *before, &because)).await?
+                    }
+                };
+                let outcome = ended(progress);
                 Ok((outcome.filter(|outcome| *outcome != Outcome::Done), None))
             }
             Some(Wanted::Move(moved)) if self.memory.acts.order.is_some() => {
@@ -476,6 +488,10 @@ fn goes_on(order: &Order, decision: &Decision) -> bool {
         }
         (Wanted::Move(_) | Wanted::Refresh { .. }, _) => false,
     }
+}
+
+fn undoes(decision: &Decision) -> bool {
+    matches!(&decision.wanted, Some(Wanted::Refresh { act: Some(RefreshAct::Undo), .. }))
 }
 
 /// An order that hangs does not keep another lever from being pulled.

@@ -123,6 +123,10 @@ impl Log for Told {
         }
         result
     }
+
+    fn keep(&mut self, name: &str, text: &[u8]) -> Result<Option<String>, JournalError> {
+        self.journal.keep(name, text)
+    }
 }
 
 fn keep(tail: &Tail, line: Line) {

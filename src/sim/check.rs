@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::scenario::{Kind, Scenario};
 use crate::domain::{RecordName, RegionName, Split, Timestamp, Weight, ZoneId};
-use crate::memory::{Entry, Outcome, Pin};
+use crate::memory::{CureNote, Entry, Outcome, Pin};
 use crate::plan::{Batch, Epoch, EpochTxt, Move, Plan, Purpose, RecordData, RecordSet, Wanted};
 use crate::policy::{Mode, Policy, Unready};
 
@@ -94,6 +94,11 @@ impl Check {
             }
             Entry::Gating { .. } => self.mutates("a gate was turned", facts),
             Entry::Refreshing { .. } => self.mutates("a balancer was refreshed", facts),
+            Entry::Cure { note, .. } => {
+                if let CureNote::Calling { .. } = note {
+                    self.mutates("a balancer was changed", facts);
+                }
+            }
             Entry::MovedByGates(moved) => self.moves.push((at, (**moved).clone())),
             Entry::Gated { failure: None, .. } => self.last_end = Some(at),
             Entry::Snapshot(_)

@@ -523,6 +523,7 @@ fn policy(dice: &mut Dice, kind: Kind) -> Result<Policy, Malformed> {
             order: Vec::new(),
             wait: Duration::from_secs(120),
             tries_max: 1,
+            care: BTreeMap::new(),
         }),
         guards: Guards {
             cooldown: seconds(dice, &[120, 300, 600]),

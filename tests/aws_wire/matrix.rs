@@ -233,7 +233,7 @@ async fn every_fault_in_every_call_ends_well_and_nothing_is_done_twice() {
         let (ground, places) = (Arc::clone(&ground), Arc::clone(&places));
         playing.spawn(async move {
             let _place = places.acquire().await.unwrap();
-            (number, play(cell, number, &ground).await)
+            (number, Box::pin(play(cell, number, &ground)).await)
         });
     }
     let mut told = BTreeMap::new();

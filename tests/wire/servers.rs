@@ -88,6 +88,29 @@ pub(crate) async fn lint(template: &std::path::Path) -> String {
     if said.is_empty() && !told.status.success() { "no reason given".to_owned() } else { said }
 }
 
+/// Another AWS wire: it keeps weighted forwards, and compares nothing.
+pub(crate) async fn moto() -> Server {
+    start("moto_server", "/moto-api/data.json", |command, port| {
+        command.args(["-H", "127.0.0.1", "-p"]).arg(port.to_string());
+    })
+    .await
+}
+
+/// A load balancer on moto, by its ARN: see `balancer.py`.
+pub(crate) async fn balancer(port: u16) -> String {
+    let made = Command::new(installed("python"))
+        .arg(wire_dir().join("balancer.py"))
+        .arg(port.to_string())
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .kill_on_drop(true)
+        .output();
+    let made = tokio::time::timeout(START_PATIENCE, made).await.unwrap().unwrap();
+    let told = String::from_utf8_lossy(&made.stderr);
+    assert!(made.status.success(), "{told}");
+    let said: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap();
+    said["arn"].as_str().unwrap().to_owned()
+}
+
 /// A proxy that injects faults, written by others.
 pub(crate) async fn microburst(upstream: u16) -> Server {
     start("microburst", "/_microburst/health", |command, port| {

@@ -5,7 +5,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 venv=$(cd "$here/../.." && pwd)/.venv
 stamp=$venv/requirements.installed
-if [ -x "$venv/bin/ministack" ] && [ -x "$venv/bin/microburst" ] && [ -x "$venv/bin/cfn-lint" ] && cmp -s "$here/requirements.txt" "$stamp"; then
+if [ -x "$venv/bin/ministack" ] && [ -x "$venv/bin/microburst" ] && [ -x "$venv/bin/cfn-lint" ] && [ -x "$venv/bin/moto_server" ] && cmp -s "$here/requirements.txt" "$stamp"; then
     echo "$venv is up to date"
     exit 0
 fi

@@ -314,7 +314,12 @@ pub(super) fn check_host(written: &At<Text>, to: &mut Findings<'_>) -> Option<()
 }
 
 /// `arn:aws:elasticloadbalancing:REGION:ACCOUNT:KIND/...`
-fn check_arn(written: &At<Text>, kind: &str, aws_region: Option<&str>, to: &mut Findings<'_>) {
+pub(super) fn check_arn(
+    written: &At<Text>,
+    kind: &str,
+    aws_region: Option<&str>,
+    to: &mut Findings<'_>,
+) {
     let parts: Vec<&str> = written.value.0.split(':').collect();
     let (region, resource) = match parts.as_slice() {
         ["arn", partition, "elasticloadbalancing", region, account, resource]

@@ -1,5 +1,6 @@
 //! Judgement, movement, guards and who is told.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::decode::At;
@@ -9,7 +10,7 @@ use super::super::{
     Failback, Guards, Judge, LastResort, Overflow, RefreshRules, ShiftRules, Unready, raw,
 };
 use super::{
-    DAY, HOUR, MINUTE, Names, Referred, SECOND, check_length, limited, limited_span, ratio,
+    DAY, HOUR, MINUTE, Names, Referred, SECOND, care, check_length, limited, limited_span, ratio,
     references, window,
 };
 use crate::domain::Ratio;
@@ -48,7 +49,7 @@ pub(super) fn judge(written: &At<raw::Judge>, to: &mut Findings<'_>) -> Option<J
 }
 
 /// A part within its limits.
-fn within(
+pub(super) fn within(
     written: &At<Percent>,
     limits: std::ops::RangeInclusive<f64>,
     what: &str,
@@ -100,7 +101,7 @@ pub(super) fn shift(written: &At<raw::Shift>, to: &mut Findings<'_>) -> Option<S
     })
 }
 
-fn ramp(written: &At<Vec<At<Percent>>>, to: &mut Findings<'_>) -> Option<Vec<Ratio>> {
+pub(super) fn ramp(written: &At<Vec<At<Percent>>>, to: &mut Findings<'_>) -> Option<Vec<Ratio>> {
     const STEPS_MAX: usize = 20;
     let errors = to.errors();
     let mut before = 0.0;
@@ -168,7 +169,11 @@ pub(super) fn refresh(
     };
     let wait = limited_span(&written.wait, SECOND..=HOUR, "wait", to);
     let tries_max = limited(written.tries.value.0, written.tries.at, &(1..=10), "tries", to);
-    Some(RefreshRules { order: order?, wait: wait?, tries_max: tries_max? })
+    let care = match &written.balancers {
+        Some(balancers) => care::compile(balancers, names, to),
+        None => Some(BTreeMap::new()),
+    };
+    Some(RefreshRules { order: order?, wait: wait?, tries_max: tries_max?, care: care? })
 }
 
 pub(super) fn guards(written: &At<raw::Guards>, to: &mut Findings<'_>) -> Option<Guards> {

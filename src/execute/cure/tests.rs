@@ -1,0 +1,521 @@
+//! Refreshes against a balancer in memory: what is called, what is written down, and what is left of it
+//! after a crash at every line and every call.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::balancer::tests::{assert_served, care, floors, roll, snapshot, swap_in, zones};
+use crate::balancer::{Target, ZONES_MIN};
+use crate::journal::Log;
+use crate::memory::{Acts, Pin};
+use crate::pace::Pacer;
+use crate::policy::{Pace, Policy, Reassert, RefreshRules, Rung, RungKind};
+use crate::ports::{Clock, Levers, TargetState};
+use crate::report::samples;
+
+/// Targets are well so long after they were registered, and gone so long after they were taken out.
+const SETTLES: Duration = Duration::from_secs(20);
+const BEAT: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+struct State {
+    now: Timestamp,
+    live: Snapshot,
+    changed_at: Timestamp,
+    calls: Vec<Call>,
+    seen: Vec<Snapshot>,
+    log: Vec<(Timestamp, Entry)>,
+    kept: Vec<String>,
+    /// Events (lines and calls) until the process dies.
+    fuse: Option<usize>,
+    refuse: Option<&'static str>,
+    lose_answers: bool,
+}
+
+/// A balancer, a disk and a clock.
+#[derive(Debug, Clone)]
+struct World(Arc<Mutex<State>>);
+
+impl World {
+    fn new(live: Snapshot) -> Self {
+        let now = samples::NOW;
+        Self(Arc::new(Mutex::new(State {
+            now,
+            seen: vec![live.clone()],
+            live,
+            changed_at: now,
+            calls: Vec::new(),
+            log: Vec::new(),
+            kept: Vec::new(),
+            fuse: None,
+            refuse: None,
+            lose_answers: false,
+        })))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    fn burns(&self) -> bool {
+        let mut state = self.state();
+        match &mut state.fuse {
+            Some(0) => true,
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+            None => false,
+        }
+    }
+
+    fn pass(&self, time: Duration) {
+        let mut state = self.state();
+        state.now = state.now.plus(time);
+        if state.now.since(state.changed_at) >= SETTLES {
+            crate::balancer::tests::settle(&mut state.live);
+            let settled = state.live.clone();
+            state.seen.push(settled);
+        }
+    }
+
+    fn acts(&self) -> Acts {
+        let mut acts = Acts::default();
+        for (at, entry) in &self.state().log {
+            acts.apply(*at, entry);
+        }
+        acts
+    }
+}
+
+impl Clock for World {
+    fn now(&self) -> Timestamp {
+        self.state().now
+    }
+}
+
+#[async_trait]
+impl crate::ports::Configurations for World {
+    async fn read(
+        &self,
+        _arn: &str,
+        _also: &BTreeSet<String>,
+        at: Timestamp,
+    ) -> Result<Snapshot, CallFailed> {
+        let mut live = self.state().live.clone();
+        live.taken_at = at;
+        for (name, group) in &mut live.groups {
+            group.arn.get_or_insert(format!("arn:of:{name}"));
+        }
+        Ok(live)
+    }
+
+    async fn change(&self, _live: &Snapshot, call: &Call) -> Result<(), CallFailed> {
+        let dead = || CallFailed::Unknown { why: "dead".to_owned() };
+        if self.burns() {
+            return Err(dead());
+        }
+        {
+            let mut state = self.state();
+            if state.refuse == Some(call.operation()) {
+                let (code, why) = ("AccessDenied".to_owned(), "not allowed".to_owned());
+                return Err(CallFailed::Refused { code, why });
+            }
+            state.live.apply(call).unwrap();
+            state.changed_at = state.now;
+            state.calls.push(call.clone());
+            let live = state.live.clone();
+            state.seen.push(live);
+        }
+        if self.burns() || self.state().lose_answers {
+            return Err(dead());
+        }
+        Ok(())
+    }
+}
+
+struct Disk(World);
+
+impl Log for Disk {
+    fn append(&mut self, at: Timestamp, entry: &Entry) -> Result<(), JournalError> {
+        let dead = || JournalError::Poisoned { path: "gone".into() };
+        if self.0.burns() {
+            return Err(dead());
+        }
+        // As a real line: what cannot be read again would be lost.
+        let text = serde_json::to_string(entry).unwrap();
+        self.0.state().log.push((at, serde_json::from_str(&text).unwrap()));
+        if self.0.burns() { Err(dead()) } else { Ok(()) }
+    }
+
+    fn keep(&mut self, name: &str, text: &[u8]) -> Result<Option<String>, JournalError> {
+        assert!(self.0.state().calls.is_empty(), "kept before the first call");
+        let back: Snapshot = serde_json::from_slice(text).unwrap();
+        assert_eq!(back.differences(&self.0.state().live), []);
+        self.0.state().kept.push(name.to_owned());
+        Ok(Some(name.to_owned()))
+    }
+}
+
+fn policy(rungs: Vec<Rung>) -> Policy {
+    let mut policy = samples::policy();
+    let balancer = policy.regions.values_mut().find_map(|r| r.balancers.first_mut()).unwrap();
+    balancer.arn = Some("arn:of:the:balancer".to_owned());
+    let name = balancer.name.clone();
+    policy.refresh = Some(RefreshRules {
+        order: Vec::new(),
+        wait: Duration::from_secs(60),
+        tries_max: 3,
+        care: [(name, care(rungs))].into(),
+    });
+    policy
+}
+
+/// One process of the controller: what it remembers comes from the disk.
+struct Life {
+    policy: Policy,
+    world: World,
+    acts: Acts,
+    levers: Levers,
+    pace: Pacer,
+}
+
+impl Life {
+    fn new(world: &World, policy: &Policy) -> Self {
+        let levers = Levers { configurations: Some(Arc::new(world.clone())), ..Levers::default() };
+        Self {
+            policy: policy.clone(),
+            world: world.clone(),
+            acts: world.acts(),
+            levers,
+            pace: Pacer::new(Pace::default()),
+        }
+    }
+
+    fn balancer(&self) -> BalancerName {
+        self.policy.refresh.as_ref().unwrap().care.keys().next().unwrap().clone()
+    }
+
+    async fn with<T>(
+        &mut self,
+        act: impl AsyncFnOnce(&mut Executor<'_>) -> Result<T, JournalError>,
+    ) -> Result<T, JournalError> {
+        let mut disk = Disk(self.world.clone());
+        let mut executor = Executor {
+            policy: &self.policy,
+            levers: &self.levers,
+            log: &mut disk,
+            acts: &mut self.acts,
+            clock: &self.world,
+            pace: &self.pace,
+        };
+        act(&mut executor).await
+    }
+
+    async fn treat(&mut self, act: RefreshAct) -> Result<Progress, JournalError> {
+        let balancer = self.balancer();
+        self.with(async |executor| executor.treat(&balancer, act, None, "a test").await).await
+    }
+
+    /// On and on until it ends, or until the disk is gone.
+    async fn go_on(&mut self) -> Result<Option<Outcome>, JournalError> {
+        for _ in 0..2000 {
+            if self.acts.cure.is_none() {
+                return Ok(None);
+            }
+            tokio::time::advance(BEAT).await;
+            self.world.pass(BEAT);
+            let progress = self.with(async |executor| executor.advance_cure().await).await?;
+            if let Progress::Ended(outcome) = progress {
+                return Ok(Some(outcome));
+            }
+        }
+        panic!("it never ends: {:?}", self.acts.cure.as_ref().map(|open| (open.done, open.call)));
+    }
+
+    async fn run(&mut self, kind: RungKind) -> Result<Outcome, JournalError> {
+        match self.treat(RefreshAct::Rung(kind)).await? {
+            Progress::Ended(outcome) => Ok(outcome),
+            Progress::Working | Progress::Nothing => Ok(self.go_on().await?.unwrap()),
+        }
+    }
+}
+
+fn ladder() -> Vec<Rung> {
+    vec![Rung::Reassert(Reassert::AsRead), roll(2, 0.5), swap_in(&[0.1, 0.5, 1.0]), zones(0.5)]
+}
+
+fn well() -> Snapshot {
+    snapshot([[2, 1, 1], [2, 1, 1], [2, 1, 1]])
+}
+
+/// One listener, one group: few enough places to die for each to be tried.
+fn narrow() -> Snapshot {
+    let mut narrow = wide();
+    narrow.listeners.retain(|_, listener| listener.port == 80);
+    for listener in narrow.listeners.values_mut() {
+        listener.rules.clear();
+    }
+    narrow.groups.retain(|name, _| name == "web");
+    narrow
+}
+
+fn wide() -> Snapshot {
+    snapshot([[2, 2, 2]; 3])
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_rung_makes_the_calls_of_its_plan_and_no_other() {
+    for kind in ladder().iter().map(Rung::kind) {
+        let before = wide();
+        let world = World::new(before.clone());
+        let mut process = Life::new(&world, &policy(ladder()));
+        let outcome = process.run(kind).await.unwrap();
+        assert_eq!(outcome, Outcome::Done, "{kind}");
+        let planned: Vec<Call> =
+            world.acts().cured.values().flat_map(|cure| cure.calls().cloned()).collect();
+        assert_eq!(world.state().calls, planned, "{kind}");
+        assert_eq!(world.state().kept.len(), 1, "{kind}");
+        for seen in &world.state().seen {
+            assert_served(seen, &floors(&before, 0.5), &kind.to_string());
+        }
+        if kind != RungKind::Swap {
+            let live = world.state().live.clone();
+            assert_eq!(before.differences(&live), [], "{kind}");
+        }
+        let last = world.acts().refreshes.values().flatten().last().cloned().unwrap();
+        assert!(last.accepted && last.rung == Some(kind) && last.at > last.began.unwrap());
+    }
+}
+
+/// Each line and each call is a place to die, before its effect and after it.
+#[tokio::test(start_paused = true)]
+async fn a_crash_anywhere_ends_in_completion_or_in_the_beginning() {
+    for kind in ladder().iter().map(Rung::kind) {
+        let policy = policy(ladder());
+        let mut deaths = 0;
+        for fuse in 0.. {
+            let before = narrow();
+            let world = World::new(before.clone());
+            world.state().fuse = Some(fuse);
+            let mut first = Life::new(&world, &policy);
+            let died = first.run(kind).await.is_err();
+            world.state().fuse = None;
+            let mut second = Life::new(&world, &policy);
+            let outcome = second.go_on().await.unwrap();
+            let live = world.state().live.clone();
+            let acts = world.acts();
+            let done = acts.cured.values().next().map(|cure| {
+                let states = cure.states().unwrap();
+                states.last().unwrap().differences(&live)
+            });
+            match done {
+                Some(differences) => assert_eq!(differences, [], "{kind} {fuse}: completed"),
+                None => assert_eq!(before.differences(&live), [], "{kind} {fuse}: {outcome:?}"),
+            }
+            for seen in &world.state().seen {
+                assert_served(seen, &floors(&before, 0.5), &format!("{kind}, death {fuse}"));
+            }
+            if !died {
+                break;
+            }
+            deaths += 1;
+        }
+        assert!(deaths > 15, "{kind}: only {deaths} places to die");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_made_it_worse_is_undone_at_any_step() {
+    for kind in [RungKind::Targets, RungKind::Swap, RungKind::Zones] {
+        for beats in 0.. {
+            let before = wide();
+            let world = World::new(before.clone());
+            let mut process = Life::new(&world, &policy(ladder()));
+            let mut over = false;
+            let _ = process.treat(RefreshAct::Rung(kind)).await.unwrap();
+            for _ in 0..beats * 7 {
+                world.pass(BEAT);
+                tokio::time::advance(BEAT).await;
+                let progress = process.with(async |e| e.advance_cure().await).await.unwrap();
+                over |= matches!(progress, Progress::Ended(_));
+            }
+            // As every round does while it does harm: the first look may have to wait for tokens.
+            let undone = |process: &Life| {
+                process
+                    .acts
+                    .refreshes
+                    .values()
+                    .flatten()
+                    .last()
+                    .is_some_and(|refresh| refresh.undone)
+            };
+            while !undone(&process) {
+                let _ = process.treat(RefreshAct::Undo).await.unwrap();
+                tokio::time::advance(BEAT).await;
+                world.pass(BEAT);
+            }
+            process.go_on().await.unwrap();
+            world.pass(SETTLES);
+            let live = world.state().live.clone();
+            assert_eq!(before.differences(&live), [], "{kind} after {beats}");
+            for seen in &world.state().seen {
+                assert_served(seen, &floors(&before, 0.5), &format!("{kind} after {beats}"));
+            }
+            let last = world.acts().refreshes.values().flatten().last().cloned().unwrap();
+            assert!(last.undone && !last.accepted);
+            if over {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_call_turns_the_refresh_back() {
+    for (kind, operation) in [
+        (RungKind::Targets, "RegisterTargets"),
+        (RungKind::Swap, "ModifyRule"),
+        (RungKind::Reassert, "ModifyListener"),
+    ] {
+        let before = wide();
+        let world = World::new(before.clone());
+        let mut process = Life::new(&world, &policy(ladder()));
+        let _ = process.treat(RefreshAct::Rung(kind)).await.unwrap();
+        // Refused from the second call on, so that something is to be taken back.
+        let refuse = operation;
+        while world.state().calls.len() < 2 {
+            world.pass(BEAT);
+            tokio::time::advance(BEAT).await;
+            let _ = process.with(async |e| e.advance_cure().await).await.unwrap();
+        }
+        if process.acts.cure.is_none() {
+            continue;
+        }
+        world.state().refuse = (kind != RungKind::Targets).then_some(refuse);
+        if kind == RungKind::Targets {
+            // What was taken out does not come back by itself: the way back is refused as well, once.
+            world.state().refuse = Some("DeregisterTargets");
+        }
+        let outcome = process.go_on().await.unwrap();
+        assert!(
+            matches!(&outcome, Some(Outcome::Abandoned { why }) if why.contains("AccessDenied")),
+            "{kind}: {outcome:?}"
+        );
+        world.pass(SETTLES);
+        let live = world.state().live.clone();
+        assert_eq!(before.differences(&live), [], "{kind}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn somebody_elses_edit_stops_it_and_stands() {
+    let before = wide();
+    let world = World::new(before.clone());
+    let mut process = Life::new(&world, &policy(ladder()));
+    let _ = process.treat(RefreshAct::Rung(RungKind::Targets)).await.unwrap();
+    let theirs: BTreeMap<String, String> =
+        [("idle_timeout.timeout_seconds".to_owned(), "17".to_owned())].into();
+    let call = Call::BalancerAttributes { attributes: theirs };
+    world.state().live.apply(&call).unwrap();
+    let outcome = process.go_on().await.unwrap();
+    let Some(Outcome::Abandoned { why }) = outcome else { panic!("{outcome:?}") };
+    assert!(why.contains("idle_timeout"), "{why}");
+    world.pass(SETTLES);
+    let live = world.state().live.clone();
+    let places: Vec<String> = before.differences(&live).into_iter().map(|d| d.place).collect();
+    assert_eq!(places, ["attributes / idle_timeout.timeout_seconds"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_lost_is_found_out_by_reading() {
+    let before = wide();
+    let world = World::new(before.clone());
+    world.state().lose_answers = true;
+    let mut process = Life::new(&world, &policy(ladder()));
+    assert_eq!(process.run(RungKind::Targets).await.unwrap(), Outcome::Done);
+    let planned: Vec<Call> =
+        world.acts().cured.values().flat_map(|cure| cure.calls().cloned()).collect();
+    assert_eq!(world.state().calls, planned, "none of them twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pin_stops_it_where_it_stands() {
+    let world = World::new(wide());
+    let mut process = Life::new(&world, &policy(ladder()));
+    let _ = process.treat(RefreshAct::Rung(RungKind::Targets)).await.unwrap();
+    let pin =
+        Pin { by: "ana".to_owned(), reason: "wait".to_owned(), since: samples::NOW, until: None };
+    process.acts.apply(samples::NOW, &Entry::Pinned(pin));
+    let calls = world.state().calls.len();
+    for _ in 0..50 {
+        world.pass(BEAT);
+        tokio::time::advance(BEAT).await;
+        assert_eq!(
+            process.with(async |e| e.advance_cure().await).await.unwrap(),
+            Progress::Working
+        );
+    }
+    assert_eq!(world.state().calls.len(), calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_does_not_come_back_turns_it_back_and_no_other_is_taken_out() {
+    let before = wide();
+    let world = World::new(before.clone());
+    let mut process = Life::new(&world, &policy(ladder()));
+    let _ = process.treat(RefreshAct::Rung(RungKind::Targets)).await.unwrap();
+    let taken: BTreeSet<Target> = world
+        .state()
+        .calls
+        .iter()
+        .filter_map(|call| call.removes().map(|(_, targets)| targets.clone()))
+        .flatten()
+        .collect();
+    assert!(!taken.is_empty());
+    let mut outcome = None;
+    for _ in 0..400 {
+        world.pass(BEAT);
+        tokio::time::advance(BEAT).await;
+        for group in world.state().live.groups.values_mut() {
+            for health in &mut group.health {
+                if taken.iter().any(|target| target.is(&health.target))
+                    && health.state == TargetState::Healthy
+                {
+                    health.state = TargetState::Unhealthy;
+                }
+            }
+        }
+        if let Progress::Ended(ended) =
+            process.with(async |e| e.advance_cure().await).await.unwrap()
+        {
+            outcome = Some(ended);
+            break;
+        }
+    }
+    let Some(Outcome::Abandoned { why }) = outcome else { panic!("{outcome:?}") };
+    assert!(why.contains("did not become healthy"), "{why}");
+    let removed = world.state().calls.iter().filter(|call| call.removes().is_some()).count();
+    assert_eq!(removed, 1, "no second batch");
+    let live = world.state().live.clone();
+    assert_eq!(before.differences(&live), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_planned_touches_nothing_and_is_remembered() {
+    let world = World::new(well());
+    let mut two = world.state().live.clone();
+    two.subnets.pop_first();
+    assert_eq!(two.subnets.len(), ZONES_MIN);
+    let before = two.clone();
+    world.state().live = two;
+    let mut process = Life::new(&world, &policy(ladder()));
+    let outcome = process.run(RungKind::Zones).await.unwrap();
+    assert!(matches!(&outcome, Outcome::Refused { why } if why.contains("zones")), "{outcome:?}");
+    assert!(world.state().calls.is_empty() && world.state().kept.is_empty());
+    assert!(world.acts().refreshes.values().flatten().last().unwrap().refused);
+    assert_eq!(before.differences(&world.state().live.clone()), []);
+}
