@@ -40,3 +40,16 @@ fn every_fault_is_whole_and_its_text_is_found_exactly_once() {
     assert!(wrong.is_empty(), "the list is out of step:\n{}", wrong.join("\n"));
     assert!(faults.len() >= 20, "{} faults", faults.len());
 }
+
+#[test]
+fn the_table_tells_of_every_fault_and_nothing_survived() {
+    let table = std::fs::read_to_string(root().join("tests/planted/table.md")).unwrap_or_default();
+    let told: BTreeSet<String> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    let listed: BTreeSet<String> = faults().iter().map(|fault| fault[0].1.clone()).collect();
+    assert_eq!(told, listed, "write it anew: tests/planted/run.py");
+    assert!(!table.contains("**nothing**"), "a fault survives");
+}
