@@ -7,12 +7,14 @@
 mod account;
 mod arc;
 mod balancer;
+mod checks;
 mod cloudwatch;
 mod convert;
 mod elb;
 mod fail;
 mod pages;
 mod route53;
+mod s3;
 mod session;
 mod settings;
 mod sns;
@@ -33,26 +35,29 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 
-use crate::ports::{Account, Configurations, Metrics, Pages, Queue, TargetHealth, Topics, Weights};
+use crate::ports::{
+    Account, Configurations, HealthChecks, Metrics, Objects, Pages, Queue, TargetHealth, Topics,
+    Weights,
+};
 
 pub use arc::{Cluster, ClusterSpec, Dice};
 pub use settings::{Call, Endpoint, MalformedEndpoint, Service, Settings, Timeouts};
 
 /// Every IAM action that some client here uses.
 pub fn actions() -> impl Iterator<Item = &'static str> {
-    [
+    let clients = [
         route53::ACTIONS,
+        checks::ACTIONS,
         elb::ACTIONS,
         balancer::ACTIONS,
         cloudwatch::ACTIONS,
+        s3::ACTIONS,
         arc::ACTIONS,
         sqs::ACTIONS,
         sns::ACTIONS,
         pages::ACTIONS,
-    ]
-    .into_iter()
-    .flatten()
-    .copied()
+    ];
+    clients.into_iter().flatten().copied()
 }
 
 /// Every IAM action of `leeward doctor`. All of them read.
@@ -73,6 +78,8 @@ pub struct Edge {
     pub topics: Arc<dyn Topics>,
     pub pages: Arc<dyn Pages>,
     pub configurations: Arc<dyn Configurations>,
+    pub objects: Arc<dyn Objects>,
+    pub checks: Arc<dyn HealthChecks>,
 }
 
 impl Edge {
@@ -93,6 +100,8 @@ impl Edge {
         Self {
             weights: Arc::new(route53::Route53::new(&base)),
             account: Arc::new(account::AwsAccount::new(&base)),
+            checks: Arc::new(checks::Checks::new(&base)),
+            objects: Arc::new(s3::S3::new(base.clone())),
             targets: Arc::new(elb::Elb::new(base.clone())),
             configurations: balancer::Balancers::new(base.clone()),
             metrics: Arc::new(cloudwatch::CloudWatch::new(base.clone())),
@@ -187,7 +196,10 @@ impl Base {
             // whoever polls; a message that was received twice counts once. What people are told is
             // tried again by whoever tells it.
             Call::Change | Call::Switch | Call::Poll | Call::Tell => 1,
-            Call::List | Call::Status | Call::Targets | Call::Metrics => READ_ATTEMPTS_MAX,
+            // A gate may be set twice.
+            Call::List | Call::Status | Call::Targets | Call::Metrics | Call::Gate => {
+                READ_ATTEMPTS_MAX
+            }
         };
         RetryConfig::standard().with_max_attempts(attempts)
     }

@@ -21,13 +21,14 @@ use serde::{Deserialize, Serialize};
 
 pub use self::calm::is_calm;
 pub use self::hold::Hold;
+pub use self::shares::effective;
 
 use self::convict::Charge;
 use self::refresh::Treatment;
 use self::respond::Response;
 use self::shares::Shares;
 use crate::bulletin::Bulletin;
-use crate::domain::{BalancerName, Ratio, RegionName, Split, Timestamp, VantageName};
+use crate::domain::{BalancerName, InAnswers, Ratio, RegionName, Split, Timestamp, VantageName};
 use crate::health::{Answers, Deploy, Evidence, Picture, Reading};
 use crate::memory::{Acts, Memory, Order, Request};
 use crate::plan::{HookCall, Purpose, Wanted};
@@ -226,6 +227,13 @@ impl Case<'_> {
         }
     }
 
+    /// Since when records that are to be read cannot be. A policy without a lever that reads any lacks
+    /// nothing.
+    fn unread_since(&self) -> Option<Timestamp> {
+        self.policy.weights_lever()?;
+        self.evidence.answers_unknown_since()
+    }
+
     fn share(&self, name: &RegionName) -> f64 {
         self.shares.get(name).copied().unwrap_or(0.0)
     }
@@ -401,7 +409,7 @@ fn build<'a>(policy: &'a Policy, memory: &'a Memory, now: Timestamp) -> Option<C
         .max_by_key(|(_, weight)| **weight)
         .map(|(name, _)| name.clone())?;
     let split = evidence.split().or(acts.ordered.as_ref()).unwrap_or(&home_split).clone();
-    let shares = shares::effective(&split, &acts.gates);
+    let shares = shares::effective(&split, &acts.let_in());
     let charges = picture
         .regions
         .iter()
@@ -454,8 +462,8 @@ fn propose(
             return proposal;
         }
         let (lever, target) = match lever {
-            Some(LeverKind::Gates) if !respond::gates_reach(case, target) => {
-                match in_part(case, response) {
+            Some(kind) if kind.is_switch() && !respond::switches_reach(case, kind, target) => {
+                match in_part(case, response, kind) {
                     Some((lever, whole)) => (Some(lever), whole.unwrap_or(target)),
                     None => {
                         proposal.holds.push(Hold::StepNeedsWeights);
@@ -503,40 +511,56 @@ fn pick_lever(
     let read_at = case.evidence.read_at();
     let unknown = case.evidence.answers_unknown_since();
     let (lever, holds) = guard::lever(case.policy, case.acts, unknown, read_at, case.now);
-    let closed = case.acts.gates.values().any(|gate| *gate == crate::ports::InAnswers::Out);
-    if closed && lever.is_some() {
-        let behind = shares::distance(&respond::plain(&case.split), target) < shares::SAME;
-        if purpose != Purpose::Failback || behind {
-            return (Some(LeverKind::Gates), holds);
-        }
-        if weights_may_step(case, read_at) {
-            return (Some(LeverKind::Weights), holds);
-        }
-        return (None, holds.into_iter().chain([Hold::StepNeedsWeights]).collect());
+    let Some(closed) = closed_by(case).filter(|_| lever.is_some()) else { return (lever, holds) };
+    let behind = shares::distance(&respond::plain(&case.split), target) < shares::SAME;
+    // Opening a gate shows what stands behind it: somebody else's split is not ours to show.
+    let shows = behind || respond::steps_to(case, closed, target);
+    if purpose != Purpose::Failback || (shows && is_ours(case)) {
+        return (Some(closed), holds);
     }
-    (lever, holds)
+    if weights_may_step(case, read_at) {
+        return (Some(LeverKind::Weights), holds);
+    }
+    (None, holds.into_iter().chain([Hold::StepNeedsWeights]).collect())
+}
+
+/// The switches that keep a region out, the preferred ones first.
+fn closed_by(case: &Case<'_>) -> Option<LeverKind> {
+    let keeps_out = |kind: &LeverKind| {
+        let standing = case.acts.standing(*kind);
+        standing.is_some_and(|all| all.values().any(|stands| *stands != InAnswers::In))
+    };
+    case.policy.levers.iter().map(crate::policy::Lever::kind).find(keeps_out)
+}
+
+/// A split that somebody else made is theirs, behind a gate as well.
+fn is_ours(case: &Case<'_>) -> bool {
+    case.split == case.home_split || case.acts.ordered.as_ref() == Some(&case.split)
 }
 
 /// Whether the weights behind a closed gate may be set now: only where they are as on a calm day or as we
-/// ordered them. A split that somebody else made is theirs, behind a gate as well. Unlike when a region is left, a lever that
-/// failed is tried again at its pace: there is no haste, and no other lever does.
+/// ordered them. Unlike when a region is left, a lever that failed is tried again at its pace: there is no
+/// haste, and no other lever does.
 fn weights_may_step(case: &Case<'_>, read_at: Option<Timestamp>) -> bool {
     let paused = case
         .acts
         .levers
         .get(&LeverKind::Weights)
         .is_some_and(|state| guard::retry_at(state, read_at, case.now).is_some());
-    let ours = case.split == case.home_split || case.acts.ordered.as_ref() == Some(&case.split);
     case.policy.weights_lever().is_some()
-        && ours
+        && is_ours(case)
         && case.evidence.answers_unknown_since().is_none()
         && !paused
 }
 
-/// How to take a step that gates cannot take, as they know no half: by weights, if they work; else the
+/// How to take a step that switches cannot take, as one knows no half: by weights, if they work; else the
 /// region is left at once, if all of it fits elsewhere: better without the ramp than never. The way home
 /// has no such haste and waits.
-fn in_part<'a>(case: &Case<'_>, response: &'a Response) -> Option<(LeverKind, Option<&'a Shares>)> {
+fn in_part<'a>(
+    case: &Case<'_>,
+    response: &'a Response,
+    kind: LeverKind,
+) -> Option<(LeverKind, Option<&'a Shares>)> {
     let weights = case.acts.levers.get(&LeverKind::Weights).cloned().unwrap_or_default();
     let works = case.policy.weights_lever().is_some()
         && case.evidence.answers_unknown_since().is_none()
@@ -544,7 +568,7 @@ fn in_part<'a>(case: &Case<'_>, response: &'a Response) -> Option<(LeverKind, Op
     if works {
         return Some((LeverKind::Weights, None));
     }
-    response.whole.as_ref().map(|whole| (LeverKind::Gates, Some(whole)))
+    response.whole.as_ref().map(|whole| (kind, Some(whole)))
 }
 
 /// What the guards and the hooks left of a proposal.
@@ -590,8 +614,9 @@ fn settle(case: &Case<'_>, proposal: Proposal, request: Option<&Request>) -> Set
     let proposed = proposal.wanted;
     let open = case.acts.order.as_ref();
     let Some(wanted) = proposed.clone() else {
-        let withdraw =
-            open.filter(|order| order.is_unsent()).map(|_| "it is no longer right".to_owned());
+        let withdraw = open
+            .filter(|order| order.may_be_given_up())
+            .map(|_| "it is no longer right".to_owned());
         return Settled { holds, withdraw, ..Settled::default() };
     };
     let mut objections = Vec::new();
@@ -613,7 +638,7 @@ fn settle(case: &Case<'_>, proposal: Proposal, request: Option<&Request>) -> Set
         objections.retain(|hold| !ask::passes(request, hold));
     }
     let withdraw = open
-        .filter(|order| order.is_unsent() && !same_move(order, &wanted))
+        .filter(|order| order.may_be_given_up() && !same_move(order, &wanted))
         .map(|_| "another move is right now".to_owned());
     let mut calls = Vec::new();
     if let Wanted::Move(moved) = &wanted
@@ -631,7 +656,7 @@ fn settle(case: &Case<'_>, proposal: Proposal, request: Option<&Request>) -> Set
         let stop = objections.iter().find(|hold| {
             matches!(hold, Hold::Pinned { .. } | Hold::Denied { .. } | Hold::Aborted { .. })
         });
-        stop.filter(|_| open.is_some_and(Order::is_unsent)).map(ToString::to_string)
+        stop.filter(|_| open.is_some_and(Order::may_be_given_up)).map(ToString::to_string)
     });
     objections.append(&mut holds);
     Settled { wanted: None, proposed, holds: objections, withdraw, calls }
@@ -666,7 +691,7 @@ fn order_objections(case: &Case<'_>, wanted: &crate::plan::Move) -> Option<Hold>
     let order = case.acts.order.as_ref().filter(|order| !order.is_unsent())?;
     let since = order.accepted_at().unwrap_or(order.intended_at);
     let stuck = is_stuck(case, order);
-    if wanted.lever == LeverKind::Gates && (stuck || order.accepted_at().is_none()) {
+    if wanted.lever.is_switch() && (stuck || order.accepted_at().is_none()) {
         return None;
     }
     let to = match &order.plan.wanted {

@@ -456,6 +456,56 @@ pub fn span(duration: Duration) -> String {
     }
 }
 
+/// One region's switches, and how they are to stand.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Turn {
+    pub region: RegionName,
+    pub to: InAnswers,
+}
+
+/// How far a region's switches let it into the answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InAnswers {
+    In,
+    /// Some of its slots are closed: more than none and fewer than all.
+    Part {
+        closed: u16,
+        of: u16,
+    },
+    Out,
+}
+
+impl InAnswers {
+    /// `closed` of `of` slots.
+    pub fn slots(closed: usize, of: usize) -> Self {
+        let narrow = |count: usize| u16::try_from(count).unwrap_or(u16::MAX);
+        match closed {
+            0 => Self::In,
+            closed if closed >= of => Self::Out,
+            closed => Self::Part { closed: narrow(closed), of: narrow(of) },
+        }
+    }
+
+    /// The part that is open, 0 to 1.
+    pub fn open(self) -> f64 {
+        match self {
+            Self::In => 1.0,
+            Self::Part { closed, of } => 1.0 - f64::from(closed) / f64::from(of.max(1)),
+            Self::Out => 0.0,
+        }
+    }
+
+    /// How many of `of` slots are closed.
+    pub fn closed(self, of: usize) -> usize {
+        match self {
+            Self::In => 0,
+            Self::Part { closed, .. } => usize::from(closed).min(of),
+            Self::Out => of,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

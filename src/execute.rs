@@ -25,10 +25,10 @@ use crate::policy::{LeverKind, Policy, WeightsLever};
 use crate::ports::{CallFailed, Clock, Levers};
 
 pub mod cure;
-mod gates;
 mod proof;
 mod read;
 mod rehearse;
+mod switches;
 mod weights;
 
 pub use read::read_inventory;
@@ -105,7 +105,7 @@ impl Executor<'_> {
     /// of unknown outcome, asks for `INSYNC`, asks the name servers, ends it.
     pub async fn advance(&mut self) -> Result<Progress, JournalError> {
         let Some(order) = &self.acts.order else { return Ok(Progress::Nothing) };
-        let lever = if is_gates(order) { LeverKind::Gates } else { LeverKind::Weights };
+        let lever = order.lever();
         if self.retry_at(lever).is_some_and(|at| self.clock.now() < at) {
             return Ok(Progress::Working);
         }
@@ -114,6 +114,9 @@ impl Executor<'_> {
 
     /// After a start: what became of the open order? Reads, then finishes, abandons or puts back.
     pub async fn recover(&mut self) -> Result<Progress, JournalError> {
+        if self.acts.order.as_ref().is_some_and(|order| order.lever().is_switch()) {
+            return self.recover_switches().await;
+        }
         if let Stage::Over(outcome) = self.settle_unknown().await? {
             return Ok(Progress::Ended(outcome));
         }
@@ -132,13 +135,17 @@ impl Executor<'_> {
     /// What is accepted as a whole cannot be recalled: it stays open and [`Progress::Working`] is
     /// returned. So does a put-back: half-moved records help nobody.
     pub async fn withdraw(&mut self, why: &str) -> Result<Progress, JournalError> {
+        let unclear = self.acts.order.as_ref().filter(|order| written(order) == Written::Unclear);
+        let waits = unclear.and_then(|order| self.retry_at(order.lever()));
+        if waits.is_some_and(|at| self.clock.now() < at) {
+            return Ok(Progress::Working);
+        }
         if let Stage::Over(outcome) = self.settle_unknown().await? {
             return Ok(Progress::Ended(outcome));
         }
         let Some(order) = &self.acts.order else { return Ok(Progress::Nothing) };
-        if is_gates(order) {
-            // Each gate is whole by itself and `acts.gates` knows it: the next order starts from there.
-            return self.end(Outcome::Abandoned { why: why.to_owned() }).map(Progress::Ended);
+        if order.lever().is_switch() {
+            return self.withdraw_switches(why).await;
         }
         if !is_shift(order) {
             return Ok(Progress::Working);
@@ -178,9 +185,11 @@ impl Executor<'_> {
             return Some(format!("epoch {} was used before", plan.epoch));
         }
         match wanted.lever {
-            LeverKind::Gates => {
-                self.levers.gates.is_none().then(|| "there are no gates".to_owned())
-            }
+            kind @ (LeverKind::Gates | LeverKind::Arc) => self
+                .levers
+                .switches(kind)
+                .is_none()
+                .then(|| format!("there is no client for `{kind}`")),
             LeverKind::Weights if self.levers.weights.is_none() => {
                 Some("there is no client for the records".to_owned())
             }
@@ -194,8 +203,8 @@ impl Executor<'_> {
     /// The stages in their order, until one of them has to wait.
     async fn take_on(&mut self) -> Result<Progress, JournalError> {
         let Some(order) = &self.acts.order else { return Ok(Progress::Nothing) };
-        if is_gates(order) {
-            return self.take_gates_on().await;
+        if order.lever().is_switch() {
+            return self.take_switches_on().await;
         }
         for stage in 0..4 {
             let reached = match stage {
@@ -298,10 +307,6 @@ fn written(order: &Order) -> Written {
     } else {
         Written::Nothing
     }
-}
-
-fn is_gates(order: &Order) -> bool {
-    matches!(&order.plan.wanted, Wanted::Move(moved) if moved.lever == LeverKind::Gates)
 }
 
 /// True for a move of weights that is not itself a put-back.

@@ -27,5 +27,6 @@ pub mod runtime;
 pub mod scenario;
 pub mod sim;
 pub mod status_site;
+pub mod steer;
 pub mod telemetry;
 pub mod tell;

@@ -4,18 +4,18 @@
 mod asked;
 mod cure;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::balancer::cure::Cure;
 use crate::bulletin::{Bulletin, Chronicle};
-use crate::domain::{BalancerName, RegionName, Split, Tally, Timestamp};
+use crate::domain::{BalancerName, InAnswers, RegionName, Split, Tally, Timestamp, Turn};
 use crate::health::{Event, Evidence, Happening};
 use crate::plan::{Epoch, HookAnswer, HookCall, HookEnd, Plan};
 use crate::policy::{HookPhase, LeverKind, RungKind};
-use crate::ports::{CallFailed, ChangeId, InAnswers};
+use crate::ports::{CallFailed, ChangeId};
 use crate::tell::{Letter, Lost, Note, Severity, Thread, Topic};
 
 pub use self::cure::{CallState, CureNote, OpenCure};
@@ -72,17 +72,38 @@ pub enum Entry {
         lever: LeverKind,
         failure: Option<CallFailed>,
     },
+    /// The next thing is the call that turns these switches.
+    Turning {
+        lever: LeverKind,
+        turns: Vec<Turn>,
+    },
+    Turned {
+        lever: LeverKind,
+        turns: Vec<Turn>,
+        failure: Option<CallFailed>,
+    },
+    /// Switches of which it was not known how they stand were read.
+    Stood {
+        lever: LeverKind,
+        standing: BTreeMap<RegionName, InAnswers>,
+    },
+    /// Written by older versions, as [`Entry::Turning`] of one gate.
     Gating {
         region: RegionName,
         to: InAnswers,
     },
+    /// Written by older versions, as [`Entry::Turned`] of one gate.
     Gated {
         region: RegionName,
         to: InAnswers,
         failure: Option<CallFailed>,
     },
-    /// All gates of a move stand, which was made beside an order that hangs.
+    /// All switches of a move stand, which was made beside an order that hangs.
     MovedByGates(Box<crate::plan::Move>),
+    /// Such a move was seen in the answers, or was turned back because it never was.
+    BesideEnded {
+        outcome: Outcome,
+    },
     Refreshing {
         balancer: BalancerName,
     },
@@ -190,6 +211,25 @@ pub struct Order {
     /// One for each batch of the plan.
     pub batches: Vec<BatchState>,
     pub in_sync_at: Option<Timestamp>,
+    /// For orders that turn switches.
+    #[serde(default)]
+    pub turning: Turning,
+    /// How those switches stood before, as far as it was known.
+    #[serde(default)]
+    pub stood: BTreeMap<RegionName, InAnswers>,
+}
+
+/// How far an order has come that turns switches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Turning {
+    /// None was turned.
+    #[default]
+    Waiting,
+    /// Announced; if nothing follows, or the outcome is unknown, some may be turned.
+    Sent { at: Timestamp },
+    /// All of them stand.
+    Stands { at: Timestamp },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -207,14 +247,42 @@ pub enum BatchState {
 }
 
 impl Order {
-    /// True if nothing of it has reached the service, as far as we know. Moves by gates have no batches:
-    /// they count as sent, since a gate may be set twice and is never half set.
+    /// The lever that it pulls.
+    pub fn lever(&self) -> LeverKind {
+        match &self.plan.wanted {
+            crate::plan::Wanted::Move(wanted) => wanted.lever,
+            crate::plan::Wanted::Refresh { .. } => LeverKind::Weights,
+        }
+    }
+
+    /// True if it can still be given up as if it had never been. Switches that were called and may not
+    /// stand can be turned back.
     pub fn is_unsent(&self) -> bool {
+        if self.lever().is_switch() {
+            return !matches!(self.turning, Turning::Stands { .. });
+        }
         !self.batches.is_empty() && self.batches.iter().all(|batch| *batch == BatchState::Waiting)
+    }
+
+    /// True if nothing of it is known to have been taken: it can be given up as soon as it is sure that a
+    /// call of unknown outcome did nothing. A put-back is always carried to its end.
+    pub fn may_be_given_up(&self) -> bool {
+        let crate::plan::Wanted::Move(wanted) = &self.plan.wanted else { return false };
+        if wanted.purpose == crate::plan::Purpose::Repair {
+            return false;
+        }
+        if self.lever().is_switch() {
+            return self.is_unsent();
+        }
+        !self.batches.is_empty()
+            && !self.batches.iter().any(|batch| matches!(batch, BatchState::Accepted { .. }))
     }
 
     /// True if going on with it would send something.
     pub fn has_unsent(&self) -> bool {
+        if self.lever().is_switch() {
+            return self.is_unsent();
+        }
         !self.batches.iter().all(|batch| matches!(batch, BatchState::Accepted { .. }))
     }
 
@@ -222,6 +290,20 @@ impl Order {
     pub fn is_repair(&self) -> bool {
         use crate::plan::{Purpose, Wanted};
         matches!(&self.plan.wanted, Wanted::Move(moved) if moved.purpose == Purpose::Repair)
+    }
+
+    /// The turns that undo those of this order. What was let in and had not been known to be out stays:
+    /// it took nothing from anybody.
+    pub fn turns_back(&self) -> Vec<Turn> {
+        let crate::plan::Wanted::Move(moved) = &self.plan.wanted else { return Vec::new() };
+        let back = |turn: Turn| {
+            let stood = self.stood.get(&turn.region).copied();
+            let to = if turn.to == InAnswers::In { stood? } else { stood.unwrap_or(InAnswers::In) };
+            Some(Turn { to, ..turn })
+        };
+        let mut turns: Vec<Turn> = moved.turned().into_iter().filter_map(back).collect();
+        turns.sort_by_key(|turn| turn.to);
+        turns
     }
 
     /// When the last batch was accepted, if all were.
@@ -389,7 +471,16 @@ pub struct Acts {
     /// The last rung that was taken to its end, for undoing it.
     pub cured: BTreeMap<BalancerName, Cure>,
     pub levers: BTreeMap<LeverKind, LeverState>,
+    /// How gates stand, as far as we turned or read them. What is not here is in the answers.
     pub gates: BTreeMap<RegionName, InAnswers>,
+    /// The same for routing controls.
+    pub controls: BTreeMap<RegionName, InAnswers>,
+    /// Switches that may stand otherwise than it says above: a call of unknown outcome went out.
+    pub doubtful: BTreeMap<LeverKind, BTreeSet<RegionName>>,
+    /// A move beside an order that hangs, until it is seen in the answers.
+    pub beside: Option<Beside>,
+    /// A call that turns switches, between its announcement and its outcome.
+    pub calling: Option<Calling>,
     pub pin: Option<Pin>,
     pub approved: Option<Approval>,
     pub denied_at: Option<Timestamp>,
@@ -412,6 +503,22 @@ pub struct Acts {
     pub context: Vec<Event>,
     /// What the public was told.
     pub public: Chronicle,
+}
+
+/// A move by switches that was made beside an order that hangs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Beside {
+    pub moved: crate::plan::Move,
+    /// Since when its switches stand.
+    pub at: Timestamp,
+}
+
+/// Switches that a call is about to turn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Calling {
+    pub lever: LeverKind,
+    /// Those that were not in doubt before it.
+    pub sure: BTreeSet<RegionName>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -449,6 +556,8 @@ impl Acts {
                     intended_at: at,
                     batches: vec![BatchState::Waiting; plan.batches.len()],
                     in_sync_at: None,
+                    turning: Turning::Waiting,
+                    stood: BTreeMap::new(),
                 });
             }
             Entry::Sending { epoch, batch } => {
@@ -484,7 +593,7 @@ impl Acts {
             Entry::Ended { epoch, outcome } => {
                 if let Some(order) = self.order.take_if(|order| order.plan.epoch == *epoch) {
                     self.last_end = Some(at);
-                    self.note_gate_shift(at, &order, outcome);
+                    self.note_turned_shift(at, &order, outcome);
                 }
             }
             Entry::LeverHeard { lever, failure } => match failure {
@@ -494,19 +603,28 @@ impl Acts {
                     self.lever(*lever).first_failure = None;
                 }
             },
+            Entry::Turning { lever, turns } => self.begin_turning(*lever, turns, at),
+            Entry::Turned { lever, turns, failure } => {
+                self.end_turning(*lever, turns, failure.as_ref(), at);
+            }
+            Entry::Stood { lever, standing } => {
+                self.doubtful.remove(lever);
+                self.standing_mut(*lever).extend(standing.clone());
+            }
             Entry::Gating { .. } => self.try_lever(LeverKind::Gates, at),
-            Entry::Gated { region, to, failure } => match failure {
-                None => {
-                    self.gates.insert(region.clone(), *to);
+            Entry::Gated { region, to, failure } => {
+                let turn = Turn { region: region.clone(), to: *to };
+                self.end_turning(LeverKind::Gates, &[turn], failure.as_ref(), at);
+                if failure.is_none() {
                     self.last_end = Some(at);
-                    self.lever(LeverKind::Gates).failures_in_a_row = 0;
                 }
-                Some(failure) => self.fail_lever(LeverKind::Gates, at, failure),
-            },
+            }
             Entry::MovedByGates(moved) => {
                 self.last_end = Some(at);
                 self.push_shift(at, moved);
+                self.beside = Some(Beside { moved: (**moved).clone(), at });
             }
+            Entry::BesideEnded { .. } => self.beside = None,
             Entry::Refreshing { balancer } => {
                 let list = self.refreshes.entry(balancer.clone()).or_default();
                 list.push(Refresh::at(at));
@@ -737,10 +855,113 @@ impl Acts {
         }
     }
 
-    /// A move by gates has no batches: it counts as a shift once it is done.
-    fn note_gate_shift(&mut self, at: Timestamp, order: &Order, outcome: &Outcome) {
+    /// How the switches of one kind stand.
+    pub fn standing(&self, kind: LeverKind) -> Option<&BTreeMap<RegionName, InAnswers>> {
+        match kind {
+            LeverKind::Gates => Some(&self.gates),
+            LeverKind::Arc => Some(&self.controls),
+            LeverKind::Weights => None,
+        }
+    }
+
+    fn standing_mut(&mut self, kind: LeverKind) -> &mut BTreeMap<RegionName, InAnswers> {
+        match kind {
+            // No entry names weights here; a strange journal that does changes nothing that is read.
+            LeverKind::Gates | LeverKind::Weights => &mut self.gates,
+            LeverKind::Arc => &mut self.controls,
+        }
+    }
+
+    /// How far each region is let in by gates and routing controls together: the stricter one counts,
+    /// since both must be healthy.
+    pub fn let_in(&self) -> BTreeMap<RegionName, InAnswers> {
+        let mut all = self.gates.clone();
+        for (region, stands) in &self.controls {
+            let place = all.entry(region.clone()).or_insert(*stands);
+            if stands.open() < place.open() {
+                *place = *stands;
+            }
+        }
+        all
+    }
+
+    /// The same after these turns.
+    pub fn let_in_after(
+        &self,
+        lever: LeverKind,
+        turns: &[Turn],
+    ) -> BTreeMap<RegionName, InAnswers> {
+        let turned = turns.iter().map(|turn| (turn.region.clone(), turn.to));
+        let mut after =
+            Self { gates: self.gates.clone(), controls: self.controls.clone(), ..Self::default() };
+        after.standing_mut(lever).extend(turned);
+        after.let_in()
+    }
+
+    pub fn doubts(&self, kind: LeverKind, region: &RegionName) -> bool {
+        self.doubtful.get(&kind).is_some_and(|regions| regions.contains(region))
+    }
+
+    fn begin_turning(&mut self, lever: LeverKind, turns: &[Turn], at: Timestamp) {
+        self.try_lever(lever, at);
+        let doubtful = self.doubtful.entry(lever).or_default();
+        let fresh = |turn: &&Turn| !doubtful.contains(&turn.region);
+        let sure: BTreeSet<RegionName> =
+            turns.iter().filter(fresh).map(|turn| turn.region.clone()).collect();
+        doubtful.extend(sure.iter().cloned());
+        self.calling = Some(Calling { lever, sure });
+        let standing = self.standing(lever).cloned().unwrap_or_default();
+        if let Some(order) = self.order.as_mut().filter(|order| order.lever() == lever) {
+            if order.turning == Turning::Waiting {
+                let known = |turn: &Turn| Some((turn.region.clone(), *standing.get(&turn.region)?));
+                order.stood = turns.iter().filter_map(known).collect();
+            }
+            order.turning = Turning::Sent { at };
+        }
+    }
+
+    /// After a failure that certainly had no effect, what was sure before the call is sure again.
+    fn end_turning(
+        &mut self,
+        lever: LeverKind,
+        turns: &[Turn],
+        failure: Option<&CallFailed>,
+        at: Timestamp,
+    ) {
+        let calling = self.calling.take().filter(|calling| calling.lever == lever);
+        let settled: BTreeSet<RegionName> = match failure {
+            None => turns.iter().map(|turn| turn.region.clone()).collect(),
+            Some(failure) if failure.nothing_happened() => {
+                calling.map_or(BTreeSet::new(), |calling| calling.sure)
+            }
+            Some(_) => BTreeSet::new(),
+        };
+        if let Some(doubtful) = self.doubtful.get_mut(&lever) {
+            doubtful.retain(|region| !settled.contains(region));
+        }
+        self.doubtful.retain(|_, regions| !regions.is_empty());
+        let sure = !self.doubtful.contains_key(&lever);
+        let order = self.order.as_mut().filter(|order| order.lever() == lever);
+        let Some(failure) = failure else {
+            if let Some(order) = order {
+                order.turning = Turning::Stands { at };
+            }
+            let turned = turns.iter().map(|turn| (turn.region.clone(), turn.to));
+            self.standing_mut(lever).extend(turned);
+            self.lever(lever).failures_in_a_row = 0;
+            self.lever(lever).first_failure = None;
+            return;
+        };
+        if let Some(order) = order.filter(|_| sure) {
+            order.turning = Turning::Waiting;
+        }
+        self.fail_lever(lever, at, failure);
+    }
+
+    /// A move by switches has no batches: it counts as a shift once it is done.
+    fn note_turned_shift(&mut self, at: Timestamp, order: &Order, outcome: &Outcome) {
         if let (crate::plan::Wanted::Move(moved), Outcome::Done) = (&order.plan.wanted, outcome)
-            && moved.lever == LeverKind::Gates
+            && moved.lever.is_switch()
         {
             self.push_shift(at, moved);
         }

@@ -19,7 +19,8 @@ pub use hook::{HookAnswer, HookCall, HookEnd};
 pub use inventory::Inventory;
 
 use crate::domain::{
-    BalancerName, RecordName, RegionName, ServiceName, Split, Tally, Timestamp, Weight, ZoneId,
+    BalancerName, InAnswers, RecordName, RegionName, ServiceName, Split, Tally, Timestamp, Turn,
+    Weight, ZoneId,
 };
 use crate::policy::{LeverKind, RungKind};
 
@@ -95,8 +96,34 @@ pub struct Move {
     /// The split that was read and that this move starts from.
     pub from: Split,
     pub to: Split,
+    /// What is turned, for levers that turn switches: those that let in before those that take out.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub turns: Vec<Turn>,
     /// One sentence for people.
     pub because: String,
+}
+
+impl Move {
+    /// What is turned. Orders in journals of older versions do not say it: their gates follow the split.
+    ///
+    /// A region that had nothing and gets nothing keeps its gate: closing it would only keep it from
+    /// taking over later.
+    pub fn turned(&self) -> Vec<Turn> {
+        if !self.turns.is_empty() || !self.lever.is_switch() {
+            return self.turns.clone();
+        }
+        let turn = |(region, weight): (&RegionName, &Weight)| {
+            let to = match weight.0 {
+                0 if self.from.weight(region).0 == 0 => return None,
+                0 => InAnswers::Out,
+                _ => InAnswers::In,
+            };
+            Some(Turn { region: region.clone(), to })
+        };
+        let mut turns: Vec<Turn> = self.to.weights().iter().filter_map(turn).collect();
+        turns.sort_by_key(|turn| turn.to);
+        turns
+    }
 }
 
 /// One weighted (or TXT) record set, whole: what a `DELETE` must carry to the last value.

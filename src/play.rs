@@ -125,12 +125,13 @@ impl Player<'_> {
         let levers = Levers {
             weights: Some(world.clone()),
             resolver: None,
-            gates: hello.has("health_flip").then(|| world.clone() as Arc<dyn crate::ports::Gates>),
+            gates: hello
+                .has("health_flip")
+                .then(|| world.clone() as Arc<dyn crate::ports::Switches>),
             balancers: hello
                 .has("lb_refresh")
                 .then(|| world.clone() as Arc<dyn crate::ports::Balancers>),
-            hooks: None,
-            configurations: None,
+            ..Levers::default()
         };
         let mut intake = Intake::new(hello, &policy);
         let pace = Arc::new(Pacer::new(free));

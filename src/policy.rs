@@ -13,12 +13,14 @@ mod raw;
 mod raw_care;
 mod raw_tell;
 mod schema;
+mod switches;
 mod tell;
 mod template;
 mod tree;
 mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -40,6 +42,7 @@ pub use case::{
 pub use load::{BYTES_MAX, load, load_bytes};
 pub use problem::{Code, Place, Problem, Problems, Severity};
 pub use schema::{json_schema, markdown};
+pub use switches::{ArcLever, Check, Gate, GatesLever, HOLDER, Proof, Slot, Votes, Witness};
 pub use tell::{
     Address, Channel, Component, Mail, MailTls, PageMode, PagePlace, StatusPage, Tell, Way,
     Webhook, Words,
@@ -120,8 +123,44 @@ impl Policy {
     pub fn weights_lever(&self) -> Option<&WeightsLever> {
         self.levers.iter().find_map(|lever| match lever {
             Lever::Weights(weights) => Some(weights),
-            Lever::Gates => None,
+            Lever::Gates(_) | Lever::Arc(_) => None,
         })
+    }
+
+    pub fn gates_lever(&self) -> Option<&GatesLever> {
+        self.levers.iter().find_map(|lever| match lever {
+            Lever::Gates(gates) => Some(gates),
+            Lever::Weights(_) | Lever::Arc(_) => None,
+        })
+    }
+
+    pub fn arc_lever(&self) -> Option<&ArcLever> {
+        self.levers.iter().find_map(|lever| match lever {
+            Lever::Arc(arc) => Some(arc),
+            Lever::Weights(_) | Lever::Gates(_) => None,
+        })
+    }
+
+    /// How switches of this kind are seen to be in force. `None` if the policy has none.
+    pub fn proof(&self, kind: LeverKind) -> Option<&Proof> {
+        match kind {
+            LeverKind::Gates => self.gates_lever().map(|lever| &lever.proof),
+            LeverKind::Arc => self.arc_lever().map(|lever| &lever.proof),
+            LeverKind::Weights => None,
+        }
+    }
+
+    /// How many switches of this kind a region has.
+    pub fn switches(&self, kind: LeverKind, region: &RegionName) -> usize {
+        match kind {
+            LeverKind::Gates => {
+                self.gates_lever().and_then(|lever| lever.slots.get(region)).map_or(0, Vec::len)
+            }
+            LeverKind::Arc => {
+                self.arc_lever().map_or(0, |lever| usize::from(lever.controls.contains_key(region)))
+            }
+            LeverKind::Weights => 0,
+        }
     }
 }
 
@@ -193,8 +232,10 @@ pub enum Vantage {
 pub enum Lever {
     /// Route 53 weighted records, through the control plane in us-east-1.
     Weights(WeightsLever),
-    /// A switch per region in the DNS data plane: in or out of the answers.
-    Gates,
+    /// Health checks that look at objects which the controller publishes.
+    Gates(GatesLever),
+    /// Routing controls of Amazon Application Recovery Controller.
+    Arc(ArcLever),
 }
 
 /// Which kind of lever, without its settings.
@@ -203,13 +244,35 @@ pub enum Lever {
 pub enum LeverKind {
     Weights,
     Gates,
+    Arc,
+}
+
+impl LeverKind {
+    /// True for the levers of the DNS data plane: they turn switches and write no records.
+    pub fn is_switch(self) -> bool {
+        match self {
+            Self::Gates | Self::Arc => true,
+            Self::Weights => false,
+        }
+    }
+}
+
+impl fmt::Display for LeverKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Weights => "weights",
+            Self::Gates => "gates",
+            Self::Arc => "arc",
+        })
+    }
 }
 
 impl Lever {
     pub fn kind(&self) -> LeverKind {
         match self {
             Self::Weights(_) => LeverKind::Weights,
-            Self::Gates => LeverKind::Gates,
+            Self::Gates(_) => LeverKind::Gates,
+            Self::Arc(_) => LeverKind::Arc,
         }
     }
 }

@@ -3,7 +3,7 @@
 
 mod account;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,9 +11,12 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::balancer::{Call, Snapshot};
-use crate::domain::{BalancerName, RecordName, RegionName, Timestamp, ZoneId};
+use crate::domain::{
+    BalancerName, InAnswers, RecordName, RegionName, ServiceName, Timestamp, Turn, ZoneId,
+};
 use crate::plan::{Batch, HookCall, HookEnd, RecordSet};
-use crate::policy::{Hook, QueryBody};
+use crate::policy::{ArcLever, GatesLever, Hook, LeverKind, Policy, QueryBody};
+use crate::steer::Found;
 use crate::tell::{Letter, Receipt};
 
 pub use account::{
@@ -98,17 +101,70 @@ pub trait Resolver: Send + Sync + fmt::Debug {
     ) -> Result<Vec<String>, CallFailed>;
 }
 
-/// A switch per region in the DNS data plane.
+/// Switches in the DNS data plane, one or several for each region: gates or routing controls.
 #[async_trait]
-pub trait Gates: Send + Sync + fmt::Debug {
-    async fn set(&self, region: &RegionName, to: InAnswers) -> Result<(), CallFailed>;
+pub trait Switches: Send + Sync + fmt::Debug {
+    /// Turns them all, in one call where the service can; otherwise those that let in before those that
+    /// take out, so that the answers are never empty. May be repeated without harm.
+    ///
+    /// `Ok`: all of them stand so, by what the service says when it is read. After a failure other than
+    /// [`CallFailed::Unknown`] none was turned.
+    async fn turn(&self, turns: &[Turn]) -> Result<(), CallFailed>;
+
+    /// How they stand now. Regions of which that cannot be read are left out.
+    async fn standing(&self) -> Result<BTreeMap<RegionName, InAnswers>, CallFailed> {
+        Ok(BTreeMap::new())
+    }
+
+    /// Whether what comes after the switch sees it so: health checks, where they can be asked.
+    async fn followed(&self, turns: &[Turn]) -> Result<Followed, CallFailed> {
+        let _ = turns;
+        Ok(Followed::CannotTell)
+    }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum InAnswers {
-    In,
-    Out,
+/// What health checks say of switches that were turned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Followed {
+    Yes,
+    NotYet,
+    CannotTell,
+}
+
+/// Small objects in buckets, each at its own AWS region.
+#[async_trait]
+pub trait Objects: Send + Sync + fmt::Debug {
+    /// May be repeated without harm.
+    async fn put(
+        &self,
+        aws_region: &str,
+        bucket: &str,
+        key: &str,
+        body: &str,
+    ) -> Result<(), CallFailed>;
+    /// Well done if it was not there.
+    async fn delete(&self, aws_region: &str, bucket: &str, key: &str) -> Result<(), CallFailed>;
+    async fn exists(&self, aws_region: &str, bucket: &str, key: &str) -> Result<bool, CallFailed>;
+}
+
+/// Health checks by id.
+#[async_trait]
+pub trait HealthChecks: Send + Sync + fmt::Debug {
+    /// What the checkers find, whether or not the check is inverted.
+    async fn found(&self, id: &str) -> Result<Found, CallFailed>;
+}
+
+/// Clusters of routing controls.
+pub trait Clusters: Send + Sync + fmt::Debug {
+    fn cluster(&self, lever: &ArcLever) -> Arc<dyn Switches>;
+}
+
+/// Makes the switches that a policy describes.
+pub trait Switchboard: Send + Sync + fmt::Debug {
+    /// `None` where this build, or this deployment, cannot turn gates.
+    fn gates(&self, service: &ServiceName, lever: &GatesLever) -> Option<Arc<dyn Switches>>;
+    /// `None` where this build, or this deployment, cannot turn routing controls.
+    fn arc(&self, service: &ServiceName, lever: &ArcLever) -> Option<Arc<dyn Switches>>;
 }
 
 /// The configuration of load balancers.
@@ -192,10 +248,38 @@ pub trait Pages: Send + Sync + fmt::Debug {
 pub struct Levers {
     pub weights: Option<Arc<dyn Weights>>,
     pub resolver: Option<Arc<dyn Resolver>>,
-    pub gates: Option<Arc<dyn Gates>>,
+    pub gates: Option<Arc<dyn Switches>>,
+    pub arc: Option<Arc<dyn Switches>>,
     pub balancers: Option<Arc<dyn Balancers>>,
     pub hooks: Option<Arc<dyn Hooks>>,
     pub configurations: Option<Arc<dyn Configurations>>,
+    /// Where a policy's own switches come from ([`Levers::of`]).
+    pub switchboard: Option<Arc<dyn Switchboard>>,
+}
+
+impl Levers {
+    /// The levers of one policy: with its own gates and routing controls.
+    #[must_use]
+    pub fn of(&self, policy: &Policy) -> Self {
+        let board = self.switchboard.as_ref();
+        let service = &policy.service;
+        let gates = || board?.gates(service, policy.gates_lever()?);
+        let arc = || board?.arc(service, policy.arc_lever()?);
+        Self {
+            gates: self.gates.clone().or_else(gates),
+            arc: self.arc.clone().or_else(arc),
+            ..self.clone()
+        }
+    }
+
+    /// The switches of this kind.
+    pub fn switches(&self, kind: LeverKind) -> Option<&Arc<dyn Switches>> {
+        match kind {
+            LeverKind::Gates => self.gates.as_ref(),
+            LeverKind::Arc => self.arc.as_ref(),
+            LeverKind::Weights => None,
+        }
+    }
 }
 
 /// Where a queue is.

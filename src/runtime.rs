@@ -22,6 +22,7 @@ use tracing::{error, info, warn};
 pub mod board;
 pub mod doors;
 pub mod file;
+pub mod gates;
 mod heard;
 pub mod hooks;
 pub mod http;
@@ -40,7 +41,10 @@ use crate::domain::ServiceName;
 use crate::journal::JournalError;
 use crate::pace::Pacer;
 use crate::policy::{Pace, Policy};
-use crate::ports::{Clock, Levers, Metrics, Queue, TargetHealth, Weights};
+use crate::ports::{
+    Clock, Clusters, HealthChecks, Levers, Metrics, Objects, Queue, Switchboard, TargetHealth,
+    Weights,
+};
 use crate::telemetry::Numbers;
 
 use board::Board;
@@ -82,6 +86,9 @@ pub struct World {
     pub queues: Option<Arc<dyn Queue>>,
     /// How channels and status pages in the cloud are reached.
     pub reach: Reach,
+    pub objects: Option<Arc<dyn Objects>>,
+    pub checks: Option<Arc<dyn HealthChecks>>,
+    pub clusters: Option<Arc<dyn Clusters>>,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -175,7 +182,7 @@ pub async fn run_until(
         holder: settings.holder.clone(),
         board: Arc::clone(&board),
         sources: sources(&world, &numbers),
-        levers: counted(world.levers, &numbers),
+        levers: counted(with_switches(&world, &settings.holder, &board), &numbers),
         reach: world.reach,
         pace,
         reload: reload.clone(),
@@ -330,6 +337,18 @@ fn slowest<'a>(policies: impl Iterator<Item = &'a Policy>) -> Pace {
         changes_burst: a.changes_burst.min(b.changes_burst),
     };
     paces.reduce(slower).unwrap_or_default()
+}
+
+/// The levers, with switches made of what this deployment reaches.
+fn with_switches(world: &World, holder: &str, board: &Board) -> Levers {
+    let switchboard: Arc<dyn Switchboard> = Arc::new(gates::Board {
+        objects: world.objects.clone(),
+        checks: world.checks.clone(),
+        clusters: world.clusters.clone(),
+        served: Arc::clone(&board.gates),
+        holder: holder.to_owned(),
+    });
+    Levers { switchboard: Some(switchboard), ..world.levers.clone() }
 }
 
 fn counted(levers: Levers, numbers: &Arc<Numbers>) -> Levers {

@@ -5,6 +5,7 @@
 
 mod draw;
 mod names;
+mod switches;
 pub mod trace;
 mod world;
 
@@ -16,17 +17,18 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use self::draw::Pencil;
+use self::switches::{Switchable, Trouble};
 use self::world::{Answering, Clockwork, Refresher, records};
-use crate::decide::Decision;
-use crate::domain::{RegionName, Split, Timestamp, Weight};
+use crate::decide::{Decision, effective};
+use crate::domain::{InAnswers, RegionName, Split, Timestamp, Weight};
 use crate::health::{Event, Happening};
 use crate::journal::{Forgetful, JournalError};
 use crate::lab::zone::{Impairment, Zones};
-use crate::memory::Acts;
+use crate::memory::{Acts, Turning};
 use crate::pace::Pacer;
-use crate::plan::Purpose;
-use crate::policy::{Case, Happens, Pace, Policy, Refreshes};
-use crate::ports::{CallFailed, Hooks, Levers, Weights};
+use crate::plan::{Purpose, Wanted};
+use crate::policy::{Case, Happens, Line, Pace, Policy, Refreshes};
+use crate::ports::{CallFailed, Hooks, Levers, Switches, Weights};
 use crate::runtime::round::Service;
 use crate::tell::Letter;
 
@@ -118,7 +120,11 @@ pub fn run(policy: &Policy, case: &Case) -> Result<Ran, ScenarioError> {
     let clock = Arc::new(Clockwork::new(case.begins.minus(calm)));
     let zones = Arc::new(Zones::new(clock.clone(), PROPAGATION, 0));
     records(&policy, &zones);
-    let mut service = service(&policy, case, &zones, &clock);
+    let switches = Switchables {
+        gates: Arc::new(Switchable::of(policy.regions.keys())),
+        arc: Arc::new(Switchable::of(policy.regions.keys())),
+    };
+    let mut service = service(&policy, case, &zones, &switches, &clock);
     at_once(service.start())??;
     let mut pencil = Pencil::new(&policy, case);
     let mut seen = Seen::default();
@@ -131,21 +137,49 @@ pub fn run(policy: &Policy, case: &Case) -> Result<Ran, ScenarioError> {
         clock.set(now);
         let step = (now >= begins).then(|| step_at(case, now));
         zones.impair(impairment(case, step));
+        switches.gates.set(trouble(case.gates.as_ref(), step));
+        switches.arc.set(trouble(case.arc.as_ref(), step));
         let mut happened = Vec::new();
         while let Some((_, what)) = events.next_if(|(after, _)| begins.plus(*after) <= now) {
             happened.push(Event { at: now, heard_at: now, what: happening(what) });
         }
-        let split = service.memory.acts.ordered.as_ref().unwrap_or(&home);
-        let samples = pencil.samples(now, step, split);
+        let split = answered(&service.memory.acts, &home);
+        let samples = pencil.samples(now, step, &split);
+        let turning = service.memory.acts.order.as_ref().is_some_and(|o| o.lever().is_switch());
         let decision = at_once(service.round(samples, happened))??.decision;
         if let Some(step) = step {
-            seen.take(step, now, done_at(&service.memory.acts, now), decision);
+            let done = done_at(&service.memory.acts, now, turning);
+            seen.take(step, now, done, decision);
         }
         now = now.plus(every);
     }
-    let end = service.memory.acts.ordered.clone().unwrap_or(home);
+    let end = answered(&service.memory.acts, &home);
     let faults = seen.faults(case, &end);
     Ok(Ran { steps: seen.steps, end, faults })
+}
+
+#[derive(Debug)]
+struct Switchables {
+    gates: Arc<Switchable>,
+    arc: Arc<Switchable>,
+}
+
+/// What is answered: the records as ordered, after the switches that stand.
+fn answered(acts: &Acts, home: &Split) -> Split {
+    let split = acts.ordered.as_ref().unwrap_or(home);
+    let let_in = acts.let_in();
+    if let_in.values().all(|stands| *stands == InAnswers::In) {
+        return split.clone();
+    }
+    Split::from_shares(&effective(split, &let_in)).unwrap_or_else(|_| split.clone())
+}
+
+fn trouble(line: Option<&Line>, step: Option<usize>) -> Trouble {
+    match line.zip(step).map(|(line, step)| line.mark(step)) {
+        Some('x') => Trouble::Fails,
+        Some('p') => Trouble::WithoutEffect,
+        Some(_) | None => Trouble::None,
+    }
 }
 
 /// The policy as the case wants it.
@@ -160,15 +194,24 @@ fn changed(policy: &Policy, case: &Case) -> Policy {
     policy
 }
 
-fn service(policy: &Policy, case: &Case, zones: &Arc<Zones>, clock: &Arc<Clockwork>) -> Service {
+fn service(
+    policy: &Policy,
+    case: &Case,
+    zones: &Arc<Zones>,
+    switches: &Switchables,
+    clock: &Arc<Clockwork>,
+) -> Service {
     let refresher = match case.refreshes {
         Refreshes::Work => Some(Arc::new(Refresher) as Arc<dyn crate::ports::Balancers>),
         Refreshes::Fail => None,
     };
     let weights: Arc<dyn Weights> = zones.clone();
     let hooks: Arc<dyn Hooks> = Arc::new(Answering::new(&case.vetoes));
+    let (gates, arc) = (Arc::clone(&switches.gates), Arc::clone(&switches.arc));
     let levers = Levers {
-        weights: Some(weights),
+        weights: policy.weights_lever().map(|_| weights),
+        gates: policy.gates_lever().map(|_| gates as Arc<dyn Switches>),
+        arc: policy.arc_lever().map(|_| arc as Arc<dyn Switches>),
         balancers: refresher,
         hooks: Some(hooks),
         ..Levers::default()
@@ -215,18 +258,25 @@ fn impairment(case: &Case, step: Option<usize>) -> Impairment {
     }
 }
 
-/// What was done in the round of this time.
-fn done_at(acts: &Acts, now: Timestamp) -> Option<char> {
+/// What was done in the round of this time. `turning`: an order by switches was open before it, so its
+/// shift, which counts when it is in force, was drawn when they were turned.
+fn done_at(acts: &Acts, now: Timestamp, turning: bool) -> Option<char> {
+    let stands = acts.order.as_ref().filter(|order| order.turning == Turning::Stands { at: now });
+    if let Some(Wanted::Move(moved)) = stands.map(|order| &order.plan.wanted) {
+        return Some(mark(moved.purpose));
+    }
     let refreshed =
         || acts.refreshes.values().flatten().any(|refresh| refresh.at == now).then_some('R');
-    let moved = acts.shifts.iter().find(|shift| shift.at == now);
-    moved
-        .map(|shift| match shift.purpose {
-            Purpose::Evacuate | Purpose::Ramp | Purpose::Operator | Purpose::Repair => 'S',
-            Purpose::Failback => 'H',
-            Purpose::LastResort => 'L',
-        })
-        .or_else(refreshed)
+    let moved = acts.shifts.iter().find(|shift| shift.at == now && !turning);
+    moved.map(|shift| mark(shift.purpose)).or_else(refreshed)
+}
+
+fn mark(purpose: Purpose) -> char {
+    match purpose {
+        Purpose::Evacuate | Purpose::Ramp | Purpose::Operator | Purpose::Repair => 'S',
+        Purpose::Failback => 'H',
+        Purpose::LastResort => 'L',
+    }
 }
 
 /// What the rounds of the picture came to.

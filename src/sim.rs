@@ -218,10 +218,9 @@ impl Driver {
         let levers = Levers {
             weights: lever.is_some().then(|| doors.clone() as Arc<dyn crate::ports::Weights>),
             resolver: asked.then(|| doors.clone() as Arc<dyn crate::ports::Resolver>),
-            gates: gated.then(|| doors.clone() as Arc<dyn crate::ports::Gates>),
+            gates: gated.then(|| doors.clone() as Arc<dyn crate::ports::Switches>),
             balancers: Some(doors.clone()),
-            hooks: None,
-            configurations: None,
+            ..Levers::default()
         };
         let mut service = Service::new(
             scenario.policy.clone(),

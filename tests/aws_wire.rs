@@ -6,6 +6,7 @@ mod alarm;
 mod arc;
 mod changes;
 mod doctor;
+mod gates;
 mod human;
 mod killed;
 mod matrix;
@@ -71,7 +72,8 @@ impl World {
 
 /// All services at one address, with credentials that are good enough for it.
 fn settings(url: &str) -> Settings {
-    let endpoints = ["route53", "elbv2", "cloudwatch"].map(|service| format!("{service}={url}"));
+    let endpoints =
+        ["route53", "elbv2", "cloudwatch", "s3"].map(|service| format!("{service}={url}"));
     Settings {
         endpoints: endpoints.iter().map(|endpoint| endpoint.parse().unwrap()).collect(),
         credentials: Some(credentials()),

@@ -131,6 +131,7 @@ async fn ten_thousand_records_move_in_the_fewest_calls_without_being_throttled()
         purpose: Purpose::Evacuate,
         from,
         to: split(100, 0),
+        turns: Vec::new(),
         because: "a test of scale".to_owned(),
     });
     let mut acts = Acts::default();

@@ -73,6 +73,18 @@ fn a_queue_is_named_and_only_taken_from() {
 
 #[test]
 fn changes_are_narrowed_to_a_zone_and_to_names_types_and_actions() {
+    // Gates and the public status are objects of two buckets: each statement is narrowed by itself.
+    for action in ["s3:PutObject", "s3:DeleteObject"] {
+        let writes: Vec<Value> = statements()
+            .into_iter()
+            .filter(|statement| list(&statement["Action"]).contains(action))
+            .collect();
+        assert!(!writes.is_empty(), "nothing allows {action}");
+        for resource in writes.iter().flat_map(|statement| list(&statement["Resource"])) {
+            let path = resource.strip_prefix("arn:aws:s3:::").unwrap();
+            assert!(path.split_once('/').is_some_and(|(_, key)| key.len() > 1), "{resource}");
+        }
+    }
     let statement = alone("route53:ChangeResourceRecordSets");
     for resource in list(&statement["Resource"]) {
         assert!(resource.starts_with("arn:aws:route53:::hostedzone/Z"), "{resource}");

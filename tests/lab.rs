@@ -395,3 +395,46 @@ fn a_directory_with_an_earlier_journal_is_not_taken() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("holds the journal of an earlier run"), "{said}");
 }
+
+/// The API of Route 53 is dead from before the outage to the end: the bucket, the health checks and the
+/// name server of the laboratory go on, as its data plane does.
+#[test]
+fn a_gate_moves_visitors_while_the_control_plane_is_dead() {
+    let state = tempfile::tempdir().unwrap();
+    let place = state.path().to_str().unwrap();
+    let lab = Lab::start(&["--outage", "control-plane-down", "--state", place]);
+    let watcher = Watcher::over(&lab);
+    let (status, sum, lines) = lab.end();
+    let looks = watcher.stop();
+    let screen = lines.join("\n");
+    assert!(status.success() && sum["ok"] == true, "{status} {sum:#}\n{screen}");
+    assert_eq!(sum["lever"], "gates");
+    assert!(
+        sum["verdict"].as_str().unwrap().contains("by a gate while the API was dead"),
+        "{sum:#}"
+    );
+    lab_line(&lines, "the API of Route 53 is dead");
+
+    // Out within thirty seconds of the decision, by the client's own clock as well.
+    let decided = number(&sum, "decided_after");
+    let in_force = number(&sum, "in_force_after");
+    assert!(in_force - decided < 30.0, "{sum:#}\n{screen}");
+    let lost = looks.iter().position(|look| !look.served).expect("an outage");
+    let turned = looks.iter().position(|look| look.answer == Some(FRANKFURT)).expect("it moves");
+    assert!(looks[turned..].iter().all(|look| look.answer == Some(FRANKFURT)), "{screen}");
+    let dark = (looks[turned].at - looks[lost].at).as_secs_f64();
+    assert!(dark < decided + 30.0, "dark for {dark} s\n{screen}");
+    // No change of a record was ever accepted.
+    let entries = Journal::read(&state.path().join("shop.journal")).unwrap();
+    assert!(
+        !entries.iter().any(|record| matches!(record.entry, Entry::Accepted { .. })),
+        "{screen}"
+    );
+    let turned =
+        entries.iter().filter(|record| matches!(record.entry, Entry::Turned { failure: None, .. }));
+    assert_eq!(turned.count(), 1);
+}
+
+fn lab_line(lines: &[String], text: &str) {
+    assert!(!lines_with(lines, text).is_empty(), "no `{text}` in\n{}", lines.join("\n"));
+}

@@ -17,6 +17,7 @@ mod crash;
 #[cfg(feature = "aws")]
 mod evacuate;
 mod events;
+mod gates;
 #[cfg(feature = "aws")]
 mod infra;
 mod lab;
@@ -28,6 +29,8 @@ mod reading;
 mod recorded;
 mod service;
 mod sim;
+mod steer;
+mod switches;
 mod test_command;
 mod tidy;
 mod timeline;

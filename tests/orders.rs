@@ -372,6 +372,7 @@ async fn evacuation_home(controller: &Controller, world: &Route53) -> leeward::p
         purpose: Purpose::Operator,
         from: split(100, 0),
         to: split(0, 100),
+        turns: Vec::new(),
         because: "home".to_owned(),
     });
     let ours = leeward::plan::Epoch(0);

@@ -18,7 +18,8 @@ const LONG_FILES: &[(&str, &str)] = &[
     ("tests/traces/check.py", "the judge of the traces: one file, so that it can be carried away"),
     ("policies/README.md", "written by `leeward schema --markdown`, one part after the other"),
     ("tests/timeline.rs", "one drawing after the other"),
-    ("policies/README.md", "written by the program: every key of the language"),
+    ("src/policy/raw.rs", "the language: one declaration after the other"),
+    ("src/memory.rs", "what each entry of the journal means, one arm after the other"),
 ];
 
 fn root() -> &'static Path {

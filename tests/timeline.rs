@@ -949,7 +949,7 @@ fn gone_by_gate(levers: Vec<leeward::policy::Lever>, step: &str) -> Picture {
     let mut policy = policy(&[("failback: manual", &auto)]);
     policy.levers = levers;
     let mut picture = Picture::new(policy);
-    let (region, to) = ("east".parse().unwrap(), leeward::ports::InAnswers::Out);
+    let (region, to) = ("east".parse().unwrap(), leeward::domain::InAnswers::Out);
     picture.note(&Entry::Gated { region, to, failure: None });
     picture
 }
@@ -958,7 +958,9 @@ fn gone_by_gate(levers: Vec<leeward::policy::Lever>, step: &str) -> Picture {
 #[test]
 fn the_way_home_past_a_gate_keeps_to_its_steps() {
     let weights = policy(&[]).levers[0].clone();
-    let gates = leeward::policy::Lever::Gates;
+    let names = policy(&[]).regions.into_keys();
+    let gates = leeward::policy::GatesLever::unnamed(names, Duration::from_secs(60));
+    let gates = leeward::policy::Lever::Gates(gates);
     let calm = ".".repeat(90);
     let seen = Seen { east: &calm, ..Seen::default() };
 
@@ -1006,6 +1008,7 @@ fn gates_beside_a_hanging_order_count_as_a_shift() {
         purpose: Purpose::Evacuate,
         from: home,
         to: picture.split.clone(),
+        turns: Vec::new(),
         because: String::new(),
     };
     let before = picture.memory.acts.shifts.len();
@@ -1171,7 +1174,7 @@ proptest! {
         let mut picture = Picture::new(policy(&[("failback: manual", going)]));
         (picture.capacity, picture.lever) = (capacity, lever);
         if gate == 0 {
-            let (region, to) = ("east".parse().unwrap(), leeward::ports::InAnswers::Out);
+            let (region, to) = ("east".parse().unwrap(), leeward::domain::InAnswers::Out);
             picture.note(&Entry::Gated { region, to, failure: None });
         }
         if pinned {

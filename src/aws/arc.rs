@@ -32,8 +32,8 @@ use tokio::time::{Instant, sleep};
 
 use super::fail::failed;
 use super::{Base, Call, Service};
-use crate::domain::RegionName;
-use crate::ports::{CallFailed, InAnswers};
+use crate::domain::{InAnswers, RegionName};
+use crate::ports::CallFailed;
 
 pub(super) use pace::Writes;
 
@@ -283,7 +283,8 @@ impl Cluster {
             };
             let state = match to {
                 InAnswers::In => RoutingControlState::On,
-                InAnswers::Out => RoutingControlState::Off,
+                // One control knows no half; a part of it would be all of it.
+                InAnswers::Out | InAnswers::Part { .. } => RoutingControlState::Off,
             };
             let entry = UpdateRoutingControlStateEntry::builder()
                 .routing_control_arn(arn)

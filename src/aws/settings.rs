@@ -168,6 +168,8 @@ pub enum Call {
     Poll,
     /// A message or a page for people.
     Tell,
+    /// `PutObject`, `DeleteObject`.
+    Gate,
 }
 
 /// Time limits of one call. Tests set shorter ones.
@@ -218,7 +220,7 @@ impl Timeouts {
             Call::Change => self.change,
             Call::Switch => self.switch,
             Call::Poll => Self::POLL,
-            Call::List | Call::Status | Call::Targets | Call::Metrics | Call::Tell => {
+            Call::List | Call::Status | Call::Targets | Call::Metrics | Call::Tell | Call::Gate => {
                 self.read_attempt
             }
         }
@@ -230,7 +232,7 @@ impl Timeouts {
             Call::Change => self.change.saturating_add(self.read_attempt),
             Call::Switch => self.switch.saturating_add(self.read_attempt),
             Call::Poll => Self::POLL.saturating_add(self.read_attempt),
-            Call::List | Call::Status | Call::Targets | Call::Metrics | Call::Tell => {
+            Call::List | Call::Status | Call::Targets | Call::Metrics | Call::Tell | Call::Gate => {
                 self.read_whole
             }
         }
@@ -260,7 +262,7 @@ mod tests {
         for text in ["route53=http://127.0.0.1:5002", "elbv2@eu-west-1=http://127.0.0.1:5017"] {
             assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), text);
         }
-        for text in ["", "route53", "ec2=http://x", "elbv2@=http://x", "elbv2=x", "elbv2=http://"] {
+        for text in ["", "route53", "ses=http://x", "elbv2@=http://x", "elbv2=x", "elbv2=http://"] {
             assert!(text.parse::<Endpoint>().is_err(), "{text}");
         }
     }

@@ -69,6 +69,9 @@ impl EdgeArgs {
             metrics: Some(edge.metrics),
             queues: Some(edge.queues),
             reach: Reach { topics: Some(edge.topics), pages: Some(edge.pages) },
+            objects: Some(edge.objects),
+            checks: Some(edge.checks),
+            clusters: None,
             clock: Arc::new(SystemClock),
         })
     }
@@ -88,6 +91,9 @@ impl EdgeArgs {
             metrics: None,
             queues: None,
             reach: Reach::default(),
+            objects: None,
+            checks: None,
+            clusters: None,
             clock,
         })
     }

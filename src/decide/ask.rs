@@ -6,12 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::respond::{self, Response};
 use super::shares::{self, Shares};
 use super::{Case, Hold, Proposal};
-use crate::domain::RegionName;
+use crate::domain::{InAnswers, RegionName};
 use crate::health::Reading;
 use crate::memory::{Asked, Request};
 use crate::plan::{Purpose, Wanted};
 use crate::policy::{Failback, Role};
-use crate::ports::InAnswers;
 
 /// The request that is neither met nor over.
 pub(super) fn open<'a>(case: &Case<'a>) -> Option<&'a Request> {

@@ -1,11 +1,10 @@
 //! Whether a round has anything to decide. In a year nearly none has, and a replay of a year need not put
 //! the same "all is well" into words half a million times.
 
-use crate::domain::{RegionName, Timestamp};
+use crate::domain::{InAnswers, RegionName, Timestamp};
 use crate::health::{Answers, Reading, RegionView};
 use crate::memory::{Acts, Memory};
 use crate::policy::{Mode, Policy};
-use crate::ports::InAnswers;
 
 use super::{diagnose, shares};
 
@@ -53,7 +52,10 @@ fn quiet(acts: &Acts) -> bool {
         && acts.abort.is_none()
         && acts.dead_channels.is_empty()
         && acts.hooks.is_empty()
-        && acts.gates.values().all(|gate| *gate == InAnswers::In)
+        && acts.let_in().values().all(|stands| *stands == InAnswers::In)
+        && acts.doubtful.is_empty()
+        && acts.beside.is_none()
+        && acts.calling.is_none()
         && acts.levers.values().all(|lever| lever.failures_in_a_row == 0)
         && acts.told.values().all(|told| told.unsaid.is_none())
 }

@@ -203,7 +203,7 @@ fn control_plane(case: &Case<'_>) -> Option<Finding> {
             vec![failure.to_string()],
         ));
     }
-    let since = case.evidence.answers_unknown_since()?;
+    let since = case.unread_since()?;
     let says = format!("the records could not be read for {}", span(case.now.since(since)));
     Some(about(Diagnosis::ControlPlaneImpaired, None, since, vec![says]))
 }

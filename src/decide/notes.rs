@@ -382,7 +382,7 @@ impl Desk<'_> {
             self.say(Severity::Page, format!("control_plane:{incident}"), &topics, &text);
             return;
         }
-        let unread = self.case.evidence.answers_unknown_since();
+        let unread = self.case.unread_since();
         if let Some(since) = unread.filter(|since| self.case.now.since(*since) >= LEVER_OUT) {
             let text = format!("the DNS records cannot be read since {since}");
             let severity = if facts.sick.is_empty() { Severity::Warn } else { Severity::Page };

@@ -6,17 +6,19 @@ use std::time::Duration;
 use super::convict::Charge;
 use super::shares::{self, Shares};
 use super::{Case, Hold};
-use crate::domain::{RegionName, Split, Timestamp};
+use crate::domain::{InAnswers, RegionName, Split, Timestamp, Turn};
 use crate::health::{Lag, Reading};
 use crate::memory::Asked;
 use crate::plan::{Move, Purpose, Wanted};
 use crate::policy::{Class, Failback, LastResort, LeverKind, Role, Source, Unready};
-use crate::ports::InAnswers;
 
 /// A partial move grows by at least a tenth of the traffic at a time. Smaller steps would use up calls
 /// and warm caches for little; larger ones may never come, because a region that scales at 70 % load
 /// and is filled to 90 % makes room for a quarter more of what it has.
 const GROWTH_MIN: f64 = 0.1;
+
+/// A share that no split on a scale of 100 can show.
+const NOTHING: f64 = 0.005;
 
 /// What to do about sick regions.
 #[derive(Debug, Default)]
@@ -270,11 +272,12 @@ pub(super) fn go_home(case: &Case<'_>) -> Response {
     let home = plain(&case.home_split);
     let at_home = shares::distance(&home, &case.shares) < shares::SAME;
     let raw_at_home = shares::distance(&home, &plain(&case.split)) < shares::SAME;
-    if at_home && raw_at_home && case.acts.gates.values().all(|gate| *gate == InAnswers::In) {
+    if at_home && raw_at_home && case.acts.let_in().values().all(|stands| *stands == InAnswers::In)
+    {
         return response;
     }
     // Only what we moved goes home by itself. A split that somebody else made is theirs.
-    let ours = case.acts.ordered.as_ref() == Some(&case.split) || !case.acts.gates.is_empty();
+    let ours = case.acts.ordered.as_ref() == Some(&case.split) || !case.acts.let_in().is_empty();
     if !ours {
         return response;
     }
@@ -357,7 +360,7 @@ pub(super) fn dwell_factor(case: &Case<'_>) -> u32 {
     2_u32.pow(u32::try_from(evacuations.count().saturating_sub(1)).unwrap_or(0).min(4))
 }
 
-/// A move as an order for one lever. Gates can only take a region out or let it in again.
+/// A move as an order for one lever.
 pub(super) fn order(
     case: &Case<'_>,
     lever: LeverKind,
@@ -365,37 +368,83 @@ pub(super) fn order(
     purpose: Purpose,
     because: String,
 ) -> Option<Wanted> {
-    let to = match lever {
-        LeverKind::Weights => weights_for(case, target)?,
-        LeverKind::Gates => {
-            // What the answers become when the regions that are to have nothing are taken out.
-            let mut gates = case.acts.gates.clone();
-            for (name, share) in target {
-                gates.insert(
-                    name.clone(),
-                    if *share < shares::SAME { InAnswers::Out } else { InAnswers::In },
-                );
-            }
-            let reached = shares::effective(&case.split, &gates);
-            Split::from_shares(&reached).ok()?
-        }
-    };
-    let from = match lever {
-        LeverKind::Weights => case.split.clone(),
-        LeverKind::Gates => Split::from_shares(&case.shares).ok()?,
-    };
-    Some(Wanted::Move(Move { lever, purpose, from, to, because }))
+    if !lever.is_switch() {
+        let (from, to) = (case.split.clone(), weights_for(case, target)?);
+        return Some(Wanted::Move(Move { lever, purpose, from, to, turns: Vec::new(), because }));
+    }
+    let turns = turns(case, lever, target);
+    let from = Split::from_shares(&case.shares).ok()?;
+    let to = Split::from_shares(&reached(case, lever, &turns)).ok()?;
+    Some(Wanted::Move(Move { lever, purpose, from, to, turns, because }))
 }
 
-/// Whether setting gates for this target changes the answers at all: a gate knows no half, so a region
-/// that is to keep a part keeps everything.
-pub(super) fn gates_reach(case: &Case<'_>, target: &Shares) -> bool {
-    let mut gates = case.acts.gates.clone();
+/// The turns that bring the answers as near to the target as these switches can.
+///
+/// A region with one switch has all that its weight gives it, or nothing; one with several goes in
+/// steps. A region that had nothing and gets nothing keeps its switch: closing it would only keep it
+/// from taking over later.
+fn turns(case: &Case<'_>, lever: LeverKind, target: &Shares) -> Vec<Turn> {
+    let for_its_weight = |name: &RegionName, share: f64| {
+        let weight = f64::from(case.split.weight(name).0);
+        (weight > 0.0 && share >= shares::SAME).then_some(share / weight)
+    };
+    // Measured by what it gets for its weight, one region stays wholly open, and the others close
+    // against it.
+    let most = target.iter().filter_map(|(name, share)| for_its_weight(name, *share));
+    let most = most.fold(0.0, f64::max);
+    let mut turns = Vec::new();
     for (name, share) in target {
-        let to = if *share < shares::SAME { InAnswers::Out } else { InAnswers::In };
-        gates.insert(name.clone(), to);
+        let slots = case.policy.switches(lever, name);
+        let known = case.acts.standing(lever).and_then(|all| all.get(name)).copied();
+        let stands = known.unwrap_or(InAnswers::In);
+        let to = if *share < shares::SAME {
+            if case.share(name) < NOTHING { stands } else { InAnswers::Out }
+        } else {
+            let open = for_its_weight(name, *share).map_or(1.0, |part| part / most);
+            InAnswers::slots(closed(open, slots), slots)
+        };
+        // A control that nobody turned yet may be off on a calm day.
+        let unsure = lever == LeverKind::Arc && known.is_none() && *share >= shares::SAME;
+        if slots > 0 && (to != stands || unsure || case.acts.doubts(lever, name)) {
+            turns.push(Turn { region: name.clone(), to });
+        }
     }
-    shares::distance(&shares::effective(&case.split, &gates), &case.shares) >= shares::SAME
+    turns.sort_by_key(|turn| turn.to);
+    turns
+}
+
+/// The number of slots to close so that `open` of a region's weight is left, and never all of them.
+fn closed(open: f64, slots: usize) -> usize {
+    // There are at most a hundred.
+    let wanted = u32::try_from(slots).map_or(0.0, |slots| (1.0 - open) * f64::from(slots));
+    (0..slots)
+        .filter(|count| u32::try_from(*count).is_ok_and(|c| f64::from(c) + 0.5 <= wanted))
+        .count()
+        .min(slots.saturating_sub(1))
+}
+
+/// What the answers become after these turns.
+fn reached(case: &Case<'_>, lever: LeverKind, turns: &[Turn]) -> Shares {
+    shares::effective(&case.split, &case.acts.let_in_after(lever, turns))
+}
+
+/// Whether turning switches for this target changes the answers at all: one switch knows no half, so a
+/// region that is to keep a part keeps everything.
+pub(super) fn switches_reach(case: &Case<'_>, lever: LeverKind, target: &Shares) -> bool {
+    let after = reached(case, lever, &turns(case, lever, target));
+    shares::distance(&after, &case.shares) >= shares::SAME
+}
+
+/// Whether these switches can take the step as it is, and give no region more than it may have.
+pub(super) fn steps_to(case: &Case<'_>, lever: LeverKind, target: &Shares) -> bool {
+    let after = reached(case, lever, &turns(case, lever, target));
+    let moves = shares::distance(&after, &case.shares) >= shares::SAME;
+    moves
+        && after.iter().all(|(name, share)| {
+            let now = case.share(name);
+            let may = target.get(name).copied().unwrap_or(0.0).max(now);
+            *share < may + shares::SAME
+        })
 }
 
 /// Home is written as the policy writes it; anything else on a scale of 100.

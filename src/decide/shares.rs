@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::domain::{RegionName, Split};
+use crate::domain::{InAnswers, RegionName, Split};
 use crate::health::Picture;
 use crate::policy::{Overflow, Policy, Role};
-use crate::ports::InAnswers;
+use crate::steer::{Health, weighted};
 
 /// Part of the answers by region; the parts add up to 1.
 pub(super) type Shares = BTreeMap<RegionName, f64>;
@@ -13,33 +13,23 @@ pub(super) type Shares = BTreeMap<RegionName, f64>;
 /// Shares closer than this are the same. Route 53 hands out weights as integers.
 pub(super) const SAME: f64 = 0.02;
 
-/// Shares as Route 53 hands them out: records in the answers with positive weight, by weight; if there
-/// are none, zero-weight records in the answers, evenly; if there are none, health is ignored
-/// (Developer Guide, "How Route 53 chooses records when health checking is configured").
-pub(super) fn effective(split: &Split, gates: &BTreeMap<RegionName, InAnswers>) -> Shares {
-    let is_out = |region: &RegionName| gates.get(region) == Some(&InAnswers::Out);
-    let weights = split.weights();
-    let pick = |want: &dyn Fn(&RegionName, u8) -> bool, even: bool| -> Shares {
-        let chosen = weights.iter().filter(|(region, weight)| want(region, weight.0));
-        let parts: Shares = chosen
-            .map(|(region, w)| (region.clone(), if even { 1.0 } else { f64::from(w.0) }))
-            .collect();
-        let sum: f64 = parts.values().sum();
-        parts.into_iter().map(|(region, part)| (region, part / sum)).collect()
-    };
-    let positive = pick(&|region, weight| weight > 0 && !is_out(region), false);
-    let zero = pick(&|region, weight| weight == 0 && !is_out(region), true);
-    let chosen = if !positive.is_empty() {
-        positive
-    } else if !zero.is_empty() {
-        zero
-    } else {
-        pick(&|_, weight| weight > 0, false)
-    };
-    weights
-        .keys()
-        .map(|region| (region.clone(), chosen.get(region).copied().unwrap_or(0.0)))
-        .collect()
+/// Shares as Route 53 hands them out, after the switches that stand. A region with slots has a record
+/// for each of them, and as many as every other region.
+pub fn effective(
+    split: &Split,
+    switches: &BTreeMap<RegionName, InAnswers>,
+) -> BTreeMap<RegionName, f64> {
+    let stands = |region: &RegionName| switches.get(region).copied().unwrap_or(InAnswers::In);
+    let slots = switches.values().map(|stands| match stands {
+        InAnswers::Part { of, .. } => usize::from(*of),
+        InAnswers::In | InAnswers::Out => 1,
+    });
+    let slots = slots.max().unwrap_or(1);
+    let records = split.weights().iter().flat_map(|(region, weight)| {
+        let closed = stands(region).closed(slots);
+        (0..slots).map(move |slot| (region.clone(), weight.0, Health::of(slot >= closed)))
+    });
+    weighted(records)
 }
 
 /// The largest difference that any region sees.

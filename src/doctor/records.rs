@@ -77,6 +77,7 @@ fn rehearse(
             purpose: Purpose::Evacuate,
             from: split.clone(),
             to,
+            turns: Vec::new(),
             because: String::new(),
         });
         let (epoch, at) = (Epoch(0).next(), facts.at);

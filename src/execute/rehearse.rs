@@ -1,18 +1,16 @@
 //! The executor without clients: says what would be called, and cannot call it.
 
-use crate::domain::{BalancerName, RegionName};
-use crate::execute::gates::turns;
+use crate::domain::{BalancerName, Turn};
 use crate::execute::{Execute, Progress};
 use crate::journal::JournalError;
 use crate::plan::{Batch, Plan, Wanted};
 use crate::policy::LeverKind;
-use crate::ports::InAnswers;
 
 /// One call that would be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Call {
     Change(Batch),
-    Gate { region: RegionName, to: InAnswers },
+    Turn(LeverKind, Vec<Turn>),
     Refresh(BalancerName),
 }
 
@@ -27,9 +25,8 @@ impl Execute for Rehearse {
     async fn carry_out(&mut self, plan: Plan) -> Result<Progress, JournalError> {
         match plan.wanted {
             Wanted::Refresh { balancer, .. } => self.calls.push(Call::Refresh(balancer)),
-            Wanted::Move(moved) if moved.lever == LeverKind::Gates => {
-                let turns = turns(&moved).into_iter();
-                self.calls.extend(turns.map(|(to, region)| Call::Gate { region, to }));
+            Wanted::Move(moved) if moved.lever.is_switch() => {
+                self.calls.push(Call::Turn(moved.lever, moved.turned()));
             }
             Wanted::Move(_) => self.calls.extend(plan.batches.into_iter().map(Call::Change)),
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::gates::Bucket;
 use super::world::World;
 use crate::answers::DnsResolver;
 use crate::decide::{Decision, Diagnosis};
@@ -18,6 +19,7 @@ use crate::health::Reading;
 use crate::journal::{Journal, Record};
 use crate::memory::{Entry, Outcome};
 use crate::plan::Wanted;
+use crate::policy::LeverKind;
 use crate::ports::{Clock, Levers};
 use crate::runtime::board::Board;
 use crate::runtime::{self, RunError, Settings, pin};
@@ -48,10 +50,15 @@ pub enum Moment {
     },
     /// Every guard let a move pass, and the intention is in the journal.
     Decided {
+        lever: LeverKind,
         to: Split,
     },
     /// Route 53 took the change.
     Accepted,
+    /// The switches stand; what looks at them has not followed yet.
+    Turned {
+        lever: LeverKind,
+    },
     /// In sync, and answered by the name server.
     InForce,
     /// An order ended otherwise.
@@ -112,15 +119,15 @@ impl Control {
             levers: Levers {
                 weights: Some(Arc::clone(&world.zones) as Arc<_>),
                 resolver: Some(Arc::new(DnsResolver::new(ANSWER_WITHIN))),
-                gates: None,
-                balancers: None,
-                hooks: None,
-                configurations: None,
+                ..Levers::default()
             },
             targets: Some(Arc::clone(&world.instruments) as Arc<_>),
             metrics: Some(Arc::clone(&world.instruments) as Arc<_>),
             queues: None,
             reach: runtime::telling::Reach::default(),
+            objects: Some(Arc::new(Bucket { address: world.layout.bucket })),
+            checks: None,
+            clusters: None,
             clock: Arc::clone(&clock),
         };
         let board = Arc::new(Board::new(Arc::new(Numbers::new()), clock));
@@ -211,12 +218,14 @@ impl Last {
     fn moment(&mut self, record: Record) -> Option<At> {
         let what = match record.entry {
             Entry::Intended(plan) => match plan.wanted {
-                Wanted::Move(moved) => Moment::Decided { to: moved.to },
+                Wanted::Move(moved) => Moment::Decided { lever: moved.lever, to: moved.to },
                 Wanted::Refresh { .. } => return None,
             },
             // The laboratory's records lie in one zone, so a move is one batch.
             Entry::Accepted { .. } => Moment::Accepted,
-            Entry::Ended { outcome: Outcome::Done, .. } => Moment::InForce,
+            Entry::Turned { lever, failure: None, .. } => Moment::Turned { lever },
+            Entry::Ended { outcome: Outcome::Done, .. }
+            | Entry::BesideEnded { outcome: Outcome::Done } => Moment::InForce,
             Entry::Ended { outcome, .. } => Moment::Ended(outcome),
             Entry::Told { severity, text, .. } => {
                 let new = self.told.insert(text.clone());

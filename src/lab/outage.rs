@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::region::Fault;
-use super::setup::Tempo;
+use super::setup::{CHECK_EVERY, CHECK_FAILURES, Tempo};
 
 /// An outage by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -24,6 +24,8 @@ pub enum Outage {
     ObserverIsolated,
     /// Every region is gone at once.
     BothDown,
+    /// Home is lost while the API of Route 53 is dead: only a gate moves the visitors.
+    ControlPlaneDown,
 }
 
 /// Something that is done to the world.
@@ -33,6 +35,7 @@ pub enum Act {
     Heal { region: usize },
     Isolate,
     Rejoin,
+    BreakApi,
 }
 
 /// What must come of it.
@@ -66,10 +69,12 @@ impl Outage {
     pub fn script(self, regions: usize, tempo: Tempo) -> Script {
         let (title, steps, demand) = self.steps(regions, tempo);
         let last = steps.last().map_or(Duration::ZERO, |(at, _)| *at);
+        let by_gate = self == Self::ControlPlaneDown;
+        let gate = if by_gate { CHECK_EVERY * CHECK_FAILURES } else { Duration::ZERO };
         let needed = tempo.sustain + tempo.propagation + tempo.ttl * 2;
         let limit = match demand {
             Demand::Moves | Demand::MovesOnceHealed { .. } => {
-                last + needed * PATIENCE + tempo.after
+                last + (needed + gate) * PATIENCE + tempo.after
             }
             Demand::Stays | Demand::MovesOnceAtMost => last + needed + tempo.after,
         };
@@ -124,6 +129,11 @@ impl Outage {
                 "our own network breaks",
                 vec![(calm, Act::Isolate), (calm + tempo.sustain * 2, Act::Rejoin)],
                 Demand::Stays,
+            ),
+            Self::ControlPlaneDown => (
+                "lost, and the API is dead",
+                vec![(calm / 2, Act::BreakApi), (calm, home(Fault::Down))],
+                Demand::Moves,
             ),
             Self::BothDown => (
                 "every region is lost",

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use super::gates::{BUCKET, Bucket};
 use crate::domain::{RegionName, span};
 
 /// Names that a person keeps apart at three in the morning, with the AWS region each stands for.
@@ -24,6 +25,11 @@ pub const ZONE_ID: &str = "ZLAB0000000000";
 pub const ZONE: &str = "lab.test";
 pub const HOST: &str = "shop.lab.test";
 pub const EPOCH_NAME: &str = "_leeward.shop.lab.test";
+/// The TXT name that shows which regions are answered.
+pub const WITNESS: &str = "_where.shop.lab.test";
+/// As the quickest health checks of Route 53: every 10 s, and one look is enough.
+pub const CHECK_EVERY: Duration = Duration::from_secs(10);
+pub const CHECK_FAILURES: u32 = 1;
 /// Requests per second that each region can carry.
 pub const CAPACITY_RPS: u64 = 300;
 
@@ -84,6 +90,11 @@ impl Place {
         format!("web-{}", self.region)
     }
 
+    /// The key of its gate, which is also the id of the health check that looks at it.
+    pub fn gate_key(&self) -> String {
+        format!("shop/{}", self.region)
+    }
+
     pub fn target_group(&self) -> String {
         format!(
             "arn:aws:elasticloadbalancing:{}:000000000000:targetgroup/web/{:016x}",
@@ -114,6 +125,8 @@ pub struct Layout {
     pub port: u16,
     pub name_server: SocketAddr,
     pub beacon: SocketAddr,
+    /// The bucket with the gates.
+    pub bucket: SocketAddr,
     pub tempo: Tempo,
 }
 
@@ -156,12 +169,34 @@ impl Layout {
         let _ = write!(
             text,
             "\nlevers:\n  - weights:\n      records:\n        - {{ zone: {ZONE_ID}, name: {HOST}, \
-             types: [A], members: {{ {} }} }}\n      epoch_record: {{ zone: {ZONE_ID}, name: \
-             {EPOCH_NAME} }}\n      ttl: {}\n      in_sync_within: 30s\n      readback: {{ servers: \
-             [\"{}\"] }}\n",
+             types: [A], members: {{ {0} }} }}\n        - {{ zone: {ZONE_ID}, name: {WITNESS}, \
+             types: [TXT], members: {{ {0} }} }}\n      epoch_record: {{ zone: {ZONE_ID}, name: \
+             {EPOCH_NAME} }}\n      ttl: {1}\n      in_sync_within: 30s\n      readback: {{ servers: \
+             [\"{2}\"] }}\n",
             members.join(", "),
             span(self.tempo.ttl),
             self.name_server,
+        );
+        self.gates(text);
+    }
+
+    /// The standby's switch for the day on which no weight can be changed.
+    fn gates(&self, text: &mut String) {
+        let bucket = Bucket { address: self.bucket };
+        let Some((home, standby)) = self.places.first().zip(self.places.get(1)) else { return };
+        let _ = write!(
+            text,
+            "  - gates:\n      regions:\n        {region}: {{ s3: {{ bucket: {BUCKET}, key: {key}, \
+             aws_region: {aws}, url: \"{url}\" }} }}\n      check: {{ every: {every}, failures: \
+             {CHECK_FAILURES} }}\n      ttl: {ttl}\n      in_force_within: 1m\n      witness: {{ txt: \
+             {{ zone: {ZONE_ID}, name: {WITNESS}, servers: [\"{server}\"] }} }}\n",
+            region = home.region,
+            key = home.gate_key(),
+            aws = standby.aws_region,
+            url = bucket.url(BUCKET, &home.gate_key()),
+            every = span(CHECK_EVERY),
+            ttl = span(self.tempo.ttl),
+            server = self.name_server,
         );
     }
 
@@ -262,6 +297,7 @@ mod tests {
                 port: 8080,
                 name_server: "127.0.0.1:5300".parse().unwrap(),
                 beacon: "127.0.10.1:8081".parse().unwrap(),
+                bucket: "127.0.12.2:8082".parse().unwrap(),
                 tempo,
             };
             let text = layout.policy();

@@ -200,9 +200,14 @@ pub fn moment(at: Duration, what: &Moment) -> Option<String> {
             let about = region.as_ref().map_or(String::new(), |region| format!(" ({region})"));
             (DOUBT, format!("diagnosis: {diagnosis}{about}"))
         }
-        Moment::Decided { to } => (STRONG, format!("decides to move: {}", weights(to))),
+        Moment::Decided { lever, to } => {
+            (STRONG, format!("decides to move by {lever}: {}", weights(to)))
+        }
+        Moment::Turned { lever } => {
+            (STRONG, format!("{lever} stand; what looks at them must follow"))
+        }
         Moment::Accepted => (STRONG, "the change is accepted, and pending".to_owned()),
-        Moment::InForce => (GOOD, "in sync, and seen in the answers".to_owned()),
+        Moment::InForce => (GOOD, "in force, and seen in the answers".to_owned()),
         Moment::Ended(outcome) => (DOUBT, format!("the order ended: {outcome:?}")),
         Moment::Told { severity, text } => {
             let (style, word) = match severity {
@@ -256,13 +261,16 @@ pub fn summary(summary: &Summary) -> String {
             "bad for as long as the policy asks, and every guard passed",
         ),
         ("accepted after", summary.accepted_after, "the zone took the change"),
-        ("in force after", summary.in_force_after, "in sync, and answered by the name server"),
+        ("in force after", summary.in_force_after, "answered by the name server"),
         ("last loss after", summary.last_loss_after, "the last request that was lost"),
     ];
     for (name, at, meaning) in stages {
         if let Some(at) = at {
             row(name, format!("{:<9}{}", format!("{at:.1} s"), paint(FAINT, meaning)));
         }
+    }
+    if let Some(lever) = summary.lever {
+        row("moved by", lever.to_string());
     }
     row("requests lost", format!("{} of {}", summary.lost, summary.requests));
     if let (Some(lost), Some(how)) = (summary.lost_without, &summary.lost_without_how) {

@@ -229,6 +229,11 @@ impl Stage {
             }
             Act::Isolate => self.isolate(true, screen),
             Act::Rejoin => self.isolate(false, screen),
+            Act::BreakApi => {
+                self.world.break_the_api(true);
+                let text = "the API of Route 53 is dead from now on; its name servers go on";
+                screen(&show::done(self.began.elapsed(), text));
+            }
         }
     }
 

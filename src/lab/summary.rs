@@ -8,6 +8,7 @@ use super::clients::Book;
 use super::control::{At, Moment};
 use super::outage::{Demand, Outage};
 use crate::domain::{RegionName, Timestamp};
+use crate::policy::LeverKind;
 
 /// The grain of the visitors' book.
 const TENTH: Duration = Duration::from_millis(100);
@@ -49,6 +50,8 @@ pub struct Summary {
     /// The last request that was lost.
     pub last_loss_after: Option<f64>,
     pub moves: usize,
+    /// The lever of the first move.
+    pub lever: Option<LeverKind>,
     pub requests: u64,
     pub lost: u64,
     /// What would have been lost had nothing moved; absent if nothing moved.
@@ -88,7 +91,7 @@ impl Facts<'_> {
         let moves: Vec<Timestamp> = self
             .chronicle
             .iter()
-            .filter(|moment| matches!(moment.what, Moment::Accepted))
+            .filter(|moment| matches!(moment.what, Moment::Accepted | Moment::Turned { .. }))
             .map(|moment| moment.at)
             .collect();
         let all = self.book.between(self.began_at, self.ended_at).all();
@@ -101,16 +104,33 @@ impl Facts<'_> {
             verdict: words,
             detected_after: after(detected),
             decided_after: after(first(&|what| matches!(what, Moment::Decided { .. }))),
-            accepted_after: after(first(&|what| matches!(what, Moment::Accepted))),
+            accepted_after: after(first(&|what| {
+                matches!(what, Moment::Accepted | Moment::Turned { .. })
+            })),
             in_force_after: after(first(&|what| matches!(what, Moment::InForce))),
             last_loss_after: after(last_lost),
             moves: moves.len(),
+            lever: self.lever(),
             requests: all.sent,
             lost: all.sent - all.served,
             lost_without: without.as_ref().map(|(lost, _)| *lost),
             lost_without_how: without.map(|(_, how)| how),
         };
         (summary, verdict)
+    }
+
+    fn lever(&self) -> Option<LeverKind> {
+        self.chronicle.iter().find_map(|moment| match &moment.what {
+            Moment::Turned { lever } => Some(*lever),
+            Moment::Accepted => Some(LeverKind::Weights),
+            Moment::Suspected { .. }
+            | Moment::Read { .. }
+            | Moment::Diagnosed { .. }
+            | Moment::Decided { .. }
+            | Moment::InForce
+            | Moment::Ended(_)
+            | Moment::Told { .. } => None,
+        })
     }
 
     /// To a tenth of a second: the end of the last tenth in which a request was lost.
@@ -194,7 +214,14 @@ impl Facts<'_> {
             Some(_) if self.answers_at_home > 0 => {
                 (Verdict::Wrong, format!("`{}` is still in the answers", self.home))
             }
-            Some(_) => (Verdict::AsDemanded, "moved, and every visitor is served again".to_owned()),
+            Some(_) => {
+                let words = if self.outage == Some(Outage::ControlPlaneDown) {
+                    "moved by a gate while the API was dead, and every visitor is served again"
+                } else {
+                    "moved, and every visitor is served again"
+                };
+                (Verdict::AsDemanded, words.to_owned())
+            }
         }
     }
 }

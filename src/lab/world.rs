@@ -16,16 +16,19 @@ use tokio::task::JoinSet;
 
 use super::clients::{Book, Crowd};
 use super::door::{Answerer, Door, says, serve};
+use super::gates::{self, BUCKET, Looks};
 use super::instruments::Instruments;
 use super::nameserver::NameServer;
 use super::region::{Fault, Region};
 use super::setup::{
-    BEACON, CAPACITY_RPS, HOST, Layout, Place, Tempo, ZONE, ZONE_ID, places, vantage_addresses,
+    BEACON, CAPACITY_RPS, CHECK_EVERY, CHECK_FAILURES, HOST, Layout, Place, Tempo, WITNESS, ZONE,
+    ZONE_ID, places, vantage_addresses,
 };
-use super::zone::Zones;
+use super::zone::{Impairment, Zones};
 use crate::domain::{Malformed, RegionName, Weight};
 use crate::plan::{RecordData, RecordSet};
-use crate::ports::Clock;
+use crate::ports::{CallFailed, Clock};
+use crate::steer::weighted;
 
 /// Ports tried until one is free at every address.
 const PORT_TRIES_MAX: usize = 32;
@@ -86,15 +89,23 @@ impl World {
         zones.add(ZONE_ID.parse()?, ZONE.parse()?, vec![format!("ns1.{ZONE}")], records);
 
         let beacon = TcpListener::bind((BEACON, 0)).await?;
+        let bucket = gates::bucket().await?;
         let layout = Layout {
             places,
             port,
             name_server: address,
             beacon: beacon.local_addr()?,
+            bucket: bucket.local_addr()?,
             tempo: size.tempo,
         };
         let (keeps_open, open) = watch::channel(true);
         let mut tasks = JoinSet::new();
+        let (_, everybody) = watch::channel(BTreeSet::new());
+        let bucket_door = Door { open: open.clone(), barred: everybody };
+        tasks.spawn(gates::serve_bucket(bucket, bucket_door));
+        if let Some(home) = layout.places.first() {
+            tasks.spawn(looks(&layout, home).run(Arc::clone(&zones)));
+        }
         tasks.spawn(serve(beacon, Door { open, barred: bars }, Arc::new(Neutral)));
         let book = Arc::new(Book::default());
         tasks.spawn(crowd(&layout, size, clock, &book)?.run());
@@ -130,14 +141,28 @@ impl World {
         !self.barred.borrow().is_empty()
     }
 
-    /// Shares of the answers now, by the weights in force.
+    /// The API of Route 53 answers no call any more, or again. Name servers and health checks go on.
+    pub fn break_the_api(&self, broken: bool) {
+        let failure = CallFailed::Unknown { why: "503 Service Unavailable".to_owned() };
+        self.zones.impair(if broken { Impairment::Fails(failure) } else { Impairment::None });
+    }
+
+    /// Shares of the answers now, in per cent, by the weights and the health checks in force.
     pub fn answers(&self) -> BTreeMap<RegionName, u8> {
         let Ok(zone) = ZONE_ID.parse() else { return BTreeMap::new() };
         let sets = self.zones.in_force(&zone);
-        let weighted = sets
-            .into_iter()
-            .filter_map(|set| Some((set.set_identifier?.parse().ok()?, set.weight?.0)));
-        weighted.collect()
+        let weighed = sets.into_iter().filter(|set| set.kind == "A").filter_map(|set| {
+            let health = self.zones.health_of(&set);
+            Some((set.set_identifier?.parse::<RegionName>().ok()?, set.weight?.0, health))
+        });
+        let shares = weighted(weighed).into_iter();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between 0 and 100"
+        )]
+        let percent = shares.map(|(region, share)| (region, (share * 100.0).round() as u8));
+        percent.collect()
     }
 
     /// Whether a region that carries visitors is broken.
@@ -173,9 +198,10 @@ async fn listeners(places: &[Place]) -> io::Result<Vec<TcpListener>> {
     }
 }
 
+/// The shop's own records, and beside each a witness of the same weight and health check.
 fn records(places: &[Place], tempo: Tempo) -> Result<Vec<RecordSet>, Malformed> {
     let record = |(number, place): (usize, &Place)| {
-        Ok(RecordSet {
+        let shop = RecordSet {
             zone: ZONE_ID.parse()?,
             name: HOST.parse()?,
             kind: "A".to_owned(),
@@ -183,11 +209,30 @@ fn records(places: &[Place], tempo: Tempo) -> Result<Vec<RecordSet>, Malformed> 
             weight: Some(Weight(if number == 0 { 100 } else { 0 })),
             ttl: Some(u32::try_from(tempo.ttl.as_secs()).unwrap_or(1)),
             data: RecordData::Values(vec![place.address.to_string()]),
-            health_check: None,
+            health_check: (number == 0).then(|| place.gate_key()),
             foreign: Vec::new(),
-        })
+        };
+        let witness = RecordSet {
+            name: WITNESS.parse()?,
+            kind: "TXT".to_owned(),
+            data: RecordData::Values(vec![format!("\"{}\"", place.region)]),
+            ..shop.clone()
+        };
+        Ok([shop, witness])
     };
-    places.iter().enumerate().map(record).collect()
+    let both: Result<Vec<_>, Malformed> = places.iter().enumerate().map(record).collect();
+    Ok(both?.into_iter().flatten().collect())
+}
+
+/// The health check that was made for the gate of the home region.
+fn looks(layout: &Layout, home: &Place) -> Looks {
+    Looks {
+        id: home.gate_key(),
+        address: layout.bucket,
+        path: format!("/{BUCKET}/{}", home.gate_key()),
+        every: CHECK_EVERY,
+        failures: CHECK_FAILURES,
+    }
 }
 
 fn crowd(

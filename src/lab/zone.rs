@@ -3,7 +3,7 @@
 //! It holds state and refuses what Route 53 refuses: a batch happens as a whole or not at all, a
 //! `DELETE` must name the record set exactly, a `CREATE` must not find one. An accepted change is listed
 //! at once and `PENDING`; the name servers answer it only when it is `INSYNC`. What is deliberately
-//! absent: health checks, geography, private zones, request rates.
+//! absent: geography, private zones, request rates. Health checks are told from outside.
 
 mod answer;
 mod rules;
@@ -23,6 +23,7 @@ use async_trait::async_trait;
 use crate::domain::{RecordName, Timestamp, ZoneId};
 use crate::plan::{Batch, RecordData, RecordSet, Swap};
 use crate::ports::{CallFailed, ChangeId, ChangeStatus, Clock, Weights};
+use crate::steer::Health;
 
 /// Changes whose fate can be asked for; older ones are forgotten and taken for in sync.
 const CHANGES_MAX: usize = 10_000;
@@ -91,6 +92,8 @@ struct State {
     changes: u64,
     impairment: Impairment,
     queries: u64,
+    /// What health checks say; one that says nothing yet is healthy.
+    health: BTreeMap<String, Health>,
 }
 
 /// The zones of one account.
@@ -137,6 +140,16 @@ impl Zones {
             }
         }
         state.impairment = impairment;
+    }
+
+    /// A health check has spoken: records with it are answered accordingly, at once.
+    pub fn set_health(&self, check: &str, health: Health) {
+        self.lock().health.insert(check.to_owned(), health);
+    }
+
+    /// What the check of a record says.
+    pub fn health_of(&self, set: &RecordSet) -> Health {
+        health_of(&self.lock().health, set)
     }
 
     /// Everything that the name servers of a zone answer now, for eyes and tests.
@@ -212,6 +225,11 @@ impl State {
             why: format!("no hosted zone `{id}`"),
         })
     }
+}
+
+fn health_of(known: &BTreeMap<String, Health>, set: &RecordSet) -> Health {
+    let check = set.health_check.as_ref();
+    check.and_then(|check| known.get(check)).copied().unwrap_or(Health::Healthy)
 }
 
 fn own_records(id: &ZoneId, apex: &RecordName, name_servers: &[String]) -> [RecordSet; 2] {

@@ -94,7 +94,7 @@ pub fn plan(
                 policy.weights_lever().map(|lever| inventory.answers(lever, &policy.regions));
             return Ok(bare(epoch, split_of(result)));
         }
-        Wanted::Move(wanted) if wanted.lever == LeverKind::Gates => {
+        Wanted::Move(wanted) if wanted.lever.is_switch() => {
             return Ok(bare(epoch, wanted.to.weights().clone()));
         }
         Wanted::Move(wanted) => wanted,
@@ -407,6 +407,7 @@ pub fn put_back(order: &Order, lever: &WeightsLever, why: &str, now: Timestamp) 
             purpose: Purpose::Repair,
             from: moved.to.clone(),
             to: moved.from.clone(),
+            turns: Vec::new(),
             because,
         }),
         batches,

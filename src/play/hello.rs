@@ -7,9 +7,9 @@ use serde::Deserialize;
 
 use crate::domain::{Ratio, RegionName, SignalName, VantageName, Weight, ZoneId};
 use crate::policy::{
-    Balancer, Class, EpochRecord, Failback, Guards, Judge, LastResort, Lever, Mode, Overflow, Pace,
-    Policy, Readback, Records, RefreshRules, Region, Role, ShiftRules, Signal, Source, Tell,
-    Triggers, Unready, Vantage, WeightsLever, WhichRecords,
+    Balancer, Class, EpochRecord, Failback, GatesLever, Guards, Judge, LastResort, Lever, Mode,
+    Overflow, Pace, Policy, Readback, Records, RefreshRules, Region, Role, ShiftRules, Signal,
+    Source, Tell, Triggers, Unready, Vantage, WeightsLever, WhichRecords,
 };
 
 #[derive(Debug, Clone, Deserialize)]
@@ -194,7 +194,8 @@ impl Hello {
             levers.push(Lever::Weights(self.stand_in(regions)?));
         }
         if self.has("health_flip") {
-            levers.push(Lever::Gates);
+            let ttl = seconds(self.dns.ttl_s);
+            levers.push(Lever::Gates(GatesLever::unnamed(regions.keys().cloned(), ttl)));
         }
         Ok(levers)
     }
@@ -212,8 +213,11 @@ impl Hello {
                         ..self.stand_in(&policy.regions)?
                     }));
                 }
-                Lever::Gates if self.has("health_flip") => levers.push(Lever::Gates),
-                Lever::Weights(_) | Lever::Gates => {}
+                Lever::Gates(own) if self.has("health_flip") => {
+                    let regions = policy.regions.keys().cloned();
+                    levers.push(Lever::Gates(GatesLever::unnamed(regions, own.proof.ttl)));
+                }
+                Lever::Weights(_) | Lever::Gates(_) | Lever::Arc(_) => {}
             }
         }
         Ok(levers)

@@ -9,11 +9,13 @@ use tokio::sync::oneshot;
 
 use super::hello::{EPOCH_NAME, Hello, NAME};
 use super::intake::stamp;
-use crate::domain::{BalancerName, RecordName, RegionName, Timestamp, Weight, ZoneId};
+use crate::domain::{
+    BalancerName, InAnswers, RecordName, RegionName, Timestamp, Turn, Weight, ZoneId,
+};
 use crate::memory::Order;
 use crate::plan::{Batch, RecordData, RecordSet};
 use crate::ports::{
-    Balancers, CallFailed, ChangeId, ChangeStatus, Clock, Gates, InAnswers, Outbox, Weights,
+    Balancers, CallFailed, ChangeId, ChangeStatus, Clock, Outbox, Switches, Weights,
 };
 use crate::tell::{Letter, Receipt};
 
@@ -243,12 +245,20 @@ impl Weights for World {
 }
 
 #[async_trait]
-impl Gates for World {
-    async fn set(&self, region: &RegionName, to: InAnswers) -> Result<(), CallFailed> {
-        let healthy = to == InAnswers::In;
-        self.call(json!({"do": "health_flip", "region": region, "healthy": healthy}))
-            .await
-            .map(drop)
+impl Switches for World {
+    /// The world knows one gate at a time. A flip that failed did nothing, unless one before it went
+    /// through.
+    async fn turn(&self, turns: &[Turn]) -> Result<(), CallFailed> {
+        for (number, turn) in turns.iter().enumerate() {
+            let healthy = turn.to == InAnswers::In;
+            let flip = json!({"do": "health_flip", "region": turn.region, "healthy": healthy});
+            match self.call(flip).await {
+                Ok(_) => {}
+                Err(failure) if number == 0 => return Err(failure),
+                Err(failure) => return Err(CallFailed::Unknown { why: failure.to_string() }),
+            }
+        }
+        Ok(())
     }
 }
 

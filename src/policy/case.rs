@@ -8,6 +8,7 @@ use crate::domain::{BalancerName, RegionName, Timestamp, VantageName, Weight};
 
 /// One test of a policy.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a policy has a few, in one list, once read")]
 pub enum Test {
     Drawn(Case),
     Recorded(Recording),
@@ -73,6 +74,8 @@ pub struct Case {
     pub counters: BTreeMap<Drawn, Line>,
     pub beacons: BTreeMap<VantageName, Line>,
     pub control_plane: Option<Line>,
+    pub gates: Option<Line>,
+    pub arc: Option<Line>,
     pub refreshes: Refreshes,
     pub lag: Lag,
     pub requests_rps: Option<f64>,

@@ -10,6 +10,7 @@ mod regions;
 mod rules;
 mod signals;
 mod status;
+mod switches;
 mod tell;
 mod triggers;
 mod window;

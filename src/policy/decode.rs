@@ -282,7 +282,6 @@ macro_rules! choice {
         $what:literal $name:ident {
             $($(#[doc = $variant_doc:literal])+ $variant:ident $(($type:ty))? = $key:literal $example:literal,)+
         }
-        $(later $($later:literal)+)?
     ) => {
         $(#[doc = $doc])+
         #[derive(Debug, Clone, schemars::JsonSchema)]
@@ -303,7 +302,6 @@ macro_rules! choice {
                 let choices = $crate::policy::decode::Choices {
                     what: $what,
                     all: &[$(($key, $example),)+],
-                    later: &[$($($later,)+)?],
                 };
                 let (key, inner) = choices.pick(node, to)?;
                 $(
@@ -338,8 +336,6 @@ pub(super) struct Choices {
     pub(super) what: &'static str,
     /// Name and example.
     pub(super) all: &'static [(&'static str, &'static str)],
-    /// Names that a later version will know.
-    pub(super) later: &'static [&'static str],
 }
 
 impl Choices {
@@ -375,11 +371,6 @@ impl Choices {
         };
         if self.all.iter().any(|(known, _)| *known == name) {
             return Some((name, inner));
-        }
-        if self.later.contains(&name) {
-            let message = format!("`{name}` is not supported as {} by this version yet", self.what);
-            to.add(Finding::new(Code::Unsupported, at, message).label("not yet").help(self.help()));
-            return None;
         }
         let meant = nearest(name, self.all.iter().map(|(name, _)| *name), to);
         let example = self.all.iter().find(|(known, _)| Some(*known) == meant);

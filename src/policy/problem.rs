@@ -120,6 +120,11 @@ codes! {
     /// The epoch record is also a record of the service.
     Error EpochCollision = "epoch-collision",
 
+    /// A region that carries traffic and has no switch to take it out.
+    Error NoSwitch = "no-switch",
+    /// A switch that stands in the region which it takes out.
+    Error SwitchInRegion = "switch-in-region",
+
     // Signals and judgement.
     /// A probe has no address to connect to.
     Error NowhereToConnect = "nowhere-to-connect",
@@ -161,6 +166,8 @@ codes! {
     Error NothingExpected = "nothing-expected",
 
     // Hazards.
+    /// Safety rules are overridden.
+    Warning SafetyOverridden = "safety-overridden",
     /// One class of evidence is enough, or all there is.
     Warning OneClass = "one-class",
     /// Clients keep the old answer for longer than it takes to see the outage.

@@ -125,8 +125,125 @@ choice! {
     "a lever" Lever {
         /// Route 53 weighted records, through the control plane in us-east-1.
         Weights(Weights) = "weights" "weights: { records: [...], ... }",
+        /// Objects that inverted Route 53 health checks look at: publishing one takes its region out of the answers, without the control plane.
+        Gates(Gates) = "gates" "gates: { regions: {...}, check: { every: 10s, failures: 3 }, ... }",
+        /// Routing controls of Amazon Application Recovery Controller, over the five endpoints of their cluster.
+        Arc(Arc) = "arc" "arc: { endpoints: {...}, controls: {...}, ... }",
     }
-    later "gates" "arc"
+}
+
+record! {
+    /// Gates in the DNS data plane. A health check looks at each and is inverted, so that publishing an object takes its region out of the answers, and a controller that is dead takes nothing out.
+    "a gates lever" Gates {
+        /// The gates of each region: one, or a list of them. A region with several has as many weighted records of equal weight, and can be left in steps.
+        regions: Entries<OneOrMany<At<Slot>>> = "regions: { eu-west-1: { s3: { bucket: shop-gates, key: eu-west-1, aws_region: us-west-2 } } }",
+        /// How the health checks look at the gates.
+        check: At<GateCheck> = "check: { every: 10s, failures: 3 }",
+        /// How many controllers must publish before a region is out; one alone if it is not written.
+        votes: Option<At<Votes>> = "votes: { needed: 2, of: 3 }",
+        /// The time to live of the records: how long clients keep an old answer.
+        ttl: Part<At<Span>> = "ttl: 60s",
+        /// What is not in the answers after this long has failed: it is turned back, and the next lever is tried.
+        in_force_within: Part<At<Span>> = "in_force_within: 5m",
+        /// A name that shows which regions are answered.
+        witness: Part<Witness> = "witness: { txt: { zone: Z0123456789ABCDEFGHIJ, name: _where.api.example.com, servers: [\"192.0.2.53:53\"] } }",
+    }
+}
+
+record! {
+    /// One gate, and the health check that looks at it. Exactly one of `s3` and `http` says where it stands.
+    "a gate" Slot {
+        /// An object in a bucket that the public can read.
+        s3: Option<At<S3Gate>> = "s3: { bucket: shop-gates, key: eu-west-1, aws_region: us-west-2 }",
+        /// An address of this very controller, as the health checks reach it.
+        http: Option<At<HttpGate>> = "http: { url: \"https://leeward-us.example.com/gates/shop/eu-west-1/0\", aws_region: us-west-2 }",
+        /// The id of the health check, for asking how it sees the gate.
+        health_check: Option<At<Text>> = "health_check: 1f9a3c5e-7b2d-4c6f-8a1b-2c3d4e5f6a7b",
+    }
+}
+
+record! {
+    /// A gate in a bucket. The object is there while the region is to be out.
+    "a gate in a bucket" S3Gate {
+        /// The bucket.
+        bucket: At<Text> = "bucket: shop-gates",
+        /// The object's key. `{holder}` in it stands for the name of the controller that publishes.
+        key: At<Text> = "key: \"shop/eu-west-1\"",
+        /// The AWS region of the bucket: one that works when the gated region does not.
+        aws_region: At<Text> = "aws_region: us-west-2",
+        /// Where the health checks find the object, if not at `https://BUCKET.s3.REGION.amazonaws.com/KEY`. `{holder}` in it stands for the name of the controller that publishes.
+        url: Option<At<Url>> = "url: \"https://gates.example.com/shop/eu-west-1\"",
+    }
+}
+
+record! {
+    /// A gate that this controller answers itself: 200 while the region is to be out, 404 otherwise. It opens when the controller stops.
+    "a gate over HTTP" HttpGate {
+        /// The address under which the health checks find it. The path ends in `/gates/SERVICE/REGION/NUMBER`, with numbers from 0. `{holder}` in it stands for the name of the controller.
+        url: At<Url> = "url: \"https://leeward-us.example.com/gates/shop/eu-west-1/0\"",
+        /// The AWS region where it stands, if it stands in one.
+        aws_region: Option<At<Text>> = "aws_region: us-west-2",
+    }
+}
+
+record! {
+    /// The request interval and the failure threshold of the health checks.
+    "a check" GateCheck {
+        /// 10s or 30s.
+        every: At<Span> = "every: 10s",
+        /// 1 to 10 in a row.
+        failures: At<Count> = "failures: 3",
+    }
+}
+
+record! {
+    /// How many of several controllers must agree, which a calculated health check counts.
+    "votes" Votes {
+        /// So many must publish.
+        needed: At<Count> = "needed: 2",
+        /// So many controllers there are.
+        of: At<Count> = "of: 3",
+    }
+}
+
+choice! {
+    /// A name that shows which regions are answered.
+    "a witness" Witness {
+        /// A TXT name with one weighted record for each region, with the weights and health checks of the service's own records and the region's name as its value.
+        Txt(WitnessTxt) = "txt" "witness: { txt: { zone: Z0123456789ABCDEFGHIJ, name: _where.api.example.com, servers: [\"192.0.2.53:53\"] } }",
+        /// Nothing can be asked. A turn is in force after the time that its checks need, twice over.
+        Nothing = "none" "witness: none",
+    }
+}
+
+record! {
+    /// The TXT name that shows which regions are answered.
+    "a witness" WitnessTxt {
+        /// The hosted zone.
+        zone: At<ZoneId> = "zone: Z0123456789ABCDEFGHIJ",
+        /// The record's name.
+        name: At<RecordName> = "name: _where.api.example.com",
+        /// The zone's name servers, each as host and port. They are written down because looking them up would need the control plane.
+        servers: At<Vec<At<Text>>> = "servers: [\"ns-1.awsdns-00.com:53\"]",
+    }
+}
+
+record! {
+    /// Routing controls of Amazon Application Recovery Controller.
+    "an arc lever" Arc {
+        /// The five endpoints of the cluster, by AWS region.
+        endpoints: At<Entries<At<Url>>> = "endpoints: { us-east-1: \"https://aaaaaaaa.route53-recovery-cluster.us-east-1.amazonaws.com/v1\" }",
+        /// The ARN of each region's routing control: `On` is in the answers.
+        controls: Entries<At<Text>> = "controls: { eu-west-1: \"arn:aws:route53-recovery-control::111122223333:controlpanel/0123456789abcdef0123456789abcdef/routingcontrol/abcdefg1234567\" }",
+        /// Safety rules that are overridden with each call, by ARN. Write it down only for a day on which they are known to be wrong.
+        override_safety_rules: Option<At<Vec<At<Text>>>> = "override_safety_rules: [\"arn:aws:route53-recovery-control::111122223333:controlpanel/0123456789abcdef0123456789abcdef/safetyrule/abcdefg1234567\"]",
+        /// The time to live of the records: how long clients keep an old answer.
+        ttl: Part<At<Span>> = "ttl: 60s",
+        /// What is not in the answers after this long has failed: it is turned back, and the next lever is tried.
+        in_force_within: Part<At<Span>> = "in_force_within: 3m",
+        /// A name that shows which regions are answered.
+        witness: Part<Witness> = "witness: { txt: { zone: Z0123456789ABCDEFGHIJ, name: _where.api.example.com, servers: [\"192.0.2.53:53\"] } }",
+    }
 }
 
 record! {
@@ -750,6 +867,10 @@ record! {
         beacons: Option<Entries<At<Text>>> = "beacons: { here: \"..xxxxxxxxxx\" }",
         /// How Route 53 takes calls: `.` well, `x` every call fails, `p` changes stay pending.
         control_plane: Option<At<Text>> = "control_plane: \"..xxxx......\"",
+        /// Whether gates can be set: `x` means that calls fail, `p` that they are set and no health check follows.
+        gates: Option<At<Text>> = "gates: \"..xxxx......\"",
+        /// The same for routing controls.
+        arc: Option<At<Text>> = "arc: \"..xxxx......\"",
         /// What becomes of the refresh of a balancer; `fail` if it is not written. Every rung counts as one refresh here: a drawing has no configuration.
         refreshes: Option<Refreshes> = "refreshes: work",
         /// How far the data of every region is behind, or `unknown`; one second if it is not written.

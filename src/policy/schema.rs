@@ -84,6 +84,7 @@ Begin with a copy of one of these and change it until `leeward check FILE` is co
 - [`no-power.yaml`](no-power.yaml): both regions lose power; a static page as the last resort
 - [`three-regions.yaml`](three-regions.yaml): three regions share the traffic
 - [`spill-over.yaml`](spill-over.yaml): a smaller standby takes what fits
+- [`gates.yaml`](gates.yaml): gates and routing controls before weights, for when the control plane is down
 - [`approval-with-lag.yaml`](approval-with-lag.yaml): a human says yes, and knows what would be lost
 
 Each carries its own `tests`: drawn outages, and what is to be done in them; or recorded ones (`trace`),

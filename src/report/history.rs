@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::card::{purpose, title, wish};
 use super::plain;
-use crate::domain::{BalancerName, Timestamp};
+use crate::domain::{BalancerName, InAnswers, Timestamp, Turn};
 use crate::memory::{CureNote, Entry, Outcome};
 use crate::plan::{Plan, Wanted};
-use crate::ports::{CallFailed, InAnswers};
+use crate::ports::CallFailed;
 
 /// One line of the journal for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,11 +88,21 @@ fn sentence(entry: &Entry) -> (&'static str, String) {
             let lever = format!("{lever:?}").to_lowercase();
             ("lever", outcome(&format!("`{lever}`"), "answers again", failure.as_ref()))
         }
+        Entry::Turning { lever, turns } => ("turning", format!("{lever}: {}", turned(turns))),
+        Entry::Turned { lever, turns, failure } => {
+            let what = format!("{lever}: {}", turned(turns));
+            ("turned", outcome(&what, "done", failure.as_ref()))
+        }
+        Entry::Stood { lever, standing } => {
+            let stands = standing.iter().map(|(region, to)| format!("`{region}` {}", answers(*to)));
+            ("read", format!("{lever}: {}", stands.collect::<Vec<_>>().join(", ")))
+        }
         Entry::Gating { region, to } => ("gating", format!("`{region}` {}", answers(*to))),
         Entry::Gated { region, to, failure } => {
             ("gated", outcome(&format!("`{region}` {}", answers(*to)), "done", failure.as_ref()))
         }
-        Entry::MovedByGates(moved) => ("moved", format!("by gates to {}", moved.to)),
+        Entry::MovedByGates(moved) => ("moved", format!("by {} to {}", moved.lever, moved.to)),
+        Entry::BesideEnded { outcome: ended } => ("beside", format!("{ended:?}").to_lowercase()),
         Entry::Refreshing { balancer } => ("refreshing", format!("balancer `{balancer}`")),
         Entry::Refreshed { balancer, failure } => {
             ("refreshed", outcome(&format!("balancer `{balancer}`"), "accepted", failure.as_ref()))
@@ -207,10 +217,16 @@ fn outcome(about: &str, well: &str, failure: Option<&CallFailed>) -> String {
     }
 }
 
-fn answers(to: InAnswers) -> &'static str {
+fn turned(turns: &[Turn]) -> String {
+    let each = turns.iter().map(|turn| format!("`{}` {}", turn.region, answers(turn.to)));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+fn answers(to: InAnswers) -> String {
     match to {
-        InAnswers::In => "into the answers",
-        InAnswers::Out => "out of the answers",
+        InAnswers::In => "into the answers".to_owned(),
+        InAnswers::Part { closed, of } => format!("with {closed} of {of} slots closed"),
+        InAnswers::Out => "out of the answers".to_owned(),
     }
 }
 

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::card::{mode, title, wish};
 use super::path::{self, Part, Step};
-use super::{GOOD, STRONG, UNKNOWN, paint, paragraph, plain};
+use super::{GOOD, STRONG, UNKNOWN, paint, paragraph, plain, switches};
 use crate::decide::{Decision, Diagnosis, Hold};
 use crate::domain::{RegionName, ServiceName, Timestamp, span};
 use crate::health::Answers;
@@ -215,7 +215,11 @@ pub fn page(rehearsal: &Rehearsal<'_>, policy: &Policy) -> String {
     let _ = writeln!(page, "{}", headline(rehearsal));
     evidence(&mut page, rehearsal);
     answers(&mut page, rehearsal, policy);
-    match (rehearsal.plan, policy.weights_lever()) {
+    let turned = rehearsal.plan.and_then(switches::of);
+    if let Some(moved) = turned {
+        switches::steps(&mut page, moved, policy);
+    }
+    match (rehearsal.plan.filter(|_| turned.is_none()), policy.weights_lever()) {
         (Some(plan), Some(lever)) => {
             path::show(&mut page, &rehearsal.steps, &rehearsal.through_the_sick);
             batches(&mut page, plan);

@@ -11,7 +11,7 @@ use crate::bulletin::{Bulletin, Light, Phase, Update};
 use crate::decide::{
     Asking, ClassReading, Decision, Diagnosis, Digest, Finding, Fitness, Hold, Verdict,
 };
-use crate::domain::{Ratio, RegionName, Split, Timestamp, Weight};
+use crate::domain::{InAnswers, Ratio, RegionName, Split, Timestamp, Turn, Weight};
 use crate::health::{Answers, Reading};
 use crate::memory::{Abort, Acts, Asked, CureNote, Entry, Guard, Outcome, Pin, Request};
 use crate::plan::{
@@ -23,7 +23,7 @@ use crate::policy::{
     Overflow, Pace, Policy, Probe, ProbeExpect, ProbeProtocol, ProbeTimeouts, Readback, Region,
     Role, RungKind, ShiftRules, Signal, Source, Tell, Triggers, Unready, Vantage, WeightsLever,
 };
-use crate::ports::{CallFailed, ChangeId, InAnswers};
+use crate::ports::{CallFailed, ChangeId};
 use crate::tell::{Letter, Note, Severity};
 
 /// 2026-11-21T03:00:00Z
@@ -247,6 +247,7 @@ pub(crate) fn evacuation() -> Wanted {
         purpose: Purpose::Evacuate,
         from: split(100, 0),
         to: split(0, 100),
+        turns: Vec::new(),
         because: "eu-west-1 has been down for 2m 10s".to_owned(),
     })
 }
@@ -436,12 +437,21 @@ pub(crate) fn entries() -> Vec<Entry> {
         Entry::Failed { epoch, batch: 0, failure: throttled.clone() },
         Entry::InSync { epoch },
     ];
+    let turns = vec![
+        Turn { region: region("us-west-2"), to: InAnswers::In },
+        Turn { region: region("eu-west-1"), to: InAnswers::Part { closed: 3, of: 10 } },
+    ];
+    let standing = [(region("eu-west-1"), InAnswers::Out)].into();
     entries.extend(outcomes.map(|outcome| Entry::Ended { epoch, outcome }));
     entries.extend([
         Entry::LeverHeard { lever: LeverKind::Weights, failure: Some(throttled) },
         Entry::LeverHeard { lever: LeverKind::Weights, failure: None },
+        Entry::Turning { lever: LeverKind::Gates, turns: turns.clone() },
+        Entry::Turned { lever: LeverKind::Gates, turns, failure: None },
+        Entry::Stood { lever: LeverKind::Arc, standing },
         Entry::Gating { region: region("eu-west-1"), to: InAnswers::Out },
         Entry::Gated { region: region("eu-west-1"), to: InAnswers::Out, failure: None },
+        Entry::BesideEnded { outcome: Outcome::Done },
         Entry::Refreshing { balancer: "web".parse().unwrap() },
         Entry::Refreshed { balancer: "web".parse().unwrap(), failure: None },
         Entry::Posted(Box::new(letter())),

@@ -10,6 +10,7 @@ use crate::domain::{ServiceName, Timestamp};
 use crate::health::Sample;
 use crate::ports::Clock;
 use crate::report::view::View;
+use crate::runtime::gates::Served;
 use crate::runtime::peer::{Own, Readings};
 use crate::telemetry::Numbers;
 
@@ -30,6 +31,8 @@ pub struct State {
 pub struct Board {
     posts: Mutex<BTreeMap<ServiceName, Post>>,
     pub numbers: Arc<Numbers>,
+    /// The gates that this process answers.
+    pub gates: Arc<Served>,
     clock: Arc<dyn Clock>,
     started: Timestamp,
 }
@@ -43,7 +46,7 @@ struct Post {
 impl Board {
     pub fn new(numbers: Arc<Numbers>, clock: Arc<dyn Clock>) -> Self {
         let started = clock.now();
-        Self { posts: Mutex::default(), numbers, clock, started }
+        Self { posts: Mutex::default(), numbers, gates: Arc::default(), clock, started }
     }
 
     pub fn now(&self) -> Timestamp {

@@ -1,16 +1,16 @@
 //! Doors put in front of the levers: one that lets nothing out, and one that counts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use crate::balancer::{Call, Snapshot};
-use crate::domain::{BalancerName, RecordName, RegionName, Timestamp, ZoneId};
+use crate::domain::{BalancerName, InAnswers, RecordName, RegionName, Timestamp, Turn, ZoneId};
 use crate::plan::{Batch, RecordSet};
 use crate::policy::Mode;
 use crate::ports::{
-    Balancers, CallFailed, ChangeId, ChangeStatus, Configurations, Gates, InAnswers, Levers,
+    Balancers, CallFailed, ChangeId, ChangeStatus, Configurations, Followed, Levers, Switches,
     Weights,
 };
 use crate::telemetry::{ByCall, Numbers};
@@ -31,7 +31,8 @@ pub fn read_only(levers: &Levers) -> Levers {
             .clone()
             .map(|weights| Arc::new(ReadOnly(weights)) as Arc<dyn Weights>),
         resolver: levers.resolver.clone(),
-        gates: levers.gates.as_ref().map(|_| Arc::new(Locked) as Arc<dyn Gates>),
+        gates: levers.gates.clone().map(|gates| Arc::new(Looked(gates)) as Arc<dyn Switches>),
+        arc: levers.arc.clone().map(|arc| Arc::new(Looked(arc)) as Arc<dyn Switches>),
         balancers: levers.balancers.as_ref().map(|_| Arc::new(Locked) as Arc<dyn Balancers>),
         // A hook changes things: without one, none is called.
         hooks: None,
@@ -39,6 +40,8 @@ pub fn read_only(levers: &Levers) -> Levers {
             .configurations
             .clone()
             .map(|inner| Arc::new(Looking(inner)) as Arc<dyn Configurations>),
+        // It could make switches that turn.
+        switchboard: None,
     }
 }
 
@@ -80,10 +83,22 @@ impl Weights for ReadOnly {
 #[derive(Debug)]
 struct Locked;
 
+/// Switches that can be looked at and not turned.
+#[derive(Debug)]
+struct Looked(Arc<dyn Switches>);
+
 #[async_trait]
-impl Gates for Locked {
-    async fn set(&self, _region: &RegionName, _to: InAnswers) -> Result<(), CallFailed> {
+impl Switches for Looked {
+    async fn turn(&self, _turns: &[Turn]) -> Result<(), CallFailed> {
         Err(refused())
+    }
+
+    async fn standing(&self) -> Result<BTreeMap<RegionName, InAnswers>, CallFailed> {
+        self.0.standing().await
+    }
+
+    async fn followed(&self, turns: &[Turn]) -> Result<Followed, CallFailed> {
+        self.0.followed(turns).await
     }
 }
 

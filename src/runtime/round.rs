@@ -16,7 +16,7 @@ use crate::memory::{Abort, Asked, Entry, Memory, Order, Outcome, Pin, Request};
 use crate::pace::Pacer;
 use crate::plan::batch::{Unplannable, plan};
 use crate::plan::{Inventory, Plan, RefreshAct, Wanted};
-use crate::policy::{LeverKind, Mode, Policy};
+use crate::policy::{Mode, Policy};
 use crate::ports::{CallFailed, Clock, Levers, Outbox};
 use crate::report::plan::checksum;
 use crate::tell::{Letter, Lost, Receipt};
@@ -360,6 +360,8 @@ impl Service {
             // Beside whatever else is done: leaving a region must not wait for a target to drain.
             let _ = Box::pin(self.executor().advance_cure()).await?;
         }
+        self.executor().settle_doubt().await?;
+        self.executor().see_beside().await?;
         if let Some(order) = &self.memory.acts.order {
             // What has been sent is followed up whatever the decision; what has not is only sent while
             // it is still wanted. A pin is absolute: while it is in force not even the rest of a
@@ -374,10 +376,13 @@ impl Service {
                 if outcome.is_none() && self.memory.acts.order.as_ref().is_some_and(follow) {
                     outcome = ended(self.executor().advance().await?);
                 }
-            } else if !order.is_unsent() || goes_on(order, decision) {
-                outcome = ended(self.executor().advance().await?);
-            } else if let Some(why) = &decision.withdraw {
+            } else if let Some(why) = decision.withdraw.as_ref().filter(|_| order.may_be_given_up())
+            {
+                // A call of unknown outcome is no reason to make it again once it is no longer wanted: it
+                // is found out what became of it, and that is all.
                 outcome = ended(self.executor().withdraw(why).await?);
+            } else if !order.is_unsent() || !order.may_be_given_up() || goes_on(order, decision) {
+                outcome = ended(self.executor().advance().await?);
             }
             // The records were read before the order wrote them, or somebody else did: they are read anew
             // before anything is decided about them. What is wanted now may be the very move that ended.
@@ -420,8 +425,9 @@ impl Service {
                 Ok((outcome.filter(|outcome| *outcome != Outcome::Done), None))
             }
             Some(Wanted::Move(moved)) if self.memory.acts.order.is_some() => {
-                warn!(%service, to = %moved.to, "Moving by gates while an order hangs.");
-                let progress = self.executor().move_by_gates(moved).await?;
+                let lever = moved.lever;
+                warn!(%service, %lever, to = %moved.to, "Moving beside an order that hangs.");
+                let progress = self.executor().move_beside(moved).await?;
                 Ok((ended(progress), None))
             }
             Some(wanted @ Wanted::Move(_)) => match self.plan(wanted, now) {
@@ -498,7 +504,7 @@ fn undoes(decision: &Decision) -> bool {
 fn takes_other_lever(order: Option<&Order>, decision: &Decision) -> bool {
     match (order.map(|order| &order.plan.wanted), &decision.wanted) {
         (Some(Wanted::Move(open)), Some(Wanted::Move(wanted))) => {
-            open.lever != wanted.lever && wanted.lever == LeverKind::Gates
+            open.lever != wanted.lever && wanted.lever.is_switch()
         }
         (_, Some(Wanted::Refresh { .. })) => true,
         (_, Some(Wanted::Move(_)) | None) => false,
@@ -535,7 +541,7 @@ mod tests {
     use crate::domain::{RecordName, Split, Weight, ZoneId};
     use crate::journal::Forgetful;
     use crate::plan::{Batch, Epoch, Move, Purpose, RecordSet};
-    use crate::policy::Pace;
+    use crate::policy::{LeverKind, Pace};
     use crate::ports::{ChangeId, ChangeStatus, Weights};
 
     #[derive(Debug)]
@@ -607,6 +613,7 @@ mod tests {
             purpose: Purpose::Evacuate,
             from: split(100, 0),
             to: split(0, 100),
+            turns: Vec::new(),
             because: String::new(),
         });
         let plan = Plan {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::domain::ServiceName;
+use crate::domain::{RegionName, ServiceName};
 use crate::runtime::board::Board;
 
 /// Connections open at once. One scraper, a few peers and people need fewer.
@@ -93,11 +93,12 @@ fn router(board: Arc<Board>) -> Router {
         .route("/metrics", get(metrics))
         .route("/v1/state", get(state))
         .route("/v1/readings", get(readings))
+        .route("/gates/{service}/{region}/{slot}", get(gate))
         .fallback(async || (StatusCode::NOT_FOUND, PATHS))
         .with_state(board)
 }
 
-const PATHS: &str = "Leeward answers on /healthz /readyz /metrics /v1/state /v1/readings\n";
+const PATHS: &str = "Leeward answers on /healthz /readyz /metrics /v1/state /v1/readings /gates/SERVICE/REGION/NUMBER\n";
 const FRESH: (HeaderName, &str) = (header::CACHE_CONTROL, "no-store");
 
 fn verdict(missing: &[String]) -> Response {
@@ -155,4 +156,18 @@ async fn readings(State(board): State<Arc<Board>>, Query(which): Query<Which>) -
         Some(readings) => json(&readings),
         None => (StatusCode::NOT_FOUND, "no such service here\n").into_response(),
     }
+}
+
+/// What an inverted health check looks at: 200 takes the region out of the answers, and everything else,
+/// silence too, leaves it in.
+async fn gate(
+    State(board): State<Arc<Board>>,
+    Path((service, region, slot)): Path<(String, String, usize)>,
+) -> Response {
+    let names = service.parse::<ServiceName>().ok().zip(region.parse::<RegionName>().ok());
+    let closed =
+        names.is_some_and(|(service, region)| board.gates.is_closed(&service, &region, slot));
+    let (status, text) =
+        if closed { (StatusCode::OK, "out\n") } else { (StatusCode::NOT_FOUND, "in\n") };
+    (status, [FRESH], text).into_response()
 }

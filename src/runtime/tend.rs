@@ -295,13 +295,16 @@ impl Life {
         let hooks = HookRunner::default();
         let mut service = Service::new(
             policy.clone(),
-            levers_with(&policy, &shared.levers, &hooks),
+            levers_with(&policy, &shared.levers.of(&policy), &hooks),
             Box::new(opened.log),
             Arc::clone(&shared.sources.clock),
             Arc::clone(&shared.pace),
             shared.holder.clone(),
         );
         service.memory.acts = opened.acts;
+        if let Some(lever) = policy.gates_lever() {
+            shared.board.gates.restore(&policy.service, lever, &service.memory.acts);
+        }
         Self {
             path: loaded.path,
             bytes: loaded.bytes,
@@ -439,7 +442,7 @@ impl Life {
         }
         self.shared.board.forget_readings(self.name());
         self.beat = beat(&policy);
-        self.service.levers = levers_with(&policy, &self.shared.levers, &self.hooks);
+        self.service.levers = levers_with(&policy, &self.shared.levers.of(&policy), &self.hooks);
         // Other records may be meant: read them anew before anything is decided about them.
         self.service.inventory = None;
         self.service.policy = policy;

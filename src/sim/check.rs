@@ -92,7 +92,9 @@ impl Check {
                 self.open = false;
                 self.last_end = Some(at);
             }
-            Entry::Gating { .. } => self.mutates("a gate was turned", facts),
+            Entry::Turning { .. } | Entry::Gating { .. } => {
+                self.mutates("a gate was turned", facts);
+            }
             Entry::Refreshing { .. } => self.mutates("a balancer was refreshed", facts),
             Entry::Cure { note, .. } => {
                 if let CureNote::Calling { .. } = note {
@@ -107,6 +109,9 @@ impl Check {
             | Entry::Failed { .. }
             | Entry::InSync { .. }
             | Entry::LeverHeard { .. }
+            | Entry::Turned { .. }
+            | Entry::Stood { .. }
+            | Entry::BesideEnded { .. }
             | Entry::Gated { .. }
             | Entry::Refreshed { .. }
             | Entry::Posted(_)

@@ -1,5 +1,6 @@
 //! The ports of the controller, as the world answers them: late, wrongly, or not at all; and the disk.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,13 +8,15 @@ use async_trait::async_trait;
 
 use super::scenario::{CallTrouble, Trouble};
 use super::world::World;
-use crate::domain::{BalancerName, RecordName, RegionName, Split, Timestamp, Weight, ZoneId};
+use crate::domain::{
+    BalancerName, InAnswers, RecordName, RegionName, Split, Timestamp, Turn, Weight, ZoneId,
+};
 use crate::health::Happening;
 use crate::journal::{JournalError, Log};
 use crate::memory::Entry;
 use crate::plan::{Batch, RecordData, RecordSet, Swap};
 use crate::ports::{
-    Balancers, CallFailed, ChangeId, ChangeStatus, Gates, InAnswers, Outbox, Resolver, Weights,
+    Balancers, CallFailed, ChangeId, ChangeStatus, Outbox, Resolver, Switches, Weights,
 };
 use crate::sim::check::epoch_of;
 use crate::sim::scenario::Edit;
@@ -289,24 +292,47 @@ impl Resolver for Doors {
 }
 
 #[async_trait]
-impl Gates for Doors {
-    async fn set(&self, region: &RegionName, to: InAnswers) -> Result<(), CallFailed> {
+impl Switches for Doors {
+    /// One object after the other; the first that fails ends it, and those before it stand.
+    async fn turn(&self, turns: &[Turn]) -> Result<(), CallFailed> {
         let world = &self.0;
-        world.step("before a gate").await;
-        world.take_time();
-        let fails = |t: &Trouble| if let Trouble::GatesFail(p) = t { Some(*p) } else { None };
-        if world.fails(fails) {
-            return Err(world.timed_out());
+        for Turn { region, to } in turns {
+            world.step("before a gate").await;
+            world.take_time();
+            if world.fails(gates_fail) {
+                return Err(world.timed_out());
+            }
+            let now = world.time.truth();
+            let stands = world.state().gates.get(region).map_or(InAnswers::In, |(to, _)| *to);
+            if stands != *to {
+                world.state().gates.insert(region.clone(), (*to, now));
+            }
+            world.say(|| format!("gate of {region}: {to:?}"));
+            world.step("after a gate").await;
         }
-        let now = world.time.truth();
-        let standing = world.state().gates.get(region).map_or(InAnswers::In, |(stands, _)| *stands);
-        if standing != to {
-            world.state().gates.insert(region.clone(), (to, now));
-        }
-        world.say(|| format!("gate of {region}: {to:?}"));
-        world.step("after a gate").await;
         Ok(())
     }
+
+    async fn standing(&self) -> Result<BTreeMap<RegionName, InAnswers>, CallFailed> {
+        let world = &self.0;
+        world.step("before gates are read").await;
+        world.take_time();
+        if world.fails(gates_fail) {
+            return Err(world.timed_out());
+        }
+        let mut standing: BTreeMap<RegionName, InAnswers> = {
+            let state = world.state();
+            let regions = state.scenario.policy.regions.keys();
+            regions.map(|name| (name.clone(), InAnswers::In)).collect()
+        };
+        let turned = world.state().gates.clone();
+        standing.extend(turned.into_iter().map(|(region, (to, _))| (region, to)));
+        Ok(standing)
+    }
+}
+
+fn gates_fail(trouble: &Trouble) -> Option<f64> {
+    if let Trouble::GatesFail(part) = trouble { Some(*part) } else { None }
 }
 
 #[async_trait]

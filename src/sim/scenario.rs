@@ -8,9 +8,9 @@ use crate::domain::{
     BalancerName, Malformed, Ratio, RecordName, RegionName, Timestamp, VantageName, Weight, ZoneId,
 };
 use crate::policy::{
-    Balancer, Class, EpochRecord, Failback, Guards, Judge, LastResort, Lever, Mode, Overflow, Pace,
-    Policy, Readback, Records, RefreshRules, Region, Role, ShiftRules, Signal, Source, Tell,
-    Triggers, Unready, Vantage, WeightsLever, WhichRecords,
+    Balancer, Class, EpochRecord, Failback, GatesLever, Guards, Judge, LastResort, Lever, Mode,
+    Overflow, Pace, Policy, Readback, Records, RefreshRules, Region, Role, ShiftRules, Signal,
+    Source, Tell, Triggers, Unready, Vantage, WeightsLever, WhichRecords,
 };
 
 /// Signals by the names under which the world files its samples.
@@ -155,7 +155,9 @@ impl Scenario {
     /// they were ([`Self::plain`]).
     fn worsen(&mut self, dice: &mut Dice) {
         if dice.chance(0.15) {
-            self.policy.levers = vec![Lever::Gates];
+            let regions = self.policy.regions.keys().cloned();
+            let ttl = self.policy.weights_lever().map_or(Duration::from_secs(60), |own| own.ttl);
+            self.policy.levers = vec![Lever::Gates(GatesLever::unnamed(regions, ttl))];
         }
         for _ in 0..dice.below(3) {
             let trouble = match dice.below(2) {
@@ -569,7 +571,7 @@ fn levers(
             members: regions.keys().map(|name| (name.clone(), name.to_string())).collect(),
         });
     }
-    let weights = Lever::Weights(WeightsLever {
+    let weights = WeightsLever {
         records,
         epoch_record: EpochRecord { zone: zone(0)?, name: "_leeward.z0.test".parse()? },
         pace: Pace::default(),
@@ -580,10 +582,12 @@ fn levers(
             _ => Readback::NameServers,
         },
         ttl: seconds(dice, &[30, 60]),
-    });
+    };
+    let gates = Lever::Gates(GatesLever::unnamed(regions.keys().cloned(), weights.ttl));
+    let weights = Lever::Weights(weights);
     Ok(match dice.below(4) {
-        0 => vec![weights, Lever::Gates],
-        1 => vec![Lever::Gates, weights],
+        0 => vec![weights, gates],
+        1 => vec![gates, weights],
         _ => vec![weights],
     })
 }

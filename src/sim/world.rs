@@ -13,13 +13,15 @@ use tokio::sync::Notify;
 use super::check::{Check, Facts};
 use super::dice::Dice;
 use super::scenario::{BEACONS, METRICS, PROBES, START, Scenario, Trouble, record, zone};
-use crate::domain::{BalancerName, Malformed, RegionName, Split, Timestamp, VantageName, Weight};
+use crate::domain::{
+    BalancerName, InAnswers, Malformed, RegionName, Split, Timestamp, VantageName, Weight,
+};
 use crate::health::{About, Event, Happening, Measure, Sample};
 use crate::lab::zone::{Impairment, Zones};
 use crate::memory::Entry;
 use crate::plan::{Batch, Epoch, RecordData, RecordSet};
 use crate::policy::{Class, Role};
-use crate::ports::{ChangeId, Clock, InAnswers};
+use crate::ports::{ChangeId, Clock};
 use crate::tell::Receipt;
 
 /// A gate is in force after the checkers have seen it three times, ten seconds apart.
@@ -324,7 +326,7 @@ impl State {
     ) -> BTreeMap<RegionName, f64> {
         let out = |region: &RegionName| match self.gates.get(region) {
             Some((InAnswers::Out, since)) => now.since(*since) >= GATE_DELAY,
-            Some((InAnswers::In, since)) => now.since(*since) < GATE_DELAY,
+            Some((InAnswers::In | InAnswers::Part { .. }, since)) => now.since(*since) < GATE_DELAY,
             None => false,
         };
         let all: Vec<(RegionName, f64)> = sets

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use leeward::aws::{Cluster as Switches, ClusterSpec, Dice, Edge, Settings};
-use leeward::domain::RegionName;
-use leeward::ports::{CallFailed, InAnswers};
+use leeward::domain::{InAnswers, RegionName};
+use leeward::ports::CallFailed;
 use tokio::time::Instant;
 
 use super::{TIMEOUTS, kind_of, settings};

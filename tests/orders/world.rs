@@ -103,7 +103,7 @@ pub(crate) fn policy(zones: usize) -> Policy {
 pub(crate) fn lever(policy: &mut Policy) -> &mut WeightsLever {
     match &mut policy.levers[0] {
         Lever::Weights(lever) => lever,
-        Lever::Gates => panic!("the first lever is `weights`"),
+        Lever::Gates(_) | Lever::Arc(_) => panic!("the first lever is `weights`"),
     }
 }
 
@@ -463,6 +463,7 @@ pub(crate) async fn evacuation(
         purpose: Purpose::Evacuate,
         from,
         to: split(100, 0),
+        turns: Vec::new(),
         because: "a test".to_owned(),
     });
     plan(policy, &inventory, &wanted, acts.epoch.next(), "tester", now).unwrap()

@@ -76,6 +76,9 @@ impl Bench {
             metrics: None,
             queues: None,
             reach: crate::runtime::telling::Reach::default(),
+            objects: None,
+            checks: None,
+            clusters: None,
             clock,
         };
         Self { policy, zones, world }

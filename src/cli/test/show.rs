@@ -152,6 +152,8 @@ fn drawn(case: &Case) -> Vec<(String, String)> {
     rows.extend(case.counters.iter().map(|(of, line)| (format!("counters of {of}"), line)));
     rows.extend(case.beacons.iter().map(|(of, line)| (format!("beacons of {of}"), line)));
     rows.extend(case.control_plane.iter().map(|line| ("control plane".to_owned(), line)));
+    rows.extend(case.gates.iter().map(|line| ("gates".to_owned(), line)));
+    rows.extend(case.arc.iter().map(|line| ("arc".to_owned(), line)));
     rows.into_iter().map(|(name, line)| (name, line.to_string())).collect()
 }
 

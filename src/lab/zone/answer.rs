@@ -1,8 +1,11 @@
 //! What the name servers answer: the record set of a name, chosen by weight.
 
-use super::{Key, Sets, Zone, Zones, reversed};
+use std::collections::BTreeMap;
+
+use super::{Key, Sets, Zone, Zones, health_of, reversed};
 use crate::domain::{RecordName, ZoneId};
 use crate::plan::{RecordData, RecordSet};
+use crate::steer::{Health, parts};
 
 /// An alias leads to an alias at most this often.
 const ALIASES_MAX: u8 = 3;
@@ -44,7 +47,7 @@ impl Zones {
             .values()
             .filter(|zone| name.is_in(&zone.apex))
             .max_by_key(|zone| zone.apex.as_str().len());
-        zone.map_or(Answer::NotOurs, |zone| look(zone, name, kind, lot))
+        zone.map_or(Answer::NotOurs, |zone| look(zone, &state.health, name, kind, lot))
     }
 
     /// The zones' ids with the names they stand for.
@@ -53,11 +56,17 @@ impl Zones {
     }
 }
 
-fn look(zone: &Zone, name: &RecordName, kind: &str, lot: u64) -> Answer {
+fn look(
+    zone: &Zone,
+    health: &BTreeMap<String, Health>,
+    name: &RecordName,
+    kind: &str,
+    lot: u64,
+) -> Answer {
     let mut name = name.clone();
     for _ in 0..ALIASES_MAX {
-        let chosen = chosen(&zone.in_force, &name, kind, lot)
-            .or_else(|| chosen(&zone.in_force, &name, "CNAME", lot));
+        let chosen = chosen(&zone.in_force, health, &name, kind, lot)
+            .or_else(|| chosen(&zone.in_force, health, &name, "CNAME", lot));
         let Some(set) = chosen else { return nothing(zone, &name) };
         match &set.data {
             RecordData::Values(values) => {
@@ -83,27 +92,31 @@ fn nothing(zone: &Zone, name: &RecordName) -> Answer {
     if exists { Answer::NoData { apex } } else { Answer::NoSuchName { apex } }
 }
 
-/// Route 53's rule: each set gets its weight over the sum of the weights; if all are zero, each the same.
-fn chosen<'a>(sets: &'a Sets, name: &RecordName, kind: &str, lot: u64) -> Option<&'a RecordSet> {
+/// Drawn by the parts that Route 53's rules give to each set.
+fn chosen<'a>(
+    sets: &'a Sets,
+    health: &BTreeMap<String, Health>,
+    name: &RecordName,
+    kind: &str,
+    lot: u64,
+) -> Option<&'a RecordSet> {
     let first = Key { reversed: reversed(name), kind: kind.to_owned(), set_identifier: None };
     let of_name: Vec<&RecordSet> = sets
         .range(first..)
         .map(|(_, set)| set)
         .take_while(|set| &set.name == name && set.kind == kind)
         .collect();
-    let weight = |set: &RecordSet| set.weight.map_or(1, |weight| u64::from(weight.0));
-    let sum: u64 = of_name.iter().map(|set| weight(set)).sum();
-    if sum == 0 {
-        let count = u64::try_from(of_name.len()).unwrap_or(1).max(1);
-        return of_name.get(usize::try_from(lot % count).unwrap_or(0)).copied();
-    }
-    let mut left = lot % sum;
-    of_name.into_iter().find(|set| {
-        let weight = weight(set);
-        let hit = left < weight;
-        left = left.saturating_sub(weight);
+    let weighed =
+        of_name.iter().map(|set| (set.weight.map_or(1, |weight| weight.0), health_of(health, set)));
+    let parts = parts(&weighed.collect::<Vec<_>>());
+    let sum: u64 = parts.iter().copied().map(u64::from).sum();
+    let mut left = lot % sum.max(1);
+    let drawn = parts.into_iter().map(u64::from).position(|part| {
+        let hit = left < part;
+        left = left.saturating_sub(part);
         hit
-    })
+    });
+    of_name.get(drawn?).copied()
 }
 
 /// A counter made random-looking by splitmix64, so that runs repeat and lots spread evenly.

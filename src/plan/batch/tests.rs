@@ -111,6 +111,7 @@ fn wanted(from: &Split, to: &Split) -> Wanted {
         purpose: Purpose::Evacuate,
         from: from.clone(),
         to: to.clone(),
+        turns: Vec::new(),
         because: "`eu-west-1` is down".to_owned(),
     })
 }

@@ -141,6 +141,8 @@ impl<'a> Drawing<'a> {
         let counters = self.lines(test.counters.as_ref(), COUNTERS, to);
         let beacons = self.beacons(to);
         let control_plane = self.optional(test.control_plane.as_ref(), CONTROL_PLANE, to);
+        let gates = self.optional(test.gates.as_ref(), CONTROL_PLANE, to);
+        let arc = self.optional(test.arc.as_ref(), CONTROL_PLANE, to);
         let expect = self.optional(test.expect.as_ref(), EXPECTED, to);
         let finds = known(test.finds.as_ref(), DIAGNOSES, Code::UnknownDiagnosis, "diagnosis", to);
         let holds = known(test.holds.as_ref(), HOLDS, Code::UnknownHold, "hold", to);
@@ -161,6 +163,8 @@ impl<'a> Drawing<'a> {
             counters: counters?,
             beacons: beacons?,
             control_plane: control_plane?,
+            gates: gates?,
+            arc: arc?,
             refreshes: match test.refreshes {
                 Some(raw::Refreshes::Work) => Refreshes::Work,
                 Some(raw::Refreshes::Fail) | None => Refreshes::Fail,

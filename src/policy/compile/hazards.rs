@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use super::super::decode::{Written, written};
 use super::super::problem::{Bytes, Code, Finding, Findings};
-use super::super::{Class, LastResort, Lever, Measures, Policy, Region, Role, Signal, Source, raw};
+use super::super::{
+    Class, GatesLever, LastResort, Lever, LeverKind, Measures, Policy, Region, Role, Signal,
+    Source, raw,
+};
 use crate::domain::{RegionName, SignalName, span};
 
 /// Route 53's control plane lives there, and nowhere else (aws docs, "Resilience in Route 53").
@@ -148,6 +151,7 @@ pub(super) fn of(policy: &Policy, file: &raw::File, to: &mut Findings<'_>) {
     check_ttl(policy, file, to);
     check_blind(policy, file, to);
     check_self_rescue(policy, file, to);
+    check_switches(policy, file, to);
     check_demand(policy, file, to);
     check_telling(policy, file, to);
     check_triggers(policy, file, to);
@@ -189,6 +193,10 @@ fn check_ttl(policy: &Policy, file: &raw::File, to: &mut Findings<'_>) {
         return;
     };
     let Some(ttl) = policy.weights_lever().map(|lever| lever.ttl) else { return };
+    long_ttl(policy, ttl, at, to);
+}
+
+fn long_ttl(policy: &Policy, ttl: Duration, at: Bytes, to: &mut Findings<'_>) {
     let sustain = policy.judge.sustain;
     if ttl > sustain.max(SHORT_TTL) {
         let message = format!("clients keep the old answer for {} after a shift", span(ttl));
@@ -202,9 +210,10 @@ fn check_ttl(policy: &Policy, file: &raw::File, to: &mut Findings<'_>) {
 
 fn weights(file: &raw::File) -> Option<&raw::Weights> {
     let levers = file.levers.0.as_ref()?;
-    levers.value.iter().find_map(|part| part.0.as_ref()).map(|lever| {
-        let raw::Lever::Weights(weights) = &lever.value;
-        weights
+    let written = levers.value.iter().filter_map(|part| part.0.as_ref());
+    written.map(|lever| &lever.value).find_map(|lever| match lever {
+        raw::Lever::Weights(weights) => Some(weights),
+        raw::Lever::Gates(_) | raw::Lever::Arc(_) => None,
     })
 }
 
@@ -256,6 +265,90 @@ fn check_self_rescue(policy: &Policy, file: &raw::File, to: &mut Findings<'_>) {
         Finding::new(Code::SelfRescue, at, format!("the only lever depends on the region it must rescue: `{name}`"))
             .label(format!("Route 53 changes weights from {CONTROL_PLANE_REGION}"))
             .help("when that region fails, changing weights may fail with it; keep the primary elsewhere, or be ready to act by hand"),
+    );
+}
+
+/// A switch has to stand on the side that is to take over, and there has to be one.
+fn check_switches(policy: &Policy, file: &raw::File, to: &mut Findings<'_>) {
+    let written = file.levers.0.as_ref();
+    for lever in
+        written.into_iter().flat_map(|levers| &levers.value).filter_map(|part| part.0.as_ref())
+    {
+        let (kind, at) = match &lever.value {
+            raw::Lever::Weights(_) => continue,
+            raw::Lever::Gates(gates) => (LeverKind::Gates, gates.regions.at),
+            raw::Lever::Arc(arc) => (LeverKind::Arc, arc.controls.at),
+        };
+        let carrying = policy.serving().filter(|(_, region)| region.weight.0 > 0);
+        for (name, _) in carrying.filter(|(name, _)| policy.switches(kind, name) == 0) {
+            to.add(
+                Finding::new(Code::NoSwitch, at, format!("`{name}` carries traffic and has no switch"))
+                    .label(format!("`{name}` is missing"))
+                    .help("it could not be left by this lever; a standby needs one only if it is to be left itself"),
+            );
+        }
+        let ttl = match &lever.value {
+            raw::Lever::Weights(_) => None,
+            raw::Lever::Gates(gates) => gates.ttl.0.as_ref(),
+            raw::Lever::Arc(arc) => arc.ttl.0.as_ref(),
+        };
+        if let (Some(ttl), Some(proof)) = (ttl, policy.proof(kind)) {
+            long_ttl(policy, proof.ttl, ttl.at, to);
+        }
+        if let raw::Lever::Gates(gates) = &lever.value {
+            check_gates(policy, gates, to);
+        }
+    }
+}
+
+fn check_gates(policy: &Policy, written: &raw::Gates, to: &mut Findings<'_>) {
+    let Some(lever) = policy.gates_lever() else { return };
+    check_steps(policy, lever, written.regions.at, to);
+    for entry in &written.regions.list {
+        let Ok(name) = entry.name.parse::<RegionName>() else { continue };
+        let home = policy.regions.get(&name).and_then(|region| region.aws_region.as_deref());
+        let slots = lever.slots.get(&name).map_or(&[][..], Vec::as_slice);
+        let places = entry.value.iter().flat_map(|slots| &slots.0);
+        for (slot, at) in slots.iter().zip(places.map(|slot| slot.at)) {
+            let stands = slot.gate.aws_region();
+            if stands.is_some() && stands == home {
+                let region = home.unwrap_or_default();
+                to.add(
+                    Finding::new(Code::SwitchInRegion, at, format!("the gate of `{name}` stands in {region} itself"))
+                        .label("down together with the region")
+                        .help("the switch must stand on the standby side: when the region fails, nobody could publish there"),
+                );
+            }
+        }
+        if slots.len() > 1 && policy.weights_lever().is_some() {
+            to.add(
+                Finding::new(Code::Conflict, entry.at, format!("`{name}` has {} gates beside a `weights` lever", slots.len()))
+                    .label("several records for one region")
+                    .help("a `weights` lever moves one record for each region; give the region one gate, or leave `weights` out"),
+            );
+        }
+    }
+}
+
+/// A region has as many records as gates. Where one has more than another, its share is larger than its
+/// weight says.
+fn check_steps(policy: &Policy, lever: &GatesLever, at: Bytes, to: &mut Findings<'_>) {
+    let most = lever.slots.values().map(Vec::len).max().unwrap_or(0);
+    let fewer = |name: &RegionName| lever.slots.get(name).map_or(0, Vec::len) < most;
+    let Some((name, _)) = policy.serving().find(|(name, _)| fewer(name)).filter(|_| most > 1)
+    else {
+        return;
+    };
+    to.add(
+        Finding::new(
+            Code::Conflict,
+            at,
+            format!("`{name}` has fewer gates than the {most} of another region"),
+        )
+        .label("shares would not follow the weights")
+        .help(
+            "every region needs as many records, each with its own gate, as the one with the most",
+        ),
     );
 }
 

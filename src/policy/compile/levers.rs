@@ -7,7 +7,9 @@ use super::super::decode::{self, At, Entries, Part, Written};
 use super::super::problem::{Code, Finding, Findings, quoted};
 use super::super::units::{Rate, Span, Text};
 use super::super::{EpochRecord, Lever, Pace, Readback, Records, WeightsLever, WhichRecords, raw};
-use super::{DAY, HOUR, Names, Referred, SECOND, check_reference, limited, limited_span, parsed};
+use super::{
+    DAY, HOUR, Names, Referred, SECOND, check_reference, limited, limited_span, parsed, switches,
+};
 use crate::domain::{RecordName, RegionName, ZoneId};
 
 /// The types that Route 53 takes for weighted records.
@@ -30,17 +32,33 @@ pub(super) fn compile(
         return None;
     }
     let mut levers: Vec<Option<Lever>> = Vec::new();
+    let mut seen = BTreeSet::new();
     for lever in &written.value {
         let lever = match &lever.0 {
-            Some(At { value: raw::Lever::Weights(weights), at }) => {
-                if levers.iter().flatten().any(|lever| matches!(lever, Lever::Weights(_))) {
+            Some(At { value, at }) => {
+                let (kind, help) = match value {
+                    raw::Lever::Weights(_) => ("weights", "write all records into one lever"),
+                    raw::Lever::Gates(_) => {
+                        ("gates", "write the gates of all regions into one lever")
+                    }
+                    raw::Lever::Arc(_) => {
+                        ("arc", "write the controls of all regions into one lever")
+                    }
+                };
+                if !seen.insert(kind) {
                     to.add(
-                        Finding::new(Code::Conflict, *at, "a second `weights` lever")
+                        Finding::new(Code::Conflict, *at, format!("a second `{kind}` lever"))
                             .label("second lever of that kind")
-                            .help("write all records into one lever"),
+                            .help(help),
                     );
                 }
-                weights_lever(weights, names, to).map(Lever::Weights)
+                match value {
+                    raw::Lever::Weights(weights) => {
+                        weights_lever(weights, names, to).map(Lever::Weights)
+                    }
+                    raw::Lever::Gates(gates) => switches::gates(gates, names, to).map(Lever::Gates),
+                    raw::Lever::Arc(arc) => switches::arc(arc, names, to).map(Lever::Arc),
+                }
             }
             None => None,
         };
@@ -87,7 +105,7 @@ fn weights_lever(
     })
 }
 
-fn compile_ttl(written: &At<Span>, to: &mut Findings<'_>) -> Option<Duration> {
+pub(super) fn compile_ttl(written: &At<Span>, to: &mut Findings<'_>) -> Option<Duration> {
     let ttl = limited_span(written, SECOND..=DAY, "ttl", to)?;
     if !ttl.as_millis().is_multiple_of(1000) {
         to.add(
@@ -340,11 +358,19 @@ fn check_epoch(epoch: &raw::EpochRecord, records: &[Part<raw::Records>], to: &mu
 }
 
 fn compile_servers(written: &At<Vec<At<Text>>>, to: &mut Findings<'_>) -> Option<Readback> {
+    compile_hosts(written, to).map(Readback::Servers)
+}
+
+/// Name servers, each as host and port.
+pub(super) fn compile_hosts(
+    written: &At<Vec<At<Text>>>,
+    to: &mut Findings<'_>,
+) -> Option<Vec<String>> {
     if written.value.is_empty() {
         to.add(
             Finding::new(Code::WrongShape, written.at, "there is no server to ask")
                 .label("empty")
-                .help("write `readback: none` if nobody can be asked"),
+                .help("write `none` if nobody can be asked"),
         );
         return None;
     }
@@ -361,7 +387,7 @@ fn compile_servers(written: &At<Vec<At<Text>>>, to: &mut Findings<'_>) -> Option
             );
         }
     }
-    (servers.len() == written.value.len()).then_some(Readback::Servers(servers))
+    (servers.len() == written.value.len()).then_some(servers)
 }
 
 fn host_and_port(text: &str) -> bool {

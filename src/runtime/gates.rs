@@ -1,0 +1,294 @@
+//! Gates as health checks find them: objects in buckets, and addresses that this process answers.
+//!
+//! An object that is there, or an address that answers 200, is a closed gate: the check that looks at it
+//! is inverted. What cannot be reached is an open one, so a controller that is dead takes nothing out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use hyper::Method;
+use tokio::time::Instant;
+
+use crate::domain::{InAnswers, RegionName, ServiceName, Turn};
+use crate::memory::Acts;
+use crate::policy::{ArcLever, Gate, GatesLever, HOLDER, Slot};
+use crate::ports::{CallFailed, Clusters, Followed, HealthChecks, Objects, Switchboard, Switches};
+use crate::runtime::http::{Ask, ask};
+use crate::steer::{Checks, Health, HealthCheck, Watches};
+
+/// Until an address has answered once, seen from here.
+const LOOK_WITHIN: Duration = Duration::from_secs(4);
+/// Of the body of a gate, which says nothing that is needed.
+const BODY_MAX: usize = 64 * 1024;
+/// `GetHealthCheckStatus` has a bucket of 4 that refills with one a second, for the whole account
+/// (Developer Guide, "Throttling"); a check does not change its mind faster than this anyway.
+const CHECKS_EVERY: Duration = Duration::from_secs(10);
+
+/// One gate by its place in the policy.
+type Place = (ServiceName, RegionName, usize);
+
+/// The gates that this process answers itself. Closed ones only; everything else is open.
+#[derive(Debug, Default)]
+pub struct Served(Mutex<BTreeSet<Place>>);
+
+impl Served {
+    /// True if that gate is closed. Anybody may ask.
+    pub fn is_closed(&self, service: &ServiceName, region: &RegionName, slot: usize) -> bool {
+        let closed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        closed.contains(&(service.clone(), region.clone(), slot))
+    }
+
+    fn set(&self, place: Place, to: Stands) {
+        let mut closed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match to {
+            Stands::Closed => closed.insert(place),
+            Stands::Open => closed.remove(&place),
+        };
+    }
+
+    /// After a start: the gates stand as the journal says.
+    pub fn restore(&self, service: &ServiceName, lever: &GatesLever, acts: &Acts) {
+        for (region, slots) in &lever.slots {
+            let stands = acts.gates.get(region).copied().unwrap_or(InAnswers::In);
+            let closed = stands.closed(slots.len());
+            for number in 0..slots.len() {
+                let to = if number < closed { Stands::Closed } else { Stands::Open };
+                self.set((service.clone(), region.clone(), number), to);
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stands {
+    Open,
+    Closed,
+}
+
+/// Makes the switches of policies from what this deployment can reach.
+#[derive(Debug, Clone)]
+pub struct Board {
+    pub objects: Option<Arc<dyn Objects>>,
+    pub checks: Option<Arc<dyn HealthChecks>>,
+    pub clusters: Option<Arc<dyn Clusters>>,
+    pub served: Arc<Served>,
+    pub holder: String,
+}
+
+impl Switchboard for Board {
+    fn gates(&self, service: &ServiceName, lever: &GatesLever) -> Option<Arc<dyn Switches>> {
+        Some(Arc::new(Gates {
+            service: service.clone(),
+            lever: lever.clone(),
+            board: self.clone(),
+            asked: Mutex::new(None),
+        }))
+    }
+
+    fn arc(&self, _service: &ServiceName, lever: &ArcLever) -> Option<Arc<dyn Switches>> {
+        Some(self.clusters.as_ref()?.cluster(lever))
+    }
+}
+
+/// The gates of one service.
+#[derive(Debug)]
+struct Gates {
+    service: ServiceName,
+    lever: GatesLever,
+    board: Board,
+    /// When the health checks were asked last.
+    asked: Mutex<Option<Instant>>,
+}
+
+impl Gates {
+    /// What is to stand where, slot by slot.
+    fn due<'a>(
+        &'a self,
+        turn: &'a Turn,
+    ) -> impl Iterator<Item = (usize, &'a Slot, Stands)> + use<'a> {
+        let slots = self.lever.slots.get(&turn.region).map_or(&[][..], Vec::as_slice);
+        let closed = turn.to.closed(slots.len());
+        slots.iter().enumerate().map(move |(number, slot)| {
+            (number, slot, if number < closed { Stands::Closed } else { Stands::Open })
+        })
+    }
+
+    fn own(&self, text: &str) -> String {
+        text.replace(HOLDER, &self.board.holder)
+    }
+
+    fn objects(&self) -> Result<&Arc<dyn Objects>, CallFailed> {
+        self.board.objects.as_ref().ok_or_else(|| CallFailed::NotSent {
+            why: "this build has no client for buckets".to_owned(),
+        })
+    }
+
+    async fn set(
+        &self,
+        region: &RegionName,
+        number: usize,
+        gate: &Gate,
+        to: Stands,
+    ) -> Result<(), CallFailed> {
+        match gate {
+            Gate::S3 { bucket, key, aws_region, .. } => {
+                let objects = self.objects()?;
+                let key = self.own(key);
+                match to {
+                    Stands::Closed => {
+                        let body = format!("{} takes {region} out\n", self.board.holder);
+                        objects.put(aws_region, bucket, &key, &body).await?;
+                    }
+                    Stands::Open => objects.delete(aws_region, bucket, &key).await?,
+                }
+            }
+            Gate::Http { .. } => {
+                self.board.served.set((self.service.clone(), region.clone(), number), to);
+            }
+            Gate::Unnamed => {
+                let why = format!("nobody knows where the gate of `{region}` stands");
+                return Err(CallFailed::NotSent { why });
+            }
+        }
+        // Read back: what was accepted and does not stand is not done.
+        match self.stands(region, number, gate).await {
+            Ok(found) if found == to => Ok(()),
+            Ok(_) => Err(CallFailed::Unknown {
+                why: format!("the gate of `{region}` was set and does not stand so"),
+            }),
+            Err(failure) => Err(CallFailed::Unknown {
+                why: format!("the gate of `{region}` was set and cannot be read back: {failure}"),
+            }),
+        }
+    }
+
+    /// How one gate stands, by the service behind it.
+    async fn stands(
+        &self,
+        region: &RegionName,
+        number: usize,
+        gate: &Gate,
+    ) -> Result<Stands, CallFailed> {
+        let closed = match gate {
+            Gate::S3 { bucket, key, aws_region, .. } => {
+                self.objects()?.exists(aws_region, bucket, &self.own(key)).await?
+            }
+            Gate::Http { .. } => self.board.served.is_closed(&self.service, region, number),
+            Gate::Unnamed => {
+                return Err(CallFailed::NotSent { why: "nobody knows where it stands".to_owned() });
+            }
+        };
+        Ok(if closed { Stands::Closed } else { Stands::Open })
+    }
+
+    /// How a gate looks from outside, without credentials, as to a checker: 2xx and 3xx are closed
+    /// (Developer Guide, "How Amazon Route 53 determines whether a health check is healthy"). `None` if
+    /// nothing was heard.
+    async fn looks(&self, gate: &Gate) -> Option<Stands> {
+        let url = match gate {
+            Gate::Http { url, .. } | Gate::S3 { url: Some(url), .. } => self.own(url),
+            Gate::S3 { url: None, bucket, key, aws_region } => {
+                format!("https://{bucket}.s3.{aws_region}.amazonaws.com/{}", self.own(key))
+            }
+            Gate::Unnamed => return None,
+        };
+        let look = Ask {
+            method: Method::GET,
+            url: &url,
+            body: Bytes::new(),
+            headers: Vec::new(),
+            answer_max: BODY_MAX,
+            within: LOOK_WITHIN,
+        };
+        let (status, _) = ask(look).await.ok()?;
+        let healthy = status.is_success() || status.is_redirection();
+        Some(if healthy { Stands::Closed } else { Stands::Open })
+    }
+
+    /// Whether it is time to ask the health checks again.
+    fn may_ask(&self) -> bool {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = asked.is_none_or(|at| at.elapsed() >= CHECKS_EVERY);
+        if due {
+            *asked = Some(Instant::now());
+        }
+        due
+    }
+
+    /// What the check that looks at a gate finds. `None` if it cannot be asked.
+    async fn checked(&self, slot: &Slot) -> Option<Stands> {
+        let (id, checks) = (slot.health_check.as_ref()?, self.board.checks.as_ref()?);
+        let found = checks.found(id).await.ok().filter(|found| found.checkers > 0)?;
+        let check = HealthCheck::new(Watches::Endpoint { found: Some(found) });
+        let verdict = Checks([(id.clone(), check)].into()).verdict(id).ok()?;
+        Some(if verdict == Health::Healthy { Stands::Closed } else { Stands::Open })
+    }
+}
+
+#[async_trait]
+impl Switches for Gates {
+    async fn turn(&self, turns: &[Turn]) -> Result<(), CallFailed> {
+        let mut done = 0;
+        for turn in turns {
+            for (number, slot, to) in self.due(turn) {
+                match self.set(&turn.region, number, &slot.gate, to).await {
+                    Ok(()) => done += 1,
+                    Err(failure) if done == 0 => return Err(failure),
+                    Err(failure) => {
+                        let why = format!("{done} gates are set, the next is not: {failure}");
+                        return Err(CallFailed::Unknown { why });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn standing(&self) -> Result<BTreeMap<RegionName, InAnswers>, CallFailed> {
+        let mut standing = BTreeMap::new();
+        let mut first = None;
+        for (region, slots) in &self.lever.slots {
+            let mut closed = Some(0);
+            for (number, slot) in slots.iter().enumerate() {
+                match self.stands(region, number, &slot.gate).await {
+                    Ok(Stands::Closed) => closed = closed.map(|count| count + 1),
+                    Ok(Stands::Open) => {}
+                    Err(failure) => {
+                        first = first.or(Some(failure));
+                        closed = None;
+                    }
+                }
+                if closed.is_none() {
+                    break;
+                }
+            }
+            if let Some(closed) = closed {
+                standing.insert(region.clone(), InAnswers::slots(closed, slots.len()));
+            }
+        }
+        match first {
+            Some(failure) if standing.is_empty() => Err(failure),
+            Some(_) | None => Ok(standing),
+        }
+    }
+
+    async fn followed(&self, turns: &[Turn]) -> Result<Followed, CallFailed> {
+        let mut heard = false;
+        let ask_checks = self.may_ask();
+        for turn in turns {
+            for (_, slot, to) in self.due(turn) {
+                let checked = if ask_checks { self.checked(slot).await } else { None };
+                for seen in [self.looks(&slot.gate).await, checked].into_iter().flatten() {
+                    if seen != to {
+                        return Ok(Followed::NotYet);
+                    }
+                    heard = true;
+                }
+            }
+        }
+        Ok(if heard { Followed::Yes } else { Followed::CannotTell })
+    }
+}

@@ -1,0 +1,117 @@
+//! Gates in buckets: the real SDK against a server that others wrote, with faults in between.
+
+use std::sync::Arc;
+
+use leeward::aws::Edge;
+use leeward::domain::{InAnswers, RegionName, Turn};
+use leeward::policy::{Check, Gate, GatesLever, Proof, Slot, Votes};
+use leeward::ports::{CallFailed, Switchboard, Switches};
+use leeward::runtime::gates::Board;
+
+use super::{World, kind_of};
+use crate::wire::http;
+use crate::wire::proxy::Fault;
+
+const BUCKET: &str = "shop-gates";
+/// Where a bucket is that was made without saying where.
+const REGION: &str = "us-east-1";
+const PUT: &str = "PUT /shop-gates/shop/eu-west-1/0/one";
+
+async fn bucket(port: u16) {
+    let made = http::call(port, "PUT", &format!("/{BUCKET}"), "").await.unwrap();
+    assert_eq!(made.status(), 200, "{}", made.text());
+}
+
+async fn is_there(port: u16, key: &str) -> bool {
+    http::call(port, "GET", &format!("/{BUCKET}/{key}"), "").await.unwrap().status() == 200
+}
+
+fn sick() -> RegionName {
+    "eu-west-1".parse().unwrap()
+}
+
+/// Two slots, as controller `one`.
+fn gates(edge: &Edge) -> Arc<dyn Switches> {
+    let slot = |number: usize| Slot {
+        gate: Gate::S3 {
+            bucket: BUCKET.to_owned(),
+            key: format!("shop/eu-west-1/{number}/{{holder}}"),
+            aws_region: REGION.to_owned(),
+            url: None,
+        },
+        health_check: None,
+    };
+    let lever = GatesLever {
+        slots: [(sick(), vec![slot(0), slot(1)])].into(),
+        check: Check { every: std::time::Duration::from_secs(10), failures: 3 },
+        votes: Votes { needed: 2, of: 3 },
+        proof: Proof {
+            ttl: std::time::Duration::from_secs(60),
+            in_force_within: std::time::Duration::from_secs(300),
+            witness: None,
+        },
+    };
+    let board = Board {
+        objects: Some(Arc::clone(&edge.objects)),
+        checks: None,
+        clusters: None,
+        served: Arc::default(),
+        holder: "one".to_owned(),
+    };
+    board.gates(&"shop".parse().unwrap(), &lever).unwrap()
+}
+
+fn to(to: InAnswers) -> [Turn; 1] {
+    [Turn { region: sick(), to }]
+}
+
+#[tokio::test]
+async fn a_gate_is_published_withdrawn_and_read_back() {
+    let world = World::start().await;
+    let port = world.server.port;
+    bucket(port).await;
+    let gates = gates(&world.edge);
+    let stands = |gates: Arc<dyn Switches>| async move { gates.standing().await.unwrap()[&sick()] };
+    assert_eq!(stands(Arc::clone(&gates)).await, InAnswers::In);
+    let half = InAnswers::Part { closed: 1, of: 2 };
+    for (turn, there) in [
+        (InAnswers::Out, [true, true]),
+        (half, [true, false]),
+        (half, [true, false]),
+        (InAnswers::In, [false, false]),
+    ] {
+        gates.turn(&to(turn)).await.unwrap();
+        assert_eq!(stands(Arc::clone(&gates)).await, turn);
+        for (number, there) in there.into_iter().enumerate() {
+            let key = format!("shop/eu-west-1/{number}/one");
+            assert_eq!(is_there(port, &key).await, there, "{key} for {turn:?}");
+        }
+    }
+    // Withdrawing what is not there is no failure.
+    gates.turn(&to(InAnswers::In)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_not_sure_to_stand_is_not_done() {
+    let world = World::start().await;
+    bucket(world.server.port).await;
+    let gates = gates(&world.edge);
+    // The answer gets lost, after the effect and before it: read back in one case, unknown in the other.
+    let after = world.proxy.inject(PUT, "after", Fault::CloseAfter, 1);
+    gates.turn(&to(InAnswers::Out)).await.unwrap();
+    gates.turn(&to(InAnswers::In)).await.unwrap();
+    assert_eq!(after.fired(), 1);
+    world.proxy.inject(PUT, "silence", Fault::SilenceBefore, 9);
+    let failure = gates.turn(&to(InAnswers::Out)).await.unwrap_err();
+    assert_eq!(kind_of(&failure), "unknown", "{failure}");
+    assert_eq!(gates.standing().await.unwrap()[&sick()], InAnswers::In);
+}
+
+#[tokio::test]
+async fn a_bucket_that_refuses_is_refused_and_one_that_is_not_there_says_so() {
+    let world = World::start().await;
+    let gates = gates(&world.edge);
+    let failure = gates.turn(&to(InAnswers::Out)).await.unwrap_err();
+    let told = matches!(&failure, CallFailed::NotFound { code, .. } | CallFailed::Refused { code, .. } if code == "NoSuchBucket");
+    assert!(told, "{failure}");
+}
