@@ -32,6 +32,7 @@ pub mod peer;
 pub mod pin;
 pub mod prober;
 pub mod round;
+mod secret;
 pub mod serve;
 pub mod telling;
 pub mod tend;

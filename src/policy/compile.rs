@@ -319,6 +319,30 @@ fn limited<T: PartialOrd + Display>(
     None
 }
 
+/// A local program by its whole path, and its arguments.
+fn program(
+    words: &At<Vec<Text>>,
+    help: &str,
+    to: &mut Findings<'_>,
+) -> Option<(String, Vec<String>)> {
+    match words.value.as_slice() {
+        [program, arguments @ ..] if program.0.starts_with('/') => {
+            Some((program.0.clone(), arguments.iter().map(|word| word.0.clone()).collect()))
+        }
+        [program, ..] => {
+            let message = format!("{} is not the whole path of a program", quoted(&program.0));
+            to.add(
+                Finding::new(Code::Malformed, words.at, message).label("which program?").help(help),
+            );
+            None
+        }
+        [] => {
+            to.add(Finding::new(Code::WrongShape, words.at, "there is no program").label("empty"));
+            None
+        }
+    }
+}
+
 /// A time within its limits, both given in milliseconds.
 fn limited_span(
     written: &At<Span>,

@@ -12,16 +12,15 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::plan::{HookAnswer, HookCall, HookEnd};
-use crate::policy::{Hook, HookDoes};
+use crate::policy::{Hook, HookDoes, Secret};
 use crate::ports::Hooks;
 use crate::runtime::http::{Ask, ask};
+use crate::runtime::secret;
 
 /// What is kept of what a hook says: a screen for the journal, not a log file.
 const KEPT_BYTES: usize = 2048;
 /// What is read of it at most. The rest is read and thrown away, so that a full pipe stops nobody.
 const READ_BYTES: usize = 64 * 1024;
-/// A token is a line, not a file of data.
-const TOKEN_BYTES: u64 = 4096;
 /// Exit status and HTTP status of a veto, as opposed to a failure.
 const VETO_EXIT: i32 = 3;
 const VETO_STATUS: u16 = 409;
@@ -146,14 +145,8 @@ async fn address_says(
 }
 
 fn token(path: &str) -> Result<String, String> {
-    let failed = |error: std::io::Error| format!("{path}: {error}");
-    let read = |path: &str| {
-        use std::io::Read as _;
-        let mut text = String::new();
-        std::fs::File::open(path)?.take(TOKEN_BYTES).read_to_string(&mut text)?;
-        Ok(text)
-    };
-    let text = read(path).map_err(failed)?;
+    let text =
+        secret::text(&Secret::File(path.to_owned())).map_err(|error| format!("{path}: {error}"))?;
     let token = text.trim();
     if token.is_empty() || token.contains(char::is_whitespace) {
         return Err(format!("{path}: expected one word, the token"));

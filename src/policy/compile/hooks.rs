@@ -6,7 +6,7 @@ use super::super::decode::{At, Part};
 use super::super::problem::{Code, Finding, Findings, quoted};
 use super::super::units::Text;
 use super::super::{Hook, HookDoes, HookedMove, Hooks, IfItFails, raw};
-use super::{MINUTE, SECOND, limited_span};
+use super::{MINUTE, SECOND, limited_span, program};
 
 /// An order that waits for longer is no rescue; what takes longer belongs behind a hook, not into it.
 const TIMEOUT_MAX: u64 = 10 * MINUTE;
@@ -115,27 +115,11 @@ fn name(written: &At<Text>, names: &mut BTreeSet<String>, to: &mut Findings<'_>)
 
 fn does(written: &At<raw::HookDoes>, to: &mut Findings<'_>) -> Option<HookDoes> {
     match &written.value {
-        raw::HookDoes::Run(words) => match words.value.as_slice() {
-            [program, arguments @ ..] if program.0.starts_with('/') => Some(HookDoes::Run {
-                program: program.0.clone(),
-                arguments: arguments.iter().map(|word| word.0.clone()).collect(),
-            }),
-            [program, ..] => {
-                let message = format!("{} is not the whole path of a program", quoted(&program.0));
-                to.add(
-                    Finding::new(Code::Malformed, words.at, message)
-                        .label("which program?")
-                        .help("a whole path cannot be mistaken; arguments are words of their own, no shell is started"),
-                );
-                None
-            }
-            [] => {
-                to.add(
-                    Finding::new(Code::WrongShape, words.at, "there is no program").label("empty"),
-                );
-                None
-            }
-        },
+        raw::HookDoes::Run(words) => {
+            let help = "a whole path cannot be mistaken; arguments are words of their own, no shell is started";
+            let (program, arguments) = program(words, help, to)?;
+            Some(HookDoes::Run { program, arguments })
+        }
         raw::HookDoes::Call(call) => {
             let token_file = match &call.token_file {
                 Some(file) if !file.value.0.starts_with('/') => {

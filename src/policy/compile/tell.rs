@@ -7,7 +7,7 @@ use super::super::tell::{Address, Channel, Mail, MailTls, NOTE_PLACES, Tell, Way
 use super::super::template::{Malformed, Template};
 use super::super::units::{Text, Url};
 use super::triggers::secret;
-use super::{DAY, SECOND, check_length, limited_span};
+use super::{DAY, SECOND, check_length, limited_span, program};
 use crate::tell::Severity;
 
 /// `PagerDuty`'s and Opsgenie's own addresses (`PagerDuty`, "Send an Alert Event"; Opsgenie, "Alert API").
@@ -212,25 +212,9 @@ pub(super) fn template(
 }
 
 fn command(words: &At<Vec<Text>>, to: &mut Findings<'_>) -> Option<Way> {
-    match words.value.as_slice() {
-        [program, arguments @ ..] if program.0.starts_with('/') => Some(Way::Command {
-            program: program.0.clone(),
-            arguments: arguments.iter().map(|word| word.0.clone()).collect(),
-        }),
-        [program, ..] => {
-            let message = format!("{} is not the whole path of a program", quoted(&program.0));
-            to.add(
-                Finding::new(Code::Malformed, words.at, message)
-                    .label("which program?")
-                    .help("a whole path cannot be mistaken: `[\"/usr/bin/logger\", ...]`; arguments are words of their own, no shell is started"),
-            );
-            None
-        }
-        [] => {
-            to.add(Finding::new(Code::WrongShape, words.at, "there is no program").label("empty"));
-            None
-        }
-    }
+    let help = "a whole path cannot be mistaken: `[\"/usr/bin/logger\", ...]`; arguments are words of their own, no shell is started";
+    let (program, arguments) = program(words, help, to)?;
+    Some(Way::Command { program, arguments })
 }
 
 /// `arn:aws:sns:REGION:ACCOUNT:NAME` (Service Authorization Reference, "Resource types defined by Amazon

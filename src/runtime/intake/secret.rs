@@ -1,4 +1,4 @@
-//! Secrets, read where the policy says they are, and compared without telling by the time it takes.
+//! Secrets of whoever sends, compared without telling by the time it takes.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
 
 use crate::policy::Secret;
-use crate::runtime::file;
+use crate::runtime::secret;
 
 /// Shorter secrets are guessed.
 const BYTES_MIN: usize = 16;
@@ -15,13 +15,8 @@ const BYTES_MIN: usize = 16;
 const SECRETS_MAX: usize = 8;
 
 /// All secrets that hold now: one a line, so that the old one still holds while senders change to the new.
-/// Read at each use: a changed file counts at once.
 pub(super) fn read(secret: &Secret) -> io::Result<Vec<Vec<u8>>> {
-    let text = match secret {
-        Secret::Env(name) => environment(name)?,
-        Secret::File(path) => String::from_utf8(file::read(path.as_ref())?)
-            .map_err(|_| io::Error::other(format!("`{path}` is not text")))?,
-    };
+    let text = secret::text(secret)?;
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     if lines.is_empty() || lines.len() > SECRETS_MAX {
         return Err(io::Error::other(format!("{} secrets in it", lines.len())));
@@ -30,14 +25,6 @@ pub(super) fn read(secret: &Secret) -> io::Result<Vec<Vec<u8>>> {
         return Err(io::Error::other(format!("a secret of less than {BYTES_MIN} characters")));
     }
     Ok(lines.into_iter().map(|line| line.as_bytes().to_vec()).collect())
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the policy names the variable, so that the secret is neither in it nor on a command line"
-)]
-fn environment(name: &str) -> io::Result<String> {
-    std::env::var(name).map_err(|error| io::Error::other(format!("`{name}`: {error}")))
 }
 
 /// True if one of `secrets` is `given`. Digests are compared, so that not even the length is told.

@@ -1,26 +1,24 @@
-//! Secrets, read when they are needed: a key that was changed on disk is used at once.
+//! Secrets of channels: one line each.
 
 use super::Untaken;
 use crate::policy::{Address, Secret};
+use crate::runtime::secret;
 
 /// Longer than every key and address.
 const SECRET_MAX: usize = 8 * 1024;
 
 /// The secret itself, which never stands in an error.
 pub(super) fn read(secret: &Secret) -> Result<String, Untaken> {
-    let (text, place) = match secret {
-        Secret::File(path) => {
-            let text = std::fs::read_to_string(path);
-            let text = text
-                .map_err(|error| Untaken::for_good(format!("read the secret `{path}`: {error}")))?;
-            (text, format!("`{path}`"))
-        }
-        Secret::Env(name) => {
-            let text = variable(name)
-                .ok_or_else(|| Untaken::for_good(format!("the variable `{name}` is not set")))?;
-            (text, format!("the variable `{name}`"))
-        }
+    let place = match secret {
+        Secret::File(path) => format!("`{path}`"),
+        Secret::Env(name) => format!("the variable `{name}`"),
     };
+    let text = secret::text(secret).map_err(|error| {
+        Untaken::for_good(match secret {
+            Secret::File(_) => format!("read the secret {place}: {error}"),
+            Secret::Env(_) => format!("{place} is not set"),
+        })
+    })?;
     let text = text.trim();
     if text.is_empty() || text.len() > SECRET_MAX || text.chars().any(char::is_control) {
         return Err(Untaken::for_good(format!("{place} holds no secret of one line")));
@@ -34,14 +32,6 @@ pub(super) fn address(address: &Address) -> Result<String, Untaken> {
         Address::Open(text) => Ok(text.clone()),
         Address::Hidden(secret) => read(secret),
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the policy names the variable; an argument would show what is in it"
-)]
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
 }
 
 #[cfg(test)]
