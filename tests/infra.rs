@@ -1,8 +1,12 @@
-//! `infra/iam/policy.json` allows exactly what the AWS clients call, on exactly what they need.
+//! `infra/iam/policy.json` allows exactly what the AWS clients call, on exactly what they need; the templates
+//! allow the same between them, and can be deployed as far as the test server knows what they make.
+
+mod running;
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::wire::servers::{self, lint, templates};
 
@@ -136,12 +140,20 @@ fn template(name: &str) -> String {
     format!("infra/cloudformation/{name}.yaml")
 }
 
+/// Every template, and `ecs`, which allows nothing.
+const TEMPLATES: [&str; 8] =
+    ["weights", "gates", "arc", "queue", "alarms", "telling", "refresh", "ecs"];
+
 #[tokio::test]
 async fn the_templates_are_sound() {
-    for name in ["weights", "gates", "arc"] {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(template(name));
-        assert_eq!(lint(&path).await, "", "{name}");
-    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("infra/cloudformation");
+    let listed: BTreeSet<PathBuf> =
+        TEMPLATES.iter().map(|name| folder.join(format!("{name}.yaml"))).collect();
+    let there: BTreeSet<PathBuf> =
+        std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(listed, there);
+    let listed: Vec<PathBuf> = listed.into_iter().collect();
+    assert_eq!(lint(&listed).await, "");
 }
 
 #[tokio::test]
@@ -165,16 +177,67 @@ async fn the_roles_of_the_templates_are_allowed_what_the_levers_call() {
     let expected: BTreeSet<String> =
         of_the_lever.flat_map(|one| list(&one["Action"])).map(str::to_owned).collect();
     assert_eq!(weights, expected);
-    let gates: Vec<&str> = vec![
+    let gates: BTreeSet<String> = [
         "route53:GetHealthCheckStatus",
         "s3:DeleteObject",
         "s3:GetObject",
         "s3:ListBucket",
         "s3:PutObject",
-    ];
-    assert_eq!(allowed("gates").await, gates.into_iter().map(str::to_owned).collect());
+    ]
+    .map(str::to_owned)
+    .into();
+    assert_eq!(allowed("gates").await, gates);
     let arc = known.iter().filter(|action| action.starts_with("route53-recovery-cluster:"));
-    assert_eq!(allowed("arc").await, arc.cloned().collect());
+    let arc: BTreeSet<String> = arc.cloned().collect();
+    assert_eq!(allowed("arc").await, arc);
+    let queue: BTreeSet<String> =
+        known.iter().filter(|action| action.starts_with("sqs:")).cloned().collect();
+    assert_eq!(allowed("queue").await, queue);
+    let telling: BTreeSet<String> = ["s3:PutObject", "sns:Publish"].map(str::to_owned).into();
+    assert_eq!(allowed("telling").await, telling);
+    // Balancers: all that is called, but for the look at targets, which `weights` has.
+    let refresh: BTreeSet<String> = known
+        .iter()
+        .filter(|action| action.starts_with("elasticloadbalancing:"))
+        .filter(|action| !weights.contains(*action))
+        .cloned()
+        .collect();
+    assert_eq!(allowed("refresh").await, refresh);
+    let together: BTreeSet<String> =
+        [weights, gates, arc, queue, telling, refresh].into_iter().flatten().collect();
+    assert_eq!(together, known, "the templates together allow what is called, and nothing else");
+}
+
+/// Nobody but the named topics fills the queue, and nobody but alarms of this account the topic.
+#[tokio::test]
+async fn the_way_of_alarms_is_open_to_alarms_only() {
+    let queue = templates(&["read", &template("queue")]).await;
+    let statements =
+        queue["Resources"]["OnlyTheTopics"]["Properties"]["PolicyDocument"]["Statement"].clone();
+    let allowing: Vec<&Value> =
+        statements.as_array().unwrap().iter().filter(|one| one["Effect"] == "Allow").collect();
+    let [send] = allowing[..] else { panic!("{statements:#}") };
+    assert_eq!(send["Principal"], json!({"Service": "sns.amazonaws.com"}));
+    assert_eq!(send["Action"], "sqs:SendMessage");
+    assert_eq!(send["Condition"]["ArnEquals"]["aws:SourceArn"], json!({"Ref": "TopicArns"}));
+    assert!(send["Condition"]["StringEquals"]["aws:SourceAccount"].is_object());
+    let alarms = templates(&["read", &template("alarms")]).await;
+    let resources = &alarms["Resources"];
+    let publish = &resources["OnlyAlarms"]["Properties"]["PolicyDocument"]["Statement"]
+        .as_array()
+        .unwrap()[..];
+    assert_eq!(publish.len(), 1);
+    assert_eq!(publish[0]["Principal"], json!({"Service": "cloudwatch.amazonaws.com"}));
+    assert!(publish[0]["Condition"]["ArnLike"]["aws:SourceArn"].is_object());
+    // Without its envelope a message does not say of which topic it is.
+    let raw = &resources["ToTheController"]["Properties"]["RawMessageDelivery"];
+    assert_eq!(*raw, false);
+    for alarm in ["BalancerFails", "NothingServes"] {
+        let properties = &resources[alarm]["Properties"];
+        for actions in ["AlarmActions", "OKActions"] {
+            assert_eq!(properties[actions], json!([{"Ref": "Topic"}]), "{alarm}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -200,17 +263,53 @@ async fn every_gate_is_inverted_and_quick_and_the_votes_add_up() {
     assert!(arc.as_object().unwrap().values().all(|check| check["Type"] == "RECOVERY_CONTROL"));
 }
 
+/// Makes a stack at the test server and gives back what it says of it.
+pub(crate) async fn deployed(port: u16, region: &str, name: &str, parameters: &[&str]) -> Value {
+    let (port, file) = (port.to_string(), template(name));
+    let stack =
+        templates(&[&["deploy", port.as_str(), region, &file][..], parameters].concat()).await;
+    assert_eq!(stack["status"], "CREATE_COMPLETE", "{stack:#}");
+    stack
+}
+
+/// The topic that `alarms` will make in the account of the test server.
+pub(crate) const ALARMS_TOPIC: &str = "arn:aws:sns:eu-west-1:000000000000:leeward-shop-alarms";
+
 /// The test server knows neither health checks nor ARC: the rest of `gates` is made, `arc` is only linted.
 #[tokio::test]
 async fn the_templates_can_be_deployed_as_far_as_the_test_server_knows_them() {
     let server = servers::ministack().await;
-    let port = server.port.to_string();
+    let port = server.port;
     let votes = ["Service=shop", "ProtectedRegion=eu-west-1", "Votes=2-of-3", "HealthChecks=no"];
-    let stack =
-        templates(&[&["deploy", port.as_str(), &template("gates")][..], &votes].concat()).await;
-    assert_eq!(stack["status"], "CREATE_COMPLETE", "{stack:#}");
+    let stack = deployed(port, "eu-central-1", "gates", &votes).await;
     assert_eq!(stack["outputs"]["Key"], "gates/shop/eu-west-1/{holder}");
     assert_eq!(stack["resources"]["Gates"], "AWS::S3::Bucket");
+
+    let topics = format!("TopicArns={ALARMS_TOPIC}");
+    let queue = deployed(port, "eu-central-1", "queue", &["Service=shop", &topics]).await;
+    let output = |name: &str| queue["outputs"][name].as_str().unwrap().to_owned();
+    let (url, other) = (output("QueueUrl"), output("UnhandledUrl"));
+    let port_text = port.to_string();
+    let given = templates(&["give-up", &port_text, "eu-central-1", &url, &other]).await;
+    assert_eq!(given, json!({"times": 20, "left": ["nobody can handle this"]}));
+
+    let role = format!("RoleName={}", output("RoleName"));
+    let words = ["OnCallTopicArn=arn:aws:sns:eu-central-1:000000000000:on-call", "StatusBucket=s"];
+    deployed(port, "eu-central-1", "telling", &[&role[..], words[0], words[1]]).await;
+    deployed(port, "eu-central-1", "refresh", &[&role]).await;
+    let task = [
+        &role[..],
+        "Service=shop",
+        "Image=leeward:0.1.0",
+        "ExecutionRoleArn=arn:aws:iam::000000000000:role/ecsTaskExecutionRole",
+        "FileSystemId=fs-01234567",
+        "AccessPointId=fsap-0123456789abcdef0",
+        "Cluster=default",
+        "Subnets=subnet-0123456789abcdef0",
+        "SecurityGroups=sg-0123456789abcdef0",
+    ];
+    let task = deployed(port, "eu-central-1", "ecs", &task).await;
+    assert_eq!(task["resources"]["Task"], "AWS::ECS::TaskDefinition");
 }
 
 /// Listing needs everything, changing needs the operator's tag: on what is changed, or on what is made.

@@ -92,8 +92,15 @@ async fn the_role_of_the_template_may_do_what_the_rescue_needs_and_nobody_else()
     let zone = format!("HostedZoneId={}", shop.zones[0]);
     let names = "RecordNames=api.shop0.example,_leeward.shop0.example";
     let port = shop.world.server.port.to_string();
-    let stack =
-        templates(&["deploy", &port, "infra/cloudformation/weights.yaml", &zone, names]).await;
+    let stack = templates(&[
+        "deploy",
+        &port,
+        "eu-central-1",
+        "infra/cloudformation/weights.yaml",
+        &zone,
+        names,
+    ])
+    .await;
     assert_eq!(stack["status"], "CREATE_COMPLETE", "{stack:#}");
     let role = stack["outputs"]["RoleName"].as_str().unwrap();
     let principal = format!("arn:aws:iam::000000000000:role/{role}");

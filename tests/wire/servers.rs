@@ -80,8 +80,8 @@ pub(crate) async fn templates(arguments: &[&str]) -> serde_json::Value {
 }
 
 /// What cfn-lint complains of; nothing if all is well.
-pub(crate) async fn lint(template: &std::path::Path) -> String {
-    let told = Command::new(installed("cfn-lint")).arg(template).kill_on_drop(true).output();
+pub(crate) async fn lint(templates: &[PathBuf]) -> String {
+    let told = Command::new(installed("cfn-lint")).args(templates).kill_on_drop(true).output();
     let told = tokio::time::timeout(START_PATIENCE, told).await.unwrap().unwrap();
     let mut said = String::from_utf8_lossy(&told.stdout).into_owned();
     said.push_str(&String::from_utf8_lossy(&told.stderr));

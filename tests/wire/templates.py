@@ -2,17 +2,26 @@
 
 Usage: templates.py actions FILE            the IAM actions that its roles get, as JSON
        templates.py checks FILE             its health checks: properties by name, as JSON
-       templates.py deploy PORT FILE K=V... makes a stack of it, prints its outputs and resources as JSON"""
+       templates.py read FILE               the whole of it, as JSON
+       templates.py documents FILE          every document of a file that is no template, as JSON
+       templates.py deploy PORT REGION FILE K=V...
+                                            makes a stack of it, prints its outputs and resources as JSON
+       templates.py give-up PORT REGION URL OTHER
+                                            takes a message from a queue as often as it may be had and puts it
+                                            back; prints how often that was, and what lies in the other queue"""
 
 import json
+import pathlib
 import sys
 import time
 
 import botocore.session
-from cfnlint.decode import cfn_yaml
+import yaml
 
 
 def load(path):
+    from cfnlint.decode import cfn_yaml  # takes its time
+
     return json.loads(json.dumps(cfn_yaml.load(path)))
 
 
@@ -35,15 +44,36 @@ def checks(template):
     }
 
 
-def deploy(port, path, pairs):
-    session = botocore.session.Session()
-    client = session.create_client(
-        "cloudformation",
-        region_name="eu-central-1",
+def documents(path):
+    with open(path, encoding="utf-8") as file:
+        return list(yaml.safe_load_all(file))
+
+
+def client_of(service, port, region):
+    return botocore.session.Session().create_client(
+        service,
+        region_name=region,
         endpoint_url=f"http://127.0.0.1:{port}",
         aws_access_key_id="test",
         aws_secret_access_key="test",
     )
+
+
+def give_up(port, region, url, other):
+    sqs = client_of("sqs", port, region)
+    sqs.send_message(QueueUrl=url, MessageBody="nobody can handle this")
+    times = 0
+    while times < 1000 and (got := sqs.receive_message(QueueUrl=url, WaitTimeSeconds=0).get("Messages")):
+        times += 1
+        receipt = got[0]["ReceiptHandle"]
+        sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=receipt, VisibilityTimeout=0)
+    left = sqs.receive_message(QueueUrl=other, WaitTimeSeconds=1).get("Messages", [])
+    return {"times": times, "left": [message["Body"] for message in left]}
+
+
+def deploy(port, region, path, pairs):
+    client = client_of("cloudformation", port, region)
+    stack_name = "leeward-" + pathlib.Path(path).stem
     with open(path, encoding="utf-8") as file:
         body = file.read()
     parameters = [
@@ -51,19 +81,19 @@ def deploy(port, path, pairs):
         for key, value in (pair.split("=", 1) for pair in pairs)
     ]
     client.create_stack(
-        StackName="leeward",
+        StackName=stack_name,
         TemplateBody=body,
         Parameters=parameters,
         Capabilities=["CAPABILITY_IAM"],
     )
     until = time.monotonic() + 60
     while True:
-        stack = client.describe_stacks(StackName="leeward")["Stacks"][0]
+        stack = client.describe_stacks(StackName=stack_name)["Stacks"][0]
         if not stack["StackStatus"].endswith("_IN_PROGRESS"):
             break
         assert time.monotonic() < until, stack["StackStatus"]
         time.sleep(0.2)
-    resources = client.describe_stack_resources(StackName="leeward")["StackResources"]
+    resources = client.describe_stack_resources(StackName=stack_name)["StackResources"]
     return {
         "status": stack["StackStatus"],
         "why": [r.get("ResourceStatusReason", "") for r in resources],
@@ -74,7 +104,11 @@ def deploy(port, path, pairs):
 
 what, *rest = sys.argv[1:]
 if what == "deploy":
-    answer = deploy(rest[0], rest[1], rest[2:])
+    answer = deploy(rest[0], rest[1], rest[2], rest[3:])
+elif what == "give-up":
+    answer = give_up(*rest)
+elif what == "documents":
+    answer = documents(rest[0])
 else:
-    answer = {"actions": actions, "checks": checks}[what](load(rest[0]))
+    answer = {"actions": actions, "checks": checks, "read": lambda template: template}[what](load(rest[0]))
 json.dump(answer, sys.stdout)
