@@ -24,6 +24,7 @@ pub mod resume;
 pub mod run;
 pub mod schema;
 pub mod shift;
+pub mod site;
 pub mod status;
 pub mod status_page;
 pub mod test;
@@ -73,6 +74,8 @@ enum Command {
     Trigger(trigger::Args),
     Status(status::Args),
     StatusPage(status_page::Args),
+    SnapshotSite(site::SnapshotArgs),
+    ServeSite(site::ServeArgs),
     Why(why::Args),
     History(history::Args),
     Hold(hold::Args),
@@ -183,6 +186,8 @@ pub fn main() -> ExitCode {
         Command::Trigger(args) => trigger::run(args, &mut out),
         Command::Status(args) => status::run(args, &mut out),
         Command::StatusPage(args) => status_page::run(args, &mut out),
+        Command::SnapshotSite(args) => site::snapshot(args, &mut out),
+        Command::ServeSite(args) => site::serve(args, &mut out),
         Command::Why(args) => why::run(args, &mut out),
         Command::History(args) => history::run(args, &mut out),
         Command::Hold(args) => hold::run(args, &mut out),

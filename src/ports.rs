@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::balancer::{Call, Snapshot};
@@ -229,7 +230,7 @@ pub struct Announcement<'a> {
     pub sequence: u32,
 }
 
-/// Where the files of a status page are kept for everybody to read.
+/// Where the files of a status page and of cached copies are kept for everybody to read.
 #[async_trait]
 pub trait Pages: Send + Sync + fmt::Debug {
     /// Replaces one file as a whole.
@@ -239,8 +240,18 @@ pub trait Pages: Send + Sync + fmt::Debug {
         bucket: &str,
         key: &str,
         content_type: &str,
-        body: String,
+        body: Bytes,
     ) -> Result<(), CallFailed>;
+    /// `None` if it is not there. Fails if it has more than `octets_max` octets.
+    async fn read(
+        &self,
+        aws_region: &str,
+        bucket: &str,
+        key: &str,
+        octets_max: usize,
+    ) -> Result<Option<Bytes>, CallFailed>;
+    /// Well done if it was not there.
+    async fn remove(&self, aws_region: &str, bucket: &str, key: &str) -> Result<(), CallFailed>;
 }
 
 /// The levers that the executor may pull. What a deployment does not have is `None`.

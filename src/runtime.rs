@@ -34,6 +34,7 @@ pub mod prober;
 pub mod round;
 mod secret;
 pub mod serve;
+pub mod site;
 pub mod telling;
 pub mod tend;
 pub mod watch;

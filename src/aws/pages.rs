@@ -3,14 +3,21 @@
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{Builder, Region};
+use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::primitives::ByteStream;
+use bytes::Bytes;
 
 use super::fail::failed;
 use super::{Base, Call, PerRegion, Service};
 use crate::ports::{CallFailed, Pages};
 
 /// What this client calls, for the policy of least privilege.
-pub(super) const ACTIONS: &[&str] = &["s3:PutObject"];
+///
+/// A status page is only written. Of a cached copy the list is read as well, and what it no longer names is
+/// removed; without `s3:ListBucket` a list that is not there yet is answered with `AccessDenied` (API
+/// reference, `GetObject`, permissions).
+pub(super) const ACTIONS: &[&str] =
+    &["s3:DeleteObject", "s3:GetObject", "s3:ListBucket", "s3:PutObject"];
 
 /// A cache on the way may keep a page for half a minute: it says itself when it was renewed.
 const CACHED_FOR: &str = "public, max-age=30";
@@ -49,11 +56,41 @@ impl Pages for S3Pages {
         bucket: &str,
         key: &str,
         content_type: &str,
-        body: String,
+        body: Bytes,
     ) -> Result<(), CallFailed> {
         let put = self.client(aws_region).put_object().bucket(bucket).key(key);
         let put = put.content_type(content_type).cache_control(CACHED_FOR);
-        let sent = put.body(ByteStream::from(body.into_bytes())).send().await;
+        let sent = put.body(ByteStream::from(body)).send().await;
         sent.map(drop).map_err(|error| failed(&error))
+    }
+
+    async fn read(
+        &self,
+        aws_region: &str,
+        bucket: &str,
+        key: &str,
+        octets_max: usize,
+    ) -> Result<Option<Bytes>, CallFailed> {
+        let got = self.client(aws_region).get_object().bucket(bucket).key(key).send().await;
+        let found = match got {
+            Ok(found) => found,
+            Err(error) => {
+                let absent = error.as_service_error().is_some_and(GetObjectError::is_no_such_key);
+                return if absent { Ok(None) } else { Err(failed(&error)) };
+            }
+        };
+        let octets = found.content_length().and_then(|octets| usize::try_from(octets).ok());
+        if octets.is_none_or(|octets| octets > octets_max) {
+            let why = format!("`{key}` has more than {octets_max} octets");
+            return Err(CallFailed::Refused { code: "TooLarge".to_owned(), why });
+        }
+        let body = found.body.collect().await;
+        let body = body.map_err(|error| CallFailed::Unknown { why: error.to_string() })?;
+        Ok(Some(body.into_bytes()))
+    }
+
+    async fn remove(&self, aws_region: &str, bucket: &str, key: &str) -> Result<(), CallFailed> {
+        let removed = self.client(aws_region).delete_object().bucket(bucket).key(key).send().await;
+        removed.map(drop).map_err(|error| failed(&error))
     }
 }

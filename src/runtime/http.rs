@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
-use hyper::{Method, Request, StatusCode, Uri};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -44,11 +44,17 @@ pub struct Ask<'a> {
 
 /// Asks once, over a fresh connection.
 pub async fn ask(ask: Ask<'_>) -> Result<(StatusCode, Bytes), NoAnswer> {
+    let answer = fetch(ask).await?;
+    Ok((answer.status(), answer.into_body()))
+}
+
+/// The same, with the head of the answer.
+pub async fn fetch(ask: Ask<'_>) -> Result<Response<Bytes>, NoAnswer> {
     let within = ask.within;
     tokio::time::timeout(within, exchange(ask)).await.map_err(|_| NoAnswer::Late(within))?
 }
 
-async fn exchange(ask: Ask<'_>) -> Result<(StatusCode, Bytes), NoAnswer> {
+async fn exchange(ask: Ask<'_>) -> Result<Response<Bytes>, NoAnswer> {
     let odd = || NoAnswer::Address(ask.url.chars().take(200).collect());
     let uri: Uri = ask.url.parse().map_err(|_| odd())?;
     let authority = uri.authority().ok_or_else(odd)?.as_str().to_owned();
@@ -90,7 +96,7 @@ async fn converse(
     request: Request<Full<Bytes>>,
     answer_max: usize,
     host: &str,
-) -> Result<(StatusCode, Bytes), NoAnswer> {
+) -> Result<Response<Bytes>, NoAnswer> {
     let broken = |why: String| NoAnswer::Broken { host: host.to_owned(), why };
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(HEAD_MAX)
@@ -100,9 +106,10 @@ async fn converse(
     let answer = async {
         let answer =
             sender.send_request(request).await.map_err(|error| broken(error.to_string()))?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), answer_max).collect().await;
-        Ok((status, body.map_err(|error| broken(error.to_string()))?.to_bytes()))
+        let (head, body) = answer.into_parts();
+        let body = Limited::new(body, answer_max).collect().await;
+        let body = body.map_err(|error| broken(error.to_string()))?.to_bytes();
+        Ok(Response::from_parts(head, body))
     };
     tokio::pin!(answer);
     // The connection is driven here and dropped with us, so that no task outlives the exchange.

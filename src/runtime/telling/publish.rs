@@ -65,7 +65,8 @@ impl Carrier for Publisher {
                 };
                 for file in files(page) {
                     let key = format!("{prefix}{}", file.name);
-                    let put = pages.publish(aws_region, bucket, &key, file.content_type, file.body);
+                    let body = file.body.into();
+                    let put = pages.publish(aws_region, bucket, &key, file.content_type, body);
                     let put = put.await;
                     put.map_err(|failure| Untaken { why: failure.to_string(), again: true })?;
                 }
