@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::policy::Pace;
+use crate::policy::{ElbPace, Pace};
 
 /// A throttled call halves both rates for so long.
 const SLOW_FOR: Duration = Duration::from_secs(30);
@@ -16,10 +16,6 @@ const HALVINGS_MAX: u32 = 3;
 const WAIT_MAX: Duration = Duration::from_secs(3600);
 
 /// The buckets of Elastic Load Balancing, each per account and region.
-///
-/// What the service allows (User Guide, "API throttling for Elastic Load Balancing"): 10 calls a second
-/// of any kind with a burst of 40, registrations 4 (20), other changes 3 (20), `SetSubnets` 0.2 (10). Ours
-/// are half of each: whoever repairs something by hand shares them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Elb {
     Reads,
@@ -29,13 +25,13 @@ pub enum Elb {
 }
 
 impl Elb {
-    /// Tokens a second, and at most so many together.
-    const fn rate(self) -> (f64, f64) {
+    /// Tokens a second, and at most so many together. The bursts of changes are half of the service's.
+    const fn rate(self, pace: &ElbPace) -> (f64, f64) {
         match self {
-            Self::Reads => (5.0, 20.0),
-            Self::Registrations => (2.0, 10.0),
-            Self::Writes => (1.5, 10.0),
-            Self::Subnets => (0.1, 5.0),
+            Self::Reads => (pace.calls_per_second, pace.calls_burst),
+            Self::Registrations => (pace.registrations_per_second, 10.0),
+            Self::Writes => (pace.changes_per_second, 10.0),
+            Self::Subnets => (pace.subnets_per_second, 5.0),
         }
     }
 }
@@ -45,6 +41,7 @@ impl Elb {
 pub struct Pacer {
     pace: Pace,
     state: Mutex<State>,
+    elb_pace: ElbPace,
     /// By region: tokens, and when they were counted.
     elb: Mutex<BTreeMap<(String, Elb), (f64, Instant)>>,
 }
@@ -68,7 +65,14 @@ impl Pacer {
             halvings: 0,
             slow_until: now,
         };
-        Self { pace, state: Mutex::new(state), elb: Mutex::default() }
+        let elb_pace = ElbPace::default();
+        Self { pace, state: Mutex::new(state), elb_pace, elb: Mutex::default() }
+    }
+
+    /// The same with other limits for Elastic Load Balancing.
+    #[must_use]
+    pub fn with_elb(self, elb_pace: ElbPace) -> Self {
+        Self { elb_pace, ..self }
     }
 
     /// Takes the tokens of one step, all or none; says how long to wait otherwise.
@@ -103,7 +107,7 @@ impl Pacer {
     /// Takes tokens of a bucket of Elastic Load Balancing, all or none; says how long to wait otherwise.
     /// What is dearer than the burst passes when the bucket is full and is paid off afterwards.
     pub fn try_take_elb(&self, aws_region: &str, bucket: Elb, tokens: u32) -> Result<(), Duration> {
-        let (rate, burst) = bucket.rate();
+        let (rate, burst) = bucket.rate(&self.elb_pace);
         let now = Instant::now();
         let mut buckets = self.elb.lock().unwrap_or_else(PoisonError::into_inner);
         let (has, at) = buckets.entry((aws_region.to_owned(), bucket)).or_insert((burst, now));
@@ -206,6 +210,16 @@ mod tests {
         assert!(
             pacer.try_take_elb("eu-west-1", Elb::Reads, 1).unwrap_err() > Duration::from_secs(6)
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_policy_may_set_other_limits_for_balancers() {
+        let slow = ElbPace { calls_per_second: 0.5, calls_burst: 2.0, ..ElbPace::default() };
+        let pacer = pacer().with_elb(slow.slower(ElbPace::default()));
+        assert_eq!(pacer.try_take_elb("eu-west-1", Elb::Reads, 2), Ok(()));
+        let wait = pacer.try_take_elb("eu-west-1", Elb::Reads, 1).unwrap_err();
+        assert_eq!(wait, Duration::from_secs(2));
+        assert_eq!(pacer.try_take_elb("eu-west-1", Elb::Registrations, 10), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -33,8 +33,8 @@ use crate::domain::{
 };
 
 pub use care::{
-    BalancerCare, Declared, DeclaredForward, GiveUp, Owned, Reassert, RollTargets, Rung, RungKind,
-    SwapGroups, ZoneByZone,
+    BalancerCare, Declared, DeclaredForward, ElbPace, GiveUp, Owned, Reassert, RollTargets, Rung,
+    RungKind, SwapGroups, ZoneByZone,
 };
 pub use case::{
     Case, DIAGNOSES, Drawn, EXPECTATIONS, HOLDS, Happens, Lag, Line, Recording, Refreshes, Test,
@@ -594,6 +594,8 @@ pub struct RefreshRules {
     pub wait: Duration,
     /// At most so often each.
     pub tries_max: u32,
+    /// For all balancers together.
+    pub pace: ElbPace,
     /// What may be done to which; a balancer that is not here is refreshed as its lever knows.
     pub care: BTreeMap<BalancerName, BalancerCare>,
 }

@@ -42,7 +42,7 @@ pub mod watch;
 use crate::domain::ServiceName;
 use crate::journal::JournalError;
 use crate::pace::Pacer;
-use crate::policy::{Pace, Policy};
+use crate::policy::{ElbPace, Pace, Policy};
 use crate::ports::{
     Clock, Clusters, HealthChecks, Levers, Metrics, Objects, Queue, Switchboard, TargetHealth,
     Weights,
@@ -142,7 +142,7 @@ pub async fn look_once(
         holder,
         board: Arc::new(Board::new(Arc::clone(&numbers), Arc::clone(&world.clock))),
         sources: sources(&world, &numbers),
-        pace: Arc::new(Pacer::new(slowest(std::iter::once(&loaded.policy)))),
+        pace: Arc::new(slowest(std::iter::once(&loaded.policy))),
         levers: counted(world.levers, &numbers),
         reach: world.reach,
         reload: channel::channel(()).0,
@@ -175,7 +175,7 @@ pub async fn run_until(
         warn!(address = %settings.listen, "State is told to everybody who reaches this address.");
     }
     let numbers = Arc::clone(&board.numbers);
-    let pace = Arc::new(Pacer::new(slowest(loaded.iter().map(|one| &one.policy))));
+    let pace = Arc::new(slowest(loaded.iter().map(|one| &one.policy)));
     let (reload, _) = channel::channel(());
     let registry = Arc::new(Registry::default());
     let tended = Tended {
@@ -330,7 +330,9 @@ fn load_all(paths: &[PathBuf]) -> Result<Vec<Loaded>, RunError> {
 }
 
 /// One account, one pace: of several policies the slowest holds for all.
-fn slowest<'a>(policies: impl Iterator<Item = &'a Policy>) -> Pace {
+fn slowest<'a>(policies: impl Iterator<Item = &'a Policy> + Clone) -> Pacer {
+    let refreshes = policies.clone().filter_map(|policy| policy.refresh.as_ref());
+    let elb = refreshes.map(|refresh| refresh.pace).reduce(ElbPace::slower).unwrap_or_default();
     let paces = policies.filter_map(Policy::weights_lever).map(|lever| lever.pace);
     let slower = |a: Pace, b: Pace| Pace {
         requests_per_second: a.requests_per_second.min(b.requests_per_second),
@@ -338,7 +340,7 @@ fn slowest<'a>(policies: impl Iterator<Item = &'a Policy>) -> Pace {
         changes_per_second: a.changes_per_second.min(b.changes_per_second),
         changes_burst: a.changes_burst.min(b.changes_burst),
     };
-    paces.reduce(slower).unwrap_or_default()
+    Pacer::new(paces.reduce(slower).unwrap_or_default()).with_elb(elb)
 }
 
 /// The levers, with switches made of what this deployment reaches.

@@ -31,7 +31,9 @@ use crate::runtime::World;
 use crate::runtime::doors::read_only;
 use crate::runtime::pin;
 
-/// Between two looks at a refresh that waits.
+/// Between two looks at a refresh that goes on.
+const LOOK_FIRST: Duration = Duration::from_millis(100);
+/// Between two looks at a refresh that waits, at last.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// A snapshot is a few hundred kilobytes at most.
 const SNAPSHOT_MAX: u64 = 64 * 1024 * 1024;
@@ -562,9 +564,12 @@ struct Hands<'a> {
 
 impl Hands<'_> {
     async fn go_on(&mut self, cure: Option<Cure>) -> Result<Outcome, crate::journal::JournalError> {
-        let pace = Pacer::new(crate::policy::Pace::default());
+        let refresh = self.place.policy.refresh.as_ref();
+        let pace = Pacer::new(crate::policy::Pace::default())
+            .with_elb(refresh.map(|refresh| refresh.pace).unwrap_or_default());
+        let mut wait = LOOK_FIRST;
         let mut cure = cure;
-        let mut told = usize::MAX;
+        let (mut told, mut stood) = (usize::MAX, None);
         loop {
             let mut executor = Executor {
                 policy: self.place.policy,
@@ -589,7 +594,11 @@ impl Hands<'_> {
                 let next = open.cure.steps.get(done).map(ToString::to_string).unwrap_or_default();
                 tell(&format!("{}: {done} of {steps} steps; {next}", open.cure.purpose));
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            // What moves is followed at once, as fast as the pace lets it; what waits is not asked all the time.
+            let stands = self.acts.cure.as_ref().map(|open| (open.done, open.call));
+            wait = if stands == stood { (wait * 2).min(LOOK_EVERY) } else { LOOK_FIRST };
+            stood = stands;
+            tokio::time::sleep(wait).await;
         }
     }
 }

@@ -7,9 +7,9 @@ use serde::Deserialize;
 
 use crate::domain::{Ratio, RegionName, SignalName, VantageName, Weight, ZoneId};
 use crate::policy::{
-    Balancer, Class, EpochRecord, Failback, GatesLever, Guards, Judge, LastResort, Lever, Mode,
-    Overflow, Pace, Policy, Readback, Records, RefreshRules, Region, Role, ShiftRules, Signal,
-    Source, Tell, Triggers, Unready, Vantage, WeightsLever, WhichRecords,
+    Balancer, Class, ElbPace, EpochRecord, Failback, GatesLever, Guards, Judge, LastResort, Lever,
+    Mode, Overflow, Pace, Policy, Readback, Records, RefreshRules, Region, Role, ShiftRules,
+    Signal, Source, Tell, Triggers, Unready, Vantage, WeightsLever, WhichRecords,
 };
 
 #[derive(Debug, Clone, Deserialize)]
@@ -139,6 +139,7 @@ impl Hello {
             order: intent.lb_order.clone(),
             wait: seconds(intent.lb_refresh_wait_s.unwrap_or(300.0)),
             tries_max: intent.lb_refresh_max.unwrap_or(1),
+            pace: ElbPace::default(),
             care: BTreeMap::new(),
         });
         let guards = Guards {

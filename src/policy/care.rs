@@ -8,6 +8,48 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::Ratio;
 
+/// Our own limits for calls of Elastic Load Balancing, for each account and region.
+///
+/// What the service allows (User Guide, "API throttling for Elastic Load Balancing"): 10 calls a second
+/// of any kind with a burst of 40, registrations 4 (20), other changes 3 (20), `SetSubnets` 0.2 (10). The
+/// defaults are half of each: whoever repairs something by hand shares them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ElbPace {
+    pub calls_per_second: f64,
+    pub calls_burst: f64,
+    pub registrations_per_second: f64,
+    pub changes_per_second: f64,
+    pub subnets_per_second: f64,
+}
+
+impl Default for ElbPace {
+    fn default() -> Self {
+        Self {
+            calls_per_second: 5.0,
+            calls_burst: 20.0,
+            registrations_per_second: 2.0,
+            changes_per_second: 1.5,
+            subnets_per_second: 0.1,
+        }
+    }
+}
+
+impl ElbPace {
+    /// The lower of both, limit by limit: what both may be held to.
+    #[must_use]
+    pub fn slower(self, other: Self) -> Self {
+        Self {
+            calls_per_second: self.calls_per_second.min(other.calls_per_second),
+            calls_burst: self.calls_burst.min(other.calls_burst),
+            registrations_per_second: self
+                .registrations_per_second
+                .min(other.registrations_per_second),
+            changes_per_second: self.changes_per_second.min(other.changes_per_second),
+            subnets_per_second: self.subnets_per_second.min(other.subnets_per_second),
+        }
+    }
+}
+
 /// How one balancer may be refreshed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BalancerCare {

@@ -4,7 +4,7 @@
 //! Later versions add fields and choices; they do not change the meaning of one.
 
 use super::decode::{At, Entries, OneOrMany, Part, choice, record};
-use super::raw_care::BalancerCare;
+use super::raw_care::{BalancerCare, ElbPace};
 use super::raw_tell::{StatusPage, Tell};
 use super::units::{
     Address, Count, LagText, Number, Percent, Port, Rate, RequestRate, Span, StatusRange, Text,
@@ -628,6 +628,8 @@ record! {
         wait: At<Span> = "wait: 5m",
         /// At most so often for each balancer.
         tries: At<Count> = "tries: 2",
+        /// The controller's own limits for calls of Elastic Load Balancing; half of what an account has if it is not written. `run` takes the lowest of all its policies.
+        pace: Option<Part<ElbPace>> = "pace: { calls: 5/s, calls_burst: 20, registrations: 2/s, changes: 1.5/s, subnets: 0.1/s }",
         /// What may be done to which balancer. On AWS nothing is done to one that is not here.
         balancers: Option<Entries<BalancerCare>> = "balancers: { web-eu: { owned: { tag: { key: leeward, value: may-refresh } }, rungs: [{ reassert: as_read }], give_up: shift } }",
     }

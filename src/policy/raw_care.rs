@@ -1,7 +1,7 @@
 //! The part of the policy file about refreshing a load balancer, as written. Like `raw`.
 
 use super::decode::{At, Entries, Part, choice, record};
-use super::units::{Count, Percent, Port, Span, Text};
+use super::units::{Count, Percent, Port, Rate, Span, Text};
 
 record! {
     /// How one balancer may be refreshed, named by its key.
@@ -14,6 +14,22 @@ record! {
         give_up: Part<GiveUp> = "give_up: shift",
         /// What the configuration should be. Shown where it differs by `leeward lb plan`, mended by `leeward lb refresh --mend`.
         declared: Option<Part<Declared>> = "declared: { attributes: { idle_timeout.timeout_seconds: \"60\" } }",
+    }
+}
+
+record! {
+    /// The controller's own limits for calls of Elastic Load Balancing, for each account and region.
+    "a pace of refreshes" ElbPace {
+        /// Calls of any kind per second.
+        calls: At<Rate> = "calls: 5/s",
+        /// Calls of any kind at once after a pause. One look at a balancer takes 20 and more.
+        calls_burst: At<Count> = "calls_burst: 20",
+        /// Registrations and their ends per second.
+        registrations: At<Rate> = "registrations: 2/s",
+        /// Other changes per second.
+        changes: At<Rate> = "changes: 1.5/s",
+        /// Changes of subnets per second.
+        subnets: At<Rate> = "subnets: 0.1/s",
     }
 }
 

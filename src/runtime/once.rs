@@ -22,8 +22,7 @@ use super::watch::{IN_FLIGHT_MAX, SAMPLES_MAX, Sources, watch};
 use crate::decide::{Asking, Hold};
 use crate::journal::{Journal, JournalError, Log as _};
 use crate::memory::{Entry, Outcome};
-use crate::pace::Pacer;
-use crate::policy::{Pace, Policy};
+use crate::policy::Policy;
 use crate::telemetry::Numbers;
 
 /// Rounds after the windows are full, before a hold is taken for the answer.
@@ -80,13 +79,12 @@ pub async fn once(task: Task, world: World) -> Result<Came, JournalError> {
         journal.append(now, &entry)?;
         acts.apply(now, &entry);
     }
-    let pace = task.policy.weights_lever().map_or(Pace::default(), |lever| lever.pace);
     let mut service = Service::new(
         task.policy.clone(),
         levers_for(task.policy.mode, &world.levers),
         Box::new(journal),
         Arc::clone(&world.clock),
-        Arc::new(Pacer::new(pace)),
+        Arc::new(super::slowest(std::iter::once(&task.policy))),
         task.holder.clone(),
     );
     service.memory.acts = acts;

@@ -8,9 +8,9 @@ use crate::domain::{
     BalancerName, Malformed, Ratio, RecordName, RegionName, Timestamp, VantageName, Weight, ZoneId,
 };
 use crate::policy::{
-    Balancer, Class, EpochRecord, Failback, GatesLever, Guards, Judge, LastResort, Lever, Mode,
-    Overflow, Pace, Policy, Readback, Records, RefreshRules, Region, Role, ShiftRules, Signal,
-    Source, Tell, Triggers, Unready, Vantage, WeightsLever, WhichRecords,
+    Balancer, Class, ElbPace, EpochRecord, Failback, GatesLever, Guards, Judge, LastResort, Lever,
+    Mode, Overflow, Pace, Policy, Readback, Records, RefreshRules, Region, Role, ShiftRules,
+    Signal, Source, Tell, Triggers, Unready, Vantage, WeightsLever, WhichRecords,
 };
 
 /// Signals by the names under which the world files its samples.
@@ -525,6 +525,7 @@ fn policy(dice: &mut Dice, kind: Kind) -> Result<Policy, Malformed> {
             order: Vec::new(),
             wait: Duration::from_secs(120),
             tries_max: 1,
+            pace: ElbPace::default(),
             care: BTreeMap::new(),
         }),
         guards: Guards {

@@ -12,7 +12,7 @@ use crate::balancer::{Target, ZONES_MIN};
 use crate::journal::Log;
 use crate::memory::{Acts, Pin};
 use crate::pace::Pacer;
-use crate::policy::{Pace, Policy, Reassert, RefreshRules, Rung, RungKind};
+use crate::policy::{ElbPace, Pace, Policy, Reassert, RefreshRules, Rung, RungKind};
 use crate::ports::{Clock, Levers, TargetState};
 use crate::report::samples;
 
@@ -169,6 +169,7 @@ fn policy(rungs: Vec<Rung>) -> Policy {
         order: Vec::new(),
         wait: Duration::from_secs(60),
         tries_max: 3,
+        pace: ElbPace::default(),
         care: [(name, care(rungs))].into(),
     });
     policy

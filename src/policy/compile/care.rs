@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::super::decode::{At, Entries, Part, Written, written};
 use super::super::problem::{Code, Finding, Findings, quoted};
-use super::super::units::Text;
+use super::super::units::{Rate, Text};
 use super::super::{
-    BalancerCare, Declared, DeclaredForward, GiveUp, Owned, Policy, Reassert, RollTargets, Rung,
-    SwapGroups, ZoneByZone, raw, raw_care,
+    BalancerCare, Declared, DeclaredForward, ElbPace, GiveUp, Owned, Policy, Reassert, RollTargets,
+    Rung, SwapGroups, ZoneByZone, raw, raw_care,
 };
 use super::rules::{ramp, within};
 use super::{
@@ -37,6 +37,30 @@ pub(super) fn compile(
         }
     }
     (to.errors() == errors && all.len() == written.list.len()).then_some(all)
+}
+
+pub(super) fn pace(written: &raw_care::ElbPace, to: &mut Findings<'_>) -> Option<ElbPace> {
+    let rate = |rate: &At<Rate>, what, to: &mut Findings<'_>| {
+        limited(rate.value.0, rate.at, &(0.01..=1000.0), what, to)
+    };
+    let calls = rate(&written.calls, "calls", to);
+    let calls_burst = limited(
+        written.calls_burst.value.0,
+        written.calls_burst.at,
+        &(1..=1000),
+        "calls_burst",
+        to,
+    );
+    let registrations = rate(&written.registrations, "registrations", to);
+    let changes = rate(&written.changes, "changes", to);
+    let subnets = rate(&written.subnets, "subnets", to);
+    Some(ElbPace {
+        calls_per_second: calls?,
+        calls_burst: f64::from(calls_burst?),
+        registrations_per_second: registrations?,
+        changes_per_second: changes?,
+        subnets_per_second: subnets?,
+    })
 }
 
 /// What has no ARN cannot be found, so nothing could be done to it.

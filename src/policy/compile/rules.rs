@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::super::decode::At;
+use super::super::decode::{At, Written, written as written_part};
 use super::super::problem::{Code, Finding, Findings};
 use super::super::units::Percent;
 use super::super::{
-    Failback, Guards, Judge, LastResort, Overflow, RefreshRules, ShiftRules, Unready, raw,
+    ElbPace, Failback, Guards, Judge, LastResort, Overflow, RefreshRules, ShiftRules, Unready, raw,
 };
 use super::{
     DAY, HOUR, MINUTE, Names, Referred, SECOND, care, check_length, limited, limited_span, ratio,
@@ -173,7 +173,18 @@ pub(super) fn refresh(
         Some(balancers) => care::compile(balancers, names, to),
         None => Some(BTreeMap::new()),
     };
-    Some(RefreshRules { order: order?, wait: wait?, tries_max: tries_max?, care: care? })
+    let pace = match written_part(written.pace.as_ref()) {
+        Written::No => Some(ElbPace::default()),
+        Written::Broken => None,
+        Written::Yes(pace) => care::pace(pace, to),
+    };
+    Some(RefreshRules {
+        order: order?,
+        wait: wait?,
+        tries_max: tries_max?,
+        pace: pace?,
+        care: care?,
+    })
 }
 
 pub(super) fn guards(written: &At<raw::Guards>, to: &mut Findings<'_>) -> Option<Guards> {
