@@ -480,8 +480,12 @@ fn propose(
             .map(|(n, _)| n.clone())
             .collect();
         let because = because.clone();
-        // Without a working lever the move is still shown, by the lever that is preferred.
-        let shown = lever.or_else(|| case.policy.levers.first().map(crate::policy::Lever::kind));
+        // Without a working lever the move is still shown, by the lever that was pulled and waits for
+        // its next try, or by the one that is preferred.
+        let pulled = case.acts.order.as_ref().map(Order::lever);
+        let shown = lever
+            .or(pulled.filter(|kind| case.policy.has_lever(*kind)))
+            .or_else(|| case.policy.levers.first().map(crate::policy::Lever::kind));
         proposal.wanted =
             shown.and_then(|kind| respond::order(case, kind, target, *purpose, because));
         return proposal;
@@ -542,11 +546,9 @@ fn is_ours(case: &Case<'_>) -> bool {
 /// ordered them. Unlike when a region is left, a lever that failed is tried again at its pace: there is no
 /// haste, and no other lever does.
 fn weights_may_step(case: &Case<'_>, read_at: Option<Timestamp>) -> bool {
-    let paused = case
-        .acts
-        .levers
-        .get(&LeverKind::Weights)
-        .is_some_and(|state| guard::retry_at(state, read_at, case.now).is_some());
+    let paused = case.acts.levers.get(&LeverKind::Weights).is_some_and(|state| {
+        guard::retry_at(LeverKind::Weights, state, read_at, case.now).is_some()
+    });
     case.policy.weights_lever().is_some()
         && is_ours(case)
         && case.evidence.answers_unknown_since().is_none()

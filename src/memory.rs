@@ -286,6 +286,11 @@ impl Order {
         !self.batches.iter().all(|batch| matches!(batch, BatchState::Accepted { .. }))
     }
 
+    /// True if some of its records were written.
+    pub fn has_written(&self) -> bool {
+        self.batches.iter().any(|batch| matches!(batch, BatchState::Accepted { .. }))
+    }
+
     /// True for a put-back of what another order had written.
     pub fn is_repair(&self) -> bool {
         use crate::plan::{Purpose, Wanted};
@@ -463,8 +468,11 @@ pub struct Acts {
     pub order: Option<Order>,
     /// The last split that was accepted by our order.
     pub ordered: Option<Split>,
-    /// End of the last execution, whatever its outcome: the cooldown runs from here.
+    /// End of the last execution, whatever its outcome.
     pub last_end: Option<Timestamp>,
+    /// End of the last one that changed something: the cooldown runs from here. `None` in what earlier
+    /// versions left.
+    pub cools_from: Option<Timestamp>,
     pub shifts: Vec<Shift>,
     pub refreshes: BTreeMap<BalancerName, Vec<Refresh>>,
     pub cure: Option<OpenCure>,
@@ -593,6 +601,12 @@ impl Acts {
             Entry::Ended { epoch, outcome } => {
                 if let Some(order) = self.order.take_if(|order| order.plan.epoch == *epoch) {
                     self.last_end = Some(at);
+                    if *outcome == Outcome::Done || order.has_written() {
+                        self.cools_from = Some(at);
+                    } else {
+                        self.cools_from =
+                            self.cools_from.or(self.shifts.last().map(|last| last.at));
+                    }
                     self.note_turned_shift(at, &order, outcome);
                 }
             }
@@ -617,14 +631,16 @@ impl Acts {
                 self.end_turning(LeverKind::Gates, &[turn], failure.as_ref(), at);
                 if failure.is_none() {
                     self.last_end = Some(at);
+                    self.cools_from = Some(at);
                 }
             }
             Entry::MovedByGates(moved) => {
                 self.last_end = Some(at);
+                self.cools_from = Some(at);
                 self.push_shift(at, moved);
                 self.beside = Some(Beside { moved: (**moved).clone(), at });
             }
-            Entry::BesideEnded { .. } => self.beside = None,
+            Entry::BesideEnded { outcome } => self.end_beside(outcome),
             Entry::Refreshing { balancer } => {
                 let list = self.refreshes.entry(balancer.clone()).or_default();
                 list.push(Refresh::at(at));
@@ -956,6 +972,14 @@ impl Acts {
             order.turning = Turning::Waiting;
         }
         self.fail_lever(lever, at, failure);
+    }
+
+    /// What never came into force and was turned back was no shift, and the next lever need not wait.
+    fn end_beside(&mut self, outcome: &Outcome) {
+        let Some(beside) = self.beside.take().filter(|_| *outcome != Outcome::Done) else { return };
+        if self.shifts.pop_if(|last| last.at == beside.at && last.to == beside.moved.to).is_some() {
+            self.cools_from = self.shifts.last().map(|last| last.at);
+        }
     }
 
     /// A move by switches has no batches: it counts as a shift once it is done.

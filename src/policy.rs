@@ -120,6 +120,10 @@ impl Policy {
             .map(|(n, _)| n)
     }
 
+    pub fn has_lever(&self, kind: LeverKind) -> bool {
+        self.levers.iter().any(|lever| lever.kind() == kind)
+    }
+
     pub fn weights_lever(&self) -> Option<&WeightsLever> {
         self.levers.iter().find_map(|lever| match lever {
             Lever::Weights(weights) => Some(weights),

@@ -231,6 +231,7 @@ impl Driver {
             "sim".to_owned(),
         );
         service.outbox = Some(doors);
+        service.read_patience = None;
         service.memory.acts = acts;
         world.say(|| "the controller comes up".to_owned());
         let started: Lived<Result<_, JournalError>> = self.survive(service.start()).await;

@@ -36,6 +36,8 @@ const TIMEOUTS: Timeouts = Timeouts {
     read_attempt: Duration::from_millis(1500),
     read_whole: Duration::from_secs(8),
     change: Duration::from_millis(1500),
+    gate: Duration::from_millis(1500),
+    gate_whole: Duration::from_secs(8),
     switch: Duration::from_millis(1500),
     switch_stagger: Duration::from_millis(150),
     switch_whole: Duration::from_secs(8),

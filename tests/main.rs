@@ -21,6 +21,7 @@ mod gates;
 #[cfg(feature = "aws")]
 mod infra;
 mod lab;
+mod ladder;
 mod orders;
 mod planted;
 mod policies;

@@ -1,10 +1,12 @@
 //! Drawn timelines: what is seen, a character for each ten seconds, and what is done.
 //!
 //! Probes: `.` well, `x` fails, `~` half fails, `s` slow, `?` no reading. Counters: `.` well, `x` errors,
-//! `?` silent. What is done: `S` a shift, `H` home, `L` last resort, `R` a refresh, `-` nothing.
+//! `?` silent. What is done: `S` a shift, `H` home, `L` last resort, `R` a refresh, `-` nothing; `f` a change
+//! of records that failed, `g` a switch that did not turn, `G` one that did.
 
 mod asked;
 mod doubt;
+mod ladder;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -80,6 +82,7 @@ struct Picture {
     requests: f64,
     capacity: f64,
     lever: Lever,
+    switch: Lever,
     last: Option<Decision>,
     /// Every call of a hook so far, and how many of them were answered.
     called: Vec<HookCall>,
@@ -100,7 +103,10 @@ enum Answering {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Lever {
     Works,
+    /// Throttled: nothing happened.
     Fails,
+    /// No answer: nobody knows whether it happened.
+    Silent,
     Hangs,
 }
 
@@ -129,6 +135,7 @@ impl Picture {
             requests: 2000.0,
             capacity: 3000.0,
             lever: Lever::Works,
+            switch: Lever::Works,
             last: None,
             called: Vec::new(),
             answered: 0,
@@ -197,6 +204,7 @@ impl Picture {
             self.note(&Entry::HookCalled(Box::new(call.clone())));
             self.called.push(call.clone());
         }
+        self.withdraw(&decision);
         let done = match decision.wanted.clone() {
             None => '-',
             Some(Wanted::Refresh { balancer, .. }) => {
@@ -213,6 +221,9 @@ impl Picture {
 
     fn carry_out(&mut self, wanted: Wanted) -> char {
         let Wanted::Move(moved) = wanted.clone() else { panic!("not a move") };
+        if moved.lever.is_switch() {
+            return self.turn(&moved);
+        }
         if self.memory.acts.order.is_some() {
             return '=';
         }
@@ -230,9 +241,8 @@ impl Picture {
         self.note(&Entry::Intended(Box::new(plan)));
         self.note(&Entry::Sending { epoch, batch: 0 });
         match self.lever {
-            Lever::Fails => {
-                let failure =
-                    CallFailed::Throttled { code: "Throttling".to_owned(), why: "rate".to_owned() };
+            Lever::Fails | Lever::Silent => {
+                let failure = self.lever.failure();
                 self.note(&Entry::Failed { epoch, batch: 0, failure });
                 return 'f';
             }

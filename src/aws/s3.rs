@@ -21,8 +21,7 @@ pub(super) const ACTIONS: &[&str] =
 #[derive(Debug)]
 pub(super) struct S3 {
     base: Base,
-    /// To write, and to read back.
-    clients: PerRegion<(Client, Client)>,
+    clients: PerRegion<Client>,
 }
 
 impl S3 {
@@ -30,7 +29,7 @@ impl S3 {
         Self { base, clients: PerRegion::new() }
     }
 
-    fn clients(&self, aws_region: &str) -> (Client, Client) {
+    fn client(&self, aws_region: &str) -> Client {
         let make = |call| {
             let config = Builder::from(&self.base.sdk)
                 .region(Region::new(aws_region.to_owned()))
@@ -42,7 +41,7 @@ impl S3 {
                 None => config.build(),
             })
         };
-        self.clients.client(aws_region, || (make(Call::Gate), make(Call::Status)))
+        self.clients.client(aws_region, || make(Call::Gate))
     }
 }
 
@@ -55,7 +54,7 @@ impl Objects for S3 {
         key: &str,
         body: &str,
     ) -> Result<(), CallFailed> {
-        let (write, _) = self.clients(aws_region);
+        let write = self.client(aws_region);
         write
             .put_object()
             .bucket(bucket)
@@ -71,14 +70,14 @@ impl Objects for S3 {
     }
 
     async fn delete(&self, aws_region: &str, bucket: &str, key: &str) -> Result<(), CallFailed> {
-        let (write, _) = self.clients(aws_region);
+        let write = self.client(aws_region);
         let deleted = write.delete_object().bucket(bucket).key(key).send().await;
         deleted.map_err(|error| failed(&error))?;
         Ok(())
     }
 
     async fn exists(&self, aws_region: &str, bucket: &str, key: &str) -> Result<bool, CallFailed> {
-        let (_, read) = self.clients(aws_region);
+        let read = self.client(aws_region);
         // Not a HEAD, whose refusals have no code: 403 and 404 would be all there is to go by.
         match read.get_object().bucket(bucket).key(key).send().await {
             Ok(_) => Ok(true),

@@ -168,7 +168,7 @@ pub enum Call {
     Poll,
     /// A message or a page for people.
     Tell,
-    /// `PutObject`, `DeleteObject`.
+    /// `PutObject`, `DeleteObject`, and `GetObject` of a gate.
     Gate,
 }
 
@@ -183,6 +183,10 @@ pub struct Timeouts {
     pub read_whole: Duration,
     /// The one attempt of a change.
     pub change: Duration,
+    /// One attempt of a call that reads or sets a gate.
+    pub gate: Duration,
+    /// Such a call with its retries.
+    pub gate_whole: Duration,
     /// One call to one endpoint of a cluster, connecting included.
     pub switch: Duration,
     /// Until the next endpoint is asked as well, as long as none has answered.
@@ -201,9 +205,12 @@ impl Timeouts {
     /// Two attempts that time out and half a third, so that a round is never held up for longer.
     pub const READ_WHOLE: Duration = Duration::from_secs(12);
     /// Longer than a read: giving up on a change costs its outcome, hence a whole reading to find out.
-    /// A batch of 1,000 changes is answered in seconds. The executor takes a change for settled after
-    /// twice this.
-    pub const CHANGE: Duration = Duration::from_secs(15);
+    /// A batch of 1,000 changes is answered in seconds. Not much longer, because the next lever waits for
+    /// it. The executor takes a change for settled after more than twice this.
+    pub const CHANGE: Duration = Duration::from_secs(8);
+    /// A small object, written and read: two attempts that time out, so that the next lever is taken soon.
+    pub const GATE: Duration = Duration::from_secs(3);
+    pub const GATE_WHOLE: Duration = Duration::from_secs(7);
     /// A dead endpoint costs this once, and there are four more: several round trips around the globe,
     /// with the two of a TLS handshake.
     pub const SWITCH: Duration = Duration::from_secs(2);
@@ -220,7 +227,8 @@ impl Timeouts {
             Call::Change => self.change,
             Call::Switch => self.switch,
             Call::Poll => Self::POLL,
-            Call::List | Call::Status | Call::Targets | Call::Metrics | Call::Tell | Call::Gate => {
+            Call::Gate => self.gate,
+            Call::List | Call::Status | Call::Targets | Call::Metrics | Call::Tell => {
                 self.read_attempt
             }
         }
@@ -232,7 +240,8 @@ impl Timeouts {
             Call::Change => self.change.saturating_add(self.read_attempt),
             Call::Switch => self.switch.saturating_add(self.read_attempt),
             Call::Poll => Self::POLL.saturating_add(self.read_attempt),
-            Call::List | Call::Status | Call::Targets | Call::Metrics | Call::Tell | Call::Gate => {
+            Call::Gate => self.gate_whole,
+            Call::List | Call::Status | Call::Targets | Call::Metrics | Call::Tell => {
                 self.read_whole
             }
         }
@@ -246,6 +255,8 @@ impl Default for Timeouts {
             read_attempt: Self::READ_ATTEMPT,
             read_whole: Self::READ_WHOLE,
             change: Self::CHANGE,
+            gate: Self::GATE,
+            gate_whole: Self::GATE_WHOLE,
             switch: Self::SWITCH,
             switch_stagger: Self::SWITCH_STAGGER,
             switch_whole: Self::SWITCH_WHOLE,

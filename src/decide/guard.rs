@@ -22,6 +22,11 @@ const RETRY_MAX: Duration = Duration::from_secs(120);
 const RETRY_THROTTLED_FIRST: Duration = Duration::from_secs(30);
 const RETRY_THROTTLED_MAX: Duration = Duration::from_secs(300);
 
+/// A switch in the data plane that did not answer: to turn it again does no harm, and it may be the only
+/// lever that is left.
+const RETRY_SWITCH_FIRST: Duration = Duration::from_secs(5);
+const RETRY_SWITCH_MAX: Duration = Duration::from_secs(60);
+
 /// What is about to be done, as far as guards care.
 pub(super) struct Intent<'a> {
     pub(super) purpose: Purpose,
@@ -118,7 +123,9 @@ fn budget(policy: &Policy, acts: &Acts, purpose: Purpose, now: Timestamp) -> Vec
     }
     let goes_on =
         purpose == Purpose::Failback && acts.shifts.last().is_some_and(|s| s.purpose == purpose);
-    let cools = acts.last_end.filter(|_| !goes_on && !acts.shifts.is_empty());
+    // A lever that did nothing must not keep the next one from being pulled.
+    let moved_at = acts.cools_from.or(acts.last_end);
+    let cools = moved_at.filter(|_| !goes_on && !acts.shifts.is_empty());
     if let Some(until) =
         cools.map(|end| end.plus(policy.guards.cooldown)).filter(|until| now < *until)
     {
@@ -170,25 +177,37 @@ fn is_within(window: &BlockedWindow, now: Timestamp) -> bool {
     }
 }
 
-/// When a lever that failed may be tried again; `None` if it may be tried now.
+/// When a lever that failed may be tried again; `None` if it may be tried now. The pause is that of one
+/// lever: another one is taken at once.
 ///
 /// `read_at`: when the service behind it last answered a question. An answer after the failure means
 /// that it is back, so only the first pause counts.
 pub(super) fn retry_at(
+    kind: LeverKind,
     lever: &LeverState,
     read_at: Option<Timestamp>,
     now: Timestamp,
 ) -> Option<Timestamp> {
     let (failed_at, failure) =
         lever.last_failure.as_ref().filter(|_| lever.failures_in_a_row > 0)?;
-    let throttled = matches!(failure, CallFailed::Throttled { .. } | CallFailed::Busy);
-    let back = !throttled && read_at.is_some_and(|read| read > *failed_at);
-    let doublings = if back { 0 } else { lever.failures_in_a_row.saturating_sub(1).min(8) };
-    let (first, most) = if throttled {
-        (RETRY_THROTTLED_FIRST, RETRY_THROTTLED_MAX)
-    } else {
-        (RETRY_FIRST, RETRY_MAX)
+    let (first, most) = match failure {
+        CallFailed::Throttled { .. } | CallFailed::Busy => {
+            (RETRY_THROTTLED_FIRST, RETRY_THROTTLED_MAX)
+        }
+        CallFailed::NotSent { .. } | CallFailed::Unknown { .. } if kind.is_switch() => {
+            (RETRY_SWITCH_FIRST, RETRY_SWITCH_MAX)
+        }
+        CallFailed::NotSent { .. }
+        | CallFailed::Unknown { .. }
+        | CallFailed::Conflict { .. }
+        | CallFailed::Refused { .. }
+        | CallFailed::NotFound { .. } => (RETRY_FIRST, RETRY_MAX),
     };
+    // Reading records says nothing of switches.
+    let back = first == RETRY_FIRST
+        && kind == LeverKind::Weights
+        && read_at.is_some_and(|read| read > *failed_at);
+    let doublings = if back { 0 } else { lever.failures_in_a_row.saturating_sub(1).min(8) };
     let pause = (first * 2_u32.pow(doublings)).min(most);
     Some(failed_at.plus(pause)).filter(|at| now < *at)
 }
@@ -206,7 +225,7 @@ pub(super) fn lever(
     for lever in policy.levers.iter().map(crate::policy::Lever::kind) {
         let state = acts.levers.get(&lever).cloned().unwrap_or_default();
         let failing = state.failures_in_a_row > 0;
-        if let Some(retry_at) = retry_at(&state, read_at, now) {
+        if let Some(retry_at) = retry_at(lever, &state, read_at, now) {
             let why = state.last_failure.map_or(String::new(), |(_, failure)| failure.to_string());
             holds.push(Hold::LeverImpaired { lever, why, retry_at });
             continue;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -27,9 +28,11 @@ use super::setup::{
 use super::zone::{Impairment, Zones};
 use crate::domain::{Malformed, RegionName, Weight};
 use crate::plan::{RecordData, RecordSet};
-use crate::ports::{CallFailed, Clock};
+use crate::ports::Clock;
 use crate::steer::weighted;
 
+/// As long as a real caller waits for a change that is not answered, or longer.
+const NO_ANSWER: Duration = Duration::from_secs(8);
 /// Ports tried until one is free at every address.
 const PORT_TRIES_MAX: usize = 32;
 
@@ -143,8 +146,7 @@ impl World {
 
     /// The API of Route 53 answers no call any more, or again. Name servers and health checks go on.
     pub fn break_the_api(&self, broken: bool) {
-        let failure = CallFailed::Unknown { why: "503 Service Unavailable".to_owned() };
-        self.zones.impair(if broken { Impairment::Fails(failure) } else { Impairment::None });
+        self.zones.impair(if broken { Impairment::Hangs(NO_ANSWER) } else { Impairment::None });
     }
 
     /// Shares of the answers now, in per cent, by the weights and the health checks in force.

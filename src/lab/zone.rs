@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::sleep;
 
 use crate::domain::{RecordName, Timestamp, ZoneId};
 use crate::plan::{Batch, RecordData, RecordSet, Swap};
@@ -35,6 +36,8 @@ pub enum Impairment {
     None,
     /// Every call fails like this, and nothing happens.
     Fails(CallFailed),
+    /// No call is answered: whoever made it gives up after so long.
+    Hangs(Duration),
     /// Changes are taken, and stay `PENDING` until this ends.
     Stuck,
     /// Changes are taken, and the answer gets lost.
@@ -182,6 +185,14 @@ impl Zones {
         self.lock().changes
     }
 
+    /// As long as a caller waits for a control plane that does not answer.
+    async fn hang(&self) {
+        let impairment = self.lock().impairment.clone();
+        if let Impairment::Hangs(patience) = impairment {
+            sleep(patience).await;
+        }
+    }
+
     /// The state, with everything in force that is due by now.
     fn lock(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -215,6 +226,7 @@ impl State {
     fn call(&self) -> Result<(), CallFailed> {
         match &self.impairment {
             Impairment::Fails(failure) => Err(failure.clone()),
+            Impairment::Hangs(_) => Err(CallFailed::Unknown { why: "no answer".to_owned() }),
             Impairment::None | Impairment::Stuck | Impairment::AnswerLost => Ok(()),
         }
     }
@@ -257,6 +269,7 @@ impl Weights for Zones {
         zone: &ZoneId,
         name: Option<&RecordName>,
     ) -> Result<Vec<RecordSet>, CallFailed> {
+        self.hang().await;
         let state = self.lock();
         state.call()?;
         let from = name.map(reversed).unwrap_or_default();
@@ -265,6 +278,7 @@ impl Weights for Zones {
     }
 
     async fn change(&self, batch: &Batch) -> Result<ChangeId, CallFailed> {
+        self.hang().await;
         let now = self.clock.now();
         let mut state = self.lock();
         state.call()?;
@@ -290,6 +304,7 @@ impl Weights for Zones {
     }
 
     async fn status(&self, change: &ChangeId) -> Result<ChangeStatus, CallFailed> {
+        self.hang().await;
         let state = self.lock();
         state.call()?;
         if state.done.contains(change) {
@@ -305,6 +320,7 @@ impl Weights for Zones {
     }
 
     async fn name_servers(&self, zone: &ZoneId) -> Result<Vec<String>, CallFailed> {
+        self.hang().await;
         let state = self.lock();
         state.call()?;
         Ok(state.zone(zone)?.name_servers.clone())

@@ -1,9 +1,12 @@
 //! One pass: observe, judge, diagnose, decide, plan, act, verify, tell. Timer, alarm and operator all
 //! come through here; so do the laboratory, the simulator and the player of traces.
 
+use std::pin::Pin as Pinned;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::bulletin::{Page, Phase};
@@ -16,7 +19,7 @@ use crate::memory::{Abort, Asked, Entry, Memory, Order, Outcome, Pin, Request};
 use crate::pace::Pacer;
 use crate::plan::batch::{Unplannable, plan};
 use crate::plan::{Inventory, Plan, RefreshAct, Wanted};
-use crate::policy::{Mode, Policy};
+use crate::policy::{LeverKind, Mode, Policy};
 use crate::ports::{CallFailed, Clock, Levers, Outbox};
 use crate::report::plan::checksum;
 use crate::tell::{Letter, Lost, Receipt};
@@ -27,6 +30,12 @@ const REREAD_CALM: Duration = Duration::from_secs(60);
 
 /// In an incident, and while they cannot be read: soon after the service is back it is used.
 const REREAD_BUSY: Duration = Duration::from_secs(10);
+
+/// Several times what a page of records takes. What takes longer goes on beside the rounds.
+const READ_PATIENCE: Duration = Duration::from_secs(3);
+
+/// A reading of the records that is under way.
+type Reading = Pinned<Box<dyn Future<Output = Result<Inventory, CallFailed>> + Send>>;
 
 /// What one service needs to run, and what it knows.
 pub struct Service {
@@ -47,7 +56,13 @@ pub struct Service {
     pub reach: Reach,
     /// Why the last request that was dropped was.
     pub dropped: Option<String>,
+    /// A round waits so long for the records where another lever could be pulled meanwhile. `None`, as where
+    /// time does not pass by itself: until they are read.
+    pub read_patience: Option<Duration>,
     read_at: Option<Timestamp>,
+    reading: Option<Reading>,
+    /// An order ended since the records were read, or somebody said that they changed.
+    outdated: bool,
     journaled: Option<Shape>,
 }
 
@@ -100,7 +115,10 @@ impl Service {
             last: None,
             reach: Reach::Everything,
             dropped: None,
+            read_patience: Some(READ_PATIENCE),
             read_at: None,
+            reading: None,
+            outdated: false,
             journaled: None,
         }
     }
@@ -122,6 +140,9 @@ impl Service {
     /// The next round reads the records, however lately they were read.
     pub fn look_again(&mut self) {
         self.read_at = None;
+        // Begun before whatever is to be seen.
+        self.reading = None;
+        self.outdated = true;
     }
 
     /// One round with what arrived since the last.
@@ -142,20 +163,60 @@ impl Service {
         let answers = self.read_answers(now).await;
         let seen = Observations { samples, events, answers };
         self.memory.evidence.take_in(&self.policy, &seen, now);
-        let decision = decide(&self.policy, &self.memory, now);
-        self.write_down(&decision)?;
+        let mut decision = decide(&self.policy, &self.memory, now);
+        let (mut ended, mut unplannable) = self.follow(&decision, now).await?;
+        // A lever that does not answer is passed over at once for the next one. Its own order stays open
+        // until it was read what became of it; until then both ask for the same.
+        for _ in 1..self.policy.levers.len() {
+            let Some(failed) = self.lever_that_failed(&decision, now) else { break };
+            let next = decide(&self.policy, &self.memory, self.clock.now());
+            if next.wanted.as_ref().and_then(lever_of).is_none_or(|lever| lever == failed) {
+                break;
+            }
+            let (outcome, cannot) = self.follow(&next, self.clock.now()).await?;
+            (ended, unplannable) = (outcome.or(ended), cannot);
+            decision = next;
+        }
+        self.last = Some(decision.clone());
+        Ok(Done { decision, ended, unplannable })
+    }
+
+    /// Writes a decision down, tells of it and carries it out.
+    async fn follow(
+        &mut self,
+        decision: &Decision,
+        now: Timestamp,
+    ) -> Result<(Option<Outcome>, Option<Unplannable>), JournalError> {
+        self.write_down(decision)?;
         if decision.asked == Asking::Met {
             self.note(&Entry::AskMet)?;
         }
-        self.call_hooks(&decision)?;
+        self.call_hooks(decision)?;
         // Handed over before the calls, which may take long, and never waited for: neither delays the
         // other. What became of it is heard in a later round.
         for letter in &decision.notes {
             self.post(letter)?;
         }
-        let (ended, unplannable) = self.act(&decision, now).await?;
-        self.last = Some(decision.clone());
-        Ok(Done { decision, ended, unplannable })
+        self.act(decision, now).await
+    }
+
+    /// The lever of a move that was wanted in this round, if it failed in it.
+    fn lever_that_failed(&self, decision: &Decision, since: Timestamp) -> Option<LeverKind> {
+        let lever = decision.wanted.as_ref().and_then(lever_of)?;
+        let state = self.memory.acts.levers.get(&lever)?;
+        let (at, _) = state.last_failure.as_ref().filter(|_| state.failures_in_a_row > 0)?;
+        (*at >= since).then_some(lever)
+    }
+
+    /// Another lever than the records could be pulled.
+    fn has_switches(&self) -> bool {
+        [LeverKind::Gates, LeverKind::Arc].into_iter().any(|kind| self.policy.has_lever(kind))
+    }
+
+    /// Whether it is of use to ask the service behind the records what became of a call. Where another
+    /// lever can be pulled nobody waits for a service that does not even list them.
+    fn records_answer(&self) -> bool {
+        !self.has_switches() || (self.unread.is_none() && self.reading.is_none())
     }
 
     /// Takes a human's request into the journal; the next round works on it. One that can never be met
@@ -305,19 +366,35 @@ impl Service {
             || self.inventory.is_none();
         let every = if busy { REREAD_BUSY } else { REREAD_CALM };
         let due = self.read_at.is_none_or(|at| now.since(at) >= every || at > now);
-        if due {
+        if due && self.reading.is_none() {
             self.read_at = Some(now);
-            match read_inventory(lever, weights.as_ref(), now).await {
-                Ok(inventory) => {
+            let lever = lever.clone();
+            self.reading =
+                Some(Box::pin(async move { read_inventory(&lever, weights.as_ref(), now).await }));
+        }
+        if let Some(mut reading) = self.reading.take() {
+            let patience = self.read_patience.filter(|_| self.has_switches());
+            let read = match (reading.as_mut().now_or_never(), patience) {
+                (Some(read), _) => Some(read),
+                (None, Some(patience)) => timeout(patience, reading.as_mut()).await.ok(),
+                (None, None) => Some(reading.as_mut().await),
+            };
+            match read {
+                Some(Ok(inventory)) => {
                     self.inventory = Some(inventory);
                     self.unread = None;
+                    self.outdated = false;
                 }
-                Err(failure) => self.unread = Some(failure),
+                Some(Err(failure)) => self.unread = Some(failure),
+                None => self.reading = Some(reading),
             }
         }
+        let Some(lever) = self.policy.weights_lever() else { return Answers::Unknown };
         match (&self.unread, &self.inventory) {
-            (None, Some(inventory)) => inventory.answers(lever, &self.policy.regions),
-            (Some(_), _) | (None, None) => Answers::Unknown,
+            (None, Some(inventory)) if !self.outdated => {
+                inventory.answers(lever, &self.policy.regions)
+            }
+            (None | Some(_), _) => Answers::Unknown,
         }
     }
 
@@ -380,14 +457,16 @@ impl Service {
             {
                 // A call of unknown outcome is no reason to make it again once it is no longer wanted: it
                 // is found out what became of it, and that is all.
-                outcome = ended(self.executor().withdraw(why).await?);
+                if order.is_unsent() || self.records_answer() {
+                    outcome = ended(self.executor().withdraw(why).await?);
+                }
             } else if !order.is_unsent() || !order.may_be_given_up() || goes_on(order, decision) {
                 outcome = ended(self.executor().advance().await?);
             }
             // The records were read before the order wrote them, or somebody else did: they are read anew
             // before anything is decided about them. What is wanted now may be the very move that ended.
             if outcome.is_some() {
-                self.read_at = None;
+                self.look_again();
             }
             if matches!(outcome, Some(Outcome::Done | Outcome::Refused { .. })) {
                 return Ok((outcome, None));
@@ -436,13 +515,13 @@ impl Service {
                     info!(%service, epoch = %plan.epoch, batches = plan.batches.len(), "Moving.");
                     let outcome = ended(self.executor().carry_out(plan).await?);
                     if outcome.is_some() {
-                        self.read_at = None;
+                        self.look_again();
                     }
                     Ok((outcome, None))
                 }
                 Err(why) => {
                     warn!(%service, %why, "The move cannot be worked out.");
-                    self.read_at = None;
+                    self.look_again();
                     Ok((None, Some(why)))
                 }
             },
@@ -484,6 +563,13 @@ impl Service {
         let empty = Inventory::default();
         let inventory = self.inventory.as_ref().unwrap_or(&empty);
         plan(&self.policy, inventory, wanted, self.memory.acts.epoch.next(), &self.holder, now)
+    }
+}
+
+fn lever_of(wanted: &Wanted) -> Option<LeverKind> {
+    match wanted {
+        Wanted::Move(moved) => Some(moved.lever),
+        Wanted::Refresh { .. } => None,
     }
 }
 
@@ -541,7 +627,7 @@ mod tests {
     use crate::domain::{RecordName, Split, Weight, ZoneId};
     use crate::journal::Forgetful;
     use crate::plan::{Batch, Epoch, Move, Purpose, RecordSet};
-    use crate::policy::{LeverKind, Pace};
+    use crate::policy::Pace;
     use crate::ports::{ChangeId, ChangeStatus, Weights};
 
     #[derive(Debug)]

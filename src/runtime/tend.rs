@@ -445,6 +445,7 @@ impl Life {
         self.service.levers = levers_with(&policy, &self.shared.levers.of(&policy), &self.hooks);
         // Other records may be meant: read them anew before anything is decided about them.
         self.service.inventory = None;
+        self.service.look_again();
         self.service.policy = policy;
         self.start_telling();
         self.refused = None;

@@ -40,6 +40,8 @@ pub(super) struct Check {
     pin: Option<Pin>,
     started: Timestamp,
     last_end: Option<Timestamp>,
+    /// Something of the open order was written.
+    written: bool,
     moves: Vec<(Timestamp, Move)>,
     effects: BTreeSet<(ZoneId, Epoch)>,
     touched: bool,
@@ -74,7 +76,11 @@ impl Check {
             Entry::Unpinned { .. } => self.pin = None,
             Entry::Intended(plan) => self.intended(at, plan, facts),
             Entry::Sending { epoch, batch } => self.sending = Some((*epoch, *batch)),
-            Entry::FoundDone { .. } => self.found_done = Some(at),
+            Entry::FoundDone { .. } => {
+                self.found_done = Some(at);
+                self.written = true;
+            }
+            Entry::Accepted { .. } => self.written = true,
             Entry::Ended { epoch, outcome } => {
                 self.hold(self.open, "an order ended that was not open");
                 if *outcome == Outcome::Done {
@@ -90,7 +96,11 @@ impl Check {
                     );
                 }
                 self.open = false;
-                self.last_end = Some(at);
+                // What did nothing cools nothing.
+                if *outcome == Outcome::Done || self.written {
+                    self.last_end = Some(at);
+                }
+                self.written = false;
             }
             Entry::Turning { .. } | Entry::Gating { .. } => {
                 self.mutates("a gate was turned", facts);
@@ -105,7 +115,6 @@ impl Check {
             Entry::Gated { failure: None, .. } => self.last_end = Some(at),
             Entry::Snapshot(_)
             | Entry::Decided(_)
-            | Entry::Accepted { .. }
             | Entry::Failed { .. }
             | Entry::InSync { .. }
             | Entry::LeverHeard { .. }
