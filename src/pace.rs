@@ -1,7 +1,7 @@
 //! Our own limits on calls and on record changes, over all services together, well under the account's.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -19,6 +19,9 @@ const WAIT_MAX: Duration = Duration::from_secs(3600);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Elb {
     Reads,
+    /// Looks at targets, as a signal: half as much again as reads, in a bucket of their own, because a
+    /// refresh reads twenty things at once and would never find as many tokens beside steady looks.
+    Watching,
     Registrations,
     Writes,
     Subnets,
@@ -29,6 +32,7 @@ impl Elb {
     const fn rate(self, pace: &ElbPace) -> (f64, f64) {
         match self {
             Self::Reads => (pace.calls_per_second, pace.calls_burst),
+            Self::Watching => (pace.calls_per_second / 2.0, pace.calls_burst / 2.0),
             Self::Registrations => (pace.registrations_per_second, 10.0),
             Self::Writes => (pace.changes_per_second, 10.0),
             Self::Subnets => (pace.subnets_per_second, 5.0),
@@ -44,6 +48,8 @@ pub struct Pacer {
     elb_pace: ElbPace,
     /// By region: tokens, and when they were counted.
     elb: Mutex<BTreeMap<(String, Elb), (f64, Instant)>>,
+    /// By region: whose turn it is to wait for tokens.
+    turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 #[derive(Debug)]
@@ -66,7 +72,13 @@ impl Pacer {
             slow_until: now,
         };
         let elb_pace = ElbPace::default();
-        Self { pace, state: Mutex::new(state), elb_pace, elb: Mutex::default() }
+        Self {
+            pace,
+            state: Mutex::new(state),
+            elb_pace,
+            elb: Mutex::default(),
+            turns: Mutex::default(),
+        }
     }
 
     /// The same with other limits for Elastic Load Balancing.
@@ -119,6 +131,19 @@ impl Pacer {
         }
         *has -= f64::from(tokens);
         Ok(())
+    }
+
+    /// Waits for the tokens of so many looks at targets. Whoever came first has them first.
+    pub async fn turn_to_watch(&self, aws_region: &str, looks: usize) {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(turns.entry(aws_region.to_owned()).or_default())
+        };
+        let _mine = turn.lock().await;
+        let tokens = u32::try_from(looks).unwrap_or(u32::MAX);
+        while let Err(wait) = self.try_take_elb(aws_region, Elb::Watching, tokens) {
+            tokio::time::sleep(wait).await;
+        }
     }
 
     /// The service said that we are too fast, whatever our own count: somebody else shares the account.

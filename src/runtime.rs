@@ -136,13 +136,14 @@ pub async fn look_once(
     let numbers = Arc::new(Numbers::new());
     let journal = |source| RunError::Journal { service: service.clone(), source };
     let opened = Opened::new(state, &service, &numbers).map_err(journal)?;
+    let pace = Arc::new(slowest(std::iter::once(&loaded.policy)));
     let tended = Tended {
         registry: Arc::default(),
         state: state.to_owned(),
         holder,
         board: Arc::new(Board::new(Arc::clone(&numbers), Arc::clone(&world.clock))),
-        sources: sources(&world, &numbers),
-        pace: Arc::new(slowest(std::iter::once(&loaded.policy))),
+        sources: sources(&world, &numbers, &pace),
+        pace,
         levers: counted(world.levers, &numbers),
         reach: world.reach,
         reload: channel::channel(()).0,
@@ -183,7 +184,7 @@ pub async fn run_until(
         state: settings.state.clone(),
         holder: settings.holder.clone(),
         board: Arc::clone(&board),
-        sources: sources(&world, &numbers),
+        sources: sources(&world, &numbers, &pace),
         levers: counted(with_switches(&world, &settings.holder, &board), &numbers),
         reach: world.reach,
         pace,
@@ -330,7 +331,7 @@ fn load_all(paths: &[PathBuf]) -> Result<Vec<Loaded>, RunError> {
 }
 
 /// One account, one pace: of several policies the slowest holds for all.
-fn slowest<'a>(policies: impl Iterator<Item = &'a Policy> + Clone) -> Pacer {
+pub fn slowest<'a>(policies: impl Iterator<Item = &'a Policy> + Clone) -> Pacer {
     let refreshes = policies.clone().filter_map(|policy| policy.refresh.as_ref());
     let elb = refreshes.map(|refresh| refresh.pace).reduce(ElbPace::slower).unwrap_or_default();
     let paces = policies.filter_map(Policy::weights_lever).map(|lever| lever.pace);
@@ -360,7 +361,7 @@ fn counted(levers: Levers, numbers: &Arc<Numbers>) -> Levers {
     Levers { weights: levers.weights.map(count), ..levers }
 }
 
-fn sources(world: &World, numbers: &Arc<Numbers>) -> Sources {
+fn sources(world: &World, numbers: &Arc<Numbers>, pace: &Arc<Pacer>) -> Sources {
     Sources {
         prober: Arc::new(Network::new(Arc::clone(&world.clock))),
         targets: world.targets.clone(),
@@ -368,6 +369,7 @@ fn sources(world: &World, numbers: &Arc<Numbers>) -> Sources {
         clock: Arc::clone(&world.clock),
         numbers: Arc::clone(numbers),
         in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+        pace: Arc::clone(pace),
         look_now: None,
     }
 }

@@ -23,11 +23,11 @@ use crate::plan::batch;
 use crate::policy::Policy;
 use crate::report::path::{Credentials, formula, steps, through_the_sick};
 use crate::report::plan::{Bounds, Rehearsal, checksum, lever_depends_on, page, standing_holds};
-use crate::runtime::World;
 use crate::runtime::doors::read_only;
 use crate::runtime::pin;
 use crate::runtime::prober::Network;
 use crate::runtime::watch::{IN_FLIGHT_MAX, SAMPLES_MAX, Sources, watch};
+use crate::runtime::{World, slowest};
 use crate::telemetry::Numbers;
 
 mod assume;
@@ -193,6 +193,7 @@ async fn look(policy: &Policy, world: &World, time: Duration) -> Seen {
         clock: Arc::clone(&world.clock),
         numbers: Arc::new(Numbers::new()),
         in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+        pace: Arc::new(slowest(std::iter::once(policy))),
         look_now: None,
     };
     let mut live = Vec::new();

@@ -12,7 +12,8 @@ use crate::domain::Ratio;
 ///
 /// What the service allows (User Guide, "API throttling for Elastic Load Balancing"): 10 calls a second
 /// of any kind with a burst of 40, registrations 4 (20), other changes 3 (20), `SetSubnets` 0.2 (10). The
-/// defaults are half of each: whoever repairs something by hand shares them.
+/// defaults are half of each: whoever repairs something by hand shares them. Looks at targets as a signal
+/// come on top of `calls`, half as much again.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ElbPace {
     pub calls_per_second: f64,

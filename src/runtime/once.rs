@@ -157,6 +157,7 @@ async fn carry_out(
         clock: Arc::clone(&world.clock),
         numbers: Arc::new(Numbers::new()),
         in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+        pace: Arc::clone(&service.pace),
         look_now: None,
     };
     let (sender, mut receiver) = mpsc::channel(SAMPLES_MAX);

@@ -23,6 +23,7 @@ use tracing::error;
 
 use crate::domain::{SignalName, VantageName};
 use crate::health::{Measure, Sample};
+use crate::pace::Pacer;
 use crate::policy::{Class, Policy, Probe};
 use crate::ports::{Clock, Metrics, TargetHealth};
 use crate::probe::Target;
@@ -81,6 +82,8 @@ pub struct Sources {
     pub numbers: Arc<Numbers>,
     /// Shared by all services.
     pub in_flight: Arc<Semaphore>,
+    /// Shared by all services, and with the refreshes of their balancers.
+    pub pace: Arc<Pacer>,
     /// Everything is looked at out of rhythm when this changes; `None` if nobody ever asks for it.
     pub look_now: Option<channel::Receiver<()>>,
 }

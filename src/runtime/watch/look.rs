@@ -30,6 +30,12 @@ impl Looker {
     }
 
     pub(super) async fn look(&mut self, job: &Job) -> Vec<Sample> {
+        if let What::Targets { aws_region, groups, .. } = &job.what
+            && self.sources.targets.is_some()
+        {
+            // Before the permit: what waits for its turn there must not hold up a probe.
+            self.sources.pace.turn_to_watch(aws_region, groups.len()).await;
+        }
         // The permit is held during the look and no longer: waiting looks keep their place.
         let in_flight = Arc::clone(&self.sources.in_flight);
         let Ok(_permit) = in_flight.acquire().await else { return Vec::new() };

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 use crate::domain::Timestamp;
 use crate::health::{About, ProbeFailure};
-use crate::policy::{Measures, Metric, MetricQuery, QueryBody, Signal, Source, Vantage};
+use crate::pace::Elb;
+use crate::policy::{Measures, Metric, MetricQuery, Pace, QueryBody, Signal, Source, Vantage};
 use crate::ports::{CallFailed, Point, Target as HostTarget, TargetState};
 use crate::report::samples;
 
@@ -117,6 +118,7 @@ struct Bench {
     targets: Option<Arc<dyn TargetHealth>>,
     metrics: Option<Arc<dyn Metrics>>,
     in_flight: usize,
+    pace: Arc<Pacer>,
     room: usize,
     look_now: Option<channel::Receiver<()>>,
 }
@@ -135,6 +137,7 @@ impl Bench {
             targets: None,
             metrics: None,
             in_flight: IN_FLIGHT_MAX,
+            pace: Arc::new(Pacer::new(Pace::default())),
             room: SAMPLES_MAX,
             look_now: None,
         }
@@ -152,6 +155,7 @@ impl Bench {
             clock,
             numbers: Arc::clone(&numbers),
             in_flight: Arc::new(Semaphore::new(self.in_flight)),
+            pace: self.pace,
             look_now: self.look_now,
         };
         let (sender, mut receiver) = mpsc::channel(self.room);
@@ -343,4 +347,106 @@ async fn everything_is_looked_at_when_somebody_asks() {
     asking.abort();
     let regions = samples::policy().regions.len();
     assert_eq!(seen.samples.len(), calm.samples.len() + regions, "one look more at each");
+}
+
+/// What an account may ask of Elastic Load Balancing in one region, enforced: 10 calls a second, 40 at once
+/// (User Guide, "API throttling for Elastic Load Balancing").
+#[derive(Debug)]
+struct Enforced {
+    bucket: Mutex<(f64, Instant)>,
+    throttled: AtomicUsize,
+    /// When each group was asked for.
+    asked: Mutex<BTreeMap<String, Vec<Instant>>>,
+}
+
+impl Enforced {
+    fn new() -> Self {
+        Self {
+            bucket: Mutex::new((40.0, Instant::now())),
+            throttled: AtomicUsize::new(0),
+            asked: Mutex::default(),
+        }
+    }
+
+    fn take(&self) -> Result<(), CallFailed> {
+        let mut bucket = self.bucket.lock().unwrap();
+        let now = Instant::now();
+        bucket.0 = (bucket.0 + (now - bucket.1).as_secs_f64() * 10.0).min(40.0);
+        bucket.1 = now;
+        if bucket.0 < 1.0 {
+            self.throttled.fetch_add(1, Ordering::SeqCst);
+            let (code, why) = ("Throttling".to_owned(), "Rate exceeded".to_owned());
+            return Err(CallFailed::Throttled { code, why });
+        }
+        bucket.0 -= 1.0;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl TargetHealth for Enforced {
+    async fn targets(&self, _region: &str, group: &str) -> Result<Vec<HostTarget>, CallFailed> {
+        self.take()?;
+        self.asked.lock().unwrap().entry(group.to_owned()).or_default().push(Instant::now());
+        Ok(vec![host(TargetState::Healthy, None, false)])
+    }
+}
+
+/// Two hundred of them want 800 looks a minute, and the account allows 600 calls; a refresh of one of them
+/// goes on beside it, with a look of 22 calls whenever its own bucket has as many.
+#[tokio::test(start_paused = true)]
+async fn two_hundred_balancers_of_one_account_stay_within_its_buckets() {
+    const BALANCERS: usize = 200;
+    const TIME: Duration = Duration::from_secs(600);
+    let mut bench = Bench::new();
+    let source = Source::TargetHealth { every: Duration::from_secs(15) };
+    let signal = Signal { class: Class::Inside, fresh_for: Duration::from_secs(120), source };
+    bench.policy.signals = [("targets".parse().unwrap(), signal)].into();
+    for region in bench.policy.regions.values_mut() {
+        region.balancers.iter_mut().for_each(|balancer| balancer.target_groups.clear());
+    }
+    let region = bench.policy.regions.get_mut(&"eu-west-1".parse().unwrap()).unwrap();
+    let one = region.balancers[0].clone();
+    region.balancers = (0..BALANCERS)
+        .map(|number| crate::policy::Balancer {
+            name: format!("web-{number}").parse().unwrap(),
+            target_groups: vec![format!("group-{number}")],
+            ..one.clone()
+        })
+        .collect();
+    let account = Arc::new(Enforced::new());
+    bench.targets = Some(Arc::clone(&account) as Arc<dyn TargetHealth>);
+    let (pace, service) = (Arc::clone(&bench.pace), Arc::clone(&account));
+    let refresh = tokio::spawn(async move {
+        let mut looks = 0_u32;
+        loop {
+            match pace.try_take_elb("eu-west-1", Elb::Reads, 22) {
+                Ok(()) => {
+                    looks += 1;
+                    for _ in 0..22 {
+                        service.take().expect("a refresh is not throttled by looks");
+                    }
+                }
+                Err(wait) if looks > 100 => return wait,
+                Err(wait) => sleep(wait).await,
+            }
+        }
+    });
+    let began = Instant::now();
+    let seen = bench.watch_for(TIME).await;
+    assert_eq!(account.throttled.load(Ordering::SeqCst), 0);
+    assert!(refresh.is_finished(), "looks starve a refresh");
+    refresh.await.unwrap();
+    let asked = account.asked.lock().unwrap();
+    assert_eq!(asked.len(), BALANCERS);
+    for (group, times) in asked.iter() {
+        let ends = [began, began + TIME];
+        let mut all: Vec<Instant> = times.iter().copied().chain(ends).collect();
+        all.sort();
+        let longest = all.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+        // 200 looks at 2.5 a second are 80 seconds; nobody is passed over.
+        assert!(longest <= Duration::from_secs(100), "{group}: {longest:?}");
+    }
+    let silent = |sample: &&Sample| matches!(sample.measure, Measure::Silence { .. });
+    assert_eq!(seen.samples.iter().filter(silent).count(), 0);
 }
