@@ -35,6 +35,8 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 
+use crate::policy::ArcLever;
+use crate::ports;
 use crate::ports::{
     Account, Configurations, HealthChecks, Metrics, Objects, Pages, Queue, TargetHealth, Topics,
     Weights,
@@ -114,12 +116,12 @@ impl Edge {
 
     /// The routing controls of one service. Services of the same cluster share its pace.
     pub fn cluster(&self, spec: ClusterSpec) -> Cluster {
-        let mut addresses: Vec<String> =
-            spec.endpoints.iter().map(|(_, url)| url.clone()).collect();
-        addresses.sort();
-        let mut writes = self.clusters.writes.lock().unwrap_or_else(PoisonError::into_inner);
-        let writes = Arc::clone(writes.entry(addresses).or_default());
-        Cluster::new(&self.clusters.base, spec, writes)
+        self.clusters.make(spec)
+    }
+
+    /// The clusters that policies name.
+    pub fn clusters(&self) -> Arc<dyn ports::Clusters> {
+        Arc::<Clusters>::clone(&self.clusters)
     }
 }
 
@@ -128,6 +130,28 @@ impl Edge {
 struct Clusters {
     base: Base,
     writes: Mutex<BTreeMap<Vec<String>, Arc<arc::Writes>>>,
+}
+
+impl Clusters {
+    fn make(&self, spec: ClusterSpec) -> Cluster {
+        let mut addresses: Vec<String> =
+            spec.endpoints.iter().map(|(_, url)| url.clone()).collect();
+        addresses.sort();
+        let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
+        let writes = Arc::clone(writes.entry(addresses).or_default());
+        Cluster::new(&self.base, spec, writes)
+    }
+}
+
+impl ports::Clusters for Clusters {
+    fn cluster(&self, lever: &ArcLever) -> Arc<dyn ports::Switches> {
+        let endpoints = lever.endpoints.iter().map(|(region, url)| (region.clone(), url.clone()));
+        Arc::new(self.make(ClusterSpec {
+            endpoints: endpoints.collect(),
+            controls: lever.controls.clone(),
+            overrides: lever.override_rules.clone(),
+        }))
+    }
 }
 
 /// STS is asked in so many regions: one may be sick, and a second one as well.

@@ -120,6 +120,20 @@ impl Policy {
             .map(|(n, _)| n)
     }
 
+    /// The AWS regions that this service runs in, those without traffic on a calm day first: the others
+    /// may be what has failed.
+    pub fn aws_regions(&self) -> Vec<String> {
+        let mut regions: Vec<&Region> = self.regions.values().collect();
+        regions.sort_by_key(|region| region.weight);
+        let mut codes: Vec<String> = Vec::new();
+        for code in regions.into_iter().filter_map(|region| region.aws_region.clone()) {
+            if !codes.contains(&code) {
+                codes.push(code);
+            }
+        }
+        codes
+    }
+
     pub fn has_lever(&self, kind: LeverKind) -> bool {
         self.levers.iter().any(|lever| lever.kind() == kind)
     }

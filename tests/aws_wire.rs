@@ -14,6 +14,7 @@ mod permissions;
 mod program;
 mod reads;
 mod refresh;
+mod rescue;
 mod service;
 mod signals;
 

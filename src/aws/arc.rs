@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use aws_config::Region;
 use aws_sdk_route53recoverycluster::Client;
 use aws_sdk_route53recoverycluster::config::Builder;
@@ -32,8 +33,8 @@ use tokio::time::{Instant, sleep};
 
 use super::fail::failed;
 use super::{Base, Call, Service};
-use crate::domain::{InAnswers, RegionName};
-use crate::ports::CallFailed;
+use crate::domain::{InAnswers, RegionName, Turn};
+use crate::ports::{CallFailed, Switches};
 
 pub(super) use pace::Writes;
 
@@ -311,6 +312,18 @@ impl Cluster {
 
     fn name(&self, endpoint: usize) -> &str {
         self.spec.endpoints.get(endpoint).map_or("?", |(region, _)| region.as_str())
+    }
+}
+
+#[async_trait]
+impl Switches for Cluster {
+    async fn turn(&self, turns: &[Turn]) -> Result<(), CallFailed> {
+        let turns: Vec<_> = turns.iter().map(|turn| (turn.region.clone(), turn.to)).collect();
+        self.set(&turns).await
+    }
+
+    async fn standing(&self) -> Result<BTreeMap<RegionName, InAnswers>, CallFailed> {
+        self.states().await
     }
 }
 

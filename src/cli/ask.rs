@@ -172,7 +172,7 @@ impl Word {
             says,
         };
         let came = block_on(async {
-            let world = self.edge.connect().await?;
+            let world = self.edge.connect_for(&[&task.policy]).await?;
             Box::pin(once(task, world)).await.map_err(|error| match error {
                 JournalError::Held { .. } => Failure::new(Exit::Held, error.to_string())
                     .hint("a service has begun to run here; say it again, and it takes it in"),

@@ -56,9 +56,20 @@ impl EdgeArgs {
         Err(Failure::new(Exit::Trouble, "this build has no AWS edge that could read an account"))
     }
 
-    #[cfg(feature = "aws")]
+    /// The world of these policies: sessions are asked for in the regions that they name as well.
+    pub(super) async fn connect_for(&self, policies: &[&Policy]) -> Result<World, Failure> {
+        self.reach(policies.iter().flat_map(|policy| policy.aws_regions()).collect()).await
+    }
+
     pub(super) async fn connect(&self) -> Result<World, Failure> {
-        let edge = crate::aws::Edge::connect(&self.settings()?).await;
+        self.reach(Vec::new()).await
+    }
+
+    #[cfg(feature = "aws")]
+    async fn reach(&self, sts_regions: Vec<String>) -> Result<World, Failure> {
+        let settings = crate::aws::Settings { sts_regions, ..self.settings()? };
+        let edge = crate::aws::Edge::connect(&settings).await;
+        let clusters = Some(edge.clusters());
         Ok(World {
             levers: Levers {
                 weights: Some(edge.weights),
@@ -71,7 +82,7 @@ impl EdgeArgs {
             reach: Reach { topics: Some(edge.topics), pages: Some(edge.pages) },
             objects: Some(edge.objects),
             checks: Some(edge.checks),
-            clusters: None,
+            clusters,
             clock: Arc::new(SystemClock),
         })
     }
@@ -79,7 +90,7 @@ impl EdgeArgs {
     /// This build has no AWS edge: records cannot be read, and every plan says so.
     #[cfg(not(feature = "aws"))]
     #[expect(clippy::unused_async, reason = "with the AWS edge it waits for the SDK's set-up")]
-    pub(super) async fn connect(&self) -> Result<World, Failure> {
+    async fn reach(&self, _sts_regions: Vec<String>) -> Result<World, Failure> {
         if let Some(endpoint) = self.endpoints.first() {
             let why = format!("this build has no AWS edge that could use `{endpoint}`");
             return Err(Failure::new(Exit::Input, why));

@@ -51,7 +51,10 @@ pub fn run(args: &Args, _out: &mut Output) -> Result<Exit, Failure> {
         holder: args.holder.clone().unwrap_or_else(this_machine),
     };
     block_on(async {
-        let world = args.edge.connect().await?;
+        // What cannot be read is said by the service itself.
+        let policies = args.paths.iter().filter_map(|path| edge::policy(path).ok());
+        let policies: Vec<_> = policies.map(|(policy, _)| policy).collect();
+        let world = args.edge.connect_for(&policies.iter().collect::<Vec<_>>()).await?;
         runtime::run(settings, world).await.map_err(|error| failure(&error))
     })?;
     Ok(Exit::Done)

@@ -89,7 +89,7 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Input, format!("`--for` is at most {}", span(LOOK_MAX))));
     }
     let once = block_on(async {
-        let world = args.edge.connect().await?;
+        let world = args.edge.connect_for(&[&policy]).await?;
         let (path, state) = (&args.path, &args.state);
         let once = runtime::look_once(path, state, args.holder.clone(), world, &events, time).await;
         once.map_err(|error| run::failure(&error))

@@ -353,6 +353,7 @@ impl Desk<'_> {
 
     /// A lever that does not do what it should.
     fn levers(&mut self, facts: &Facts<'_>) {
+        self.switches(facts);
         let incident = self.case.incident;
         if let Some(order) =
             self.case.acts.order.as_ref().filter(|order| is_stuck(self.case, order))
@@ -387,6 +388,19 @@ impl Desk<'_> {
             let text = format!("the DNS records cannot be read since {since}");
             let severity = if facts.sick.is_empty() { Severity::Warn } else { Severity::Page };
             self.say(severity, format!("control_plane:{incident}:{severity:?}"), &topics, &text);
+        }
+    }
+
+    /// A switch that does not turn: somebody should look, also when the next lever did it.
+    fn switches(&mut self, facts: &Facts<'_>) {
+        for kind in [LeverKind::Gates, LeverKind::Arc] {
+            let state = self.case.acts.levers.get(&kind);
+            let Some(state) = state.filter(|state| state.failures_in_a_row > 0) else { continue };
+            let Some((at, failure)) = &state.last_failure else { continue };
+            let topics: Vec<Topic> = facts.sick.iter().map(region).collect();
+            let severity = if facts.sick.is_empty() { Severity::Warn } else { Severity::Page };
+            let key = format!("switch:{kind}:{}:{severity:?}", state.first_failure.unwrap_or(*at));
+            self.say(severity, key, &topics, &format!("lever `{kind}` does not turn: {failure}"));
         }
     }
 

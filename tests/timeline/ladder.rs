@@ -142,6 +142,9 @@ fn with_every_lever_silent_the_switch_is_tried_again_soon_and_its_order_stays() 
     assert!(tries >= 3, "a switch is tried again within seconds: {done}");
     let order = picture.memory.acts.order.clone().expect("what may be turned is not let go");
     assert_eq!(order.lever(), LeverKind::Gates);
+    let told =
+        |note: &leeward::tell::Letter| note.note.text.contains("lever `gates` does not turn");
+    assert!(picture.last.as_ref().unwrap().notes.iter().any(told), "people are told");
     picture.switch = Lever::Works;
     let done = picture.see(&OUTAGE);
     assert!(place(&done, 'G') <= 6, "and turns within a minute of its return: {done}");
