@@ -2,16 +2,21 @@
 //! the policy wants one.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::super::Decision;
 use super::{Desk, Draft, automation_off, is_due, region};
-use crate::bulletin::{Bulletin, Chronicle};
+use crate::bulletin::{Bulletin, Chronicle, Light};
 use crate::policy::PageMode;
 use crate::tell::{Account, Kind, Letter, Note, Severity, Thread, Topic};
 
 /// The public status is renewed when this part of its rhythm has passed: a failed delivery can still
 /// be made good in time.
 const STATUS_EARLY: f64 = 0.7;
+
+/// What was unknown and is not any more waits for this long after the last renewal: a source that comes and goes
+/// must not have the page written in every round. Caches on the way keep a page for as long.
+const LEARNED_AFTER: Duration = Duration::from_secs(30);
 
 impl Desk<'_> {
     /// What the public reads is renewed on a clock, also when there is nothing new: while an incident is
@@ -24,7 +29,12 @@ impl Desk<'_> {
                 let Some(bulletin) = self.bulletin(page.mode, now) else { return };
                 let update = bulletin.update.as_ref();
                 let text = update.map_or("nothing new".to_owned(), |update| update.text.clone());
-                let news = update.is_some() || worse(&bulletin, &case.acts.public);
+                let told = &case.acts.public;
+                let told_long_ago =
+                    case.acts.status_at.is_some_and(|at| case.now.since(at) >= LEARNED_AFTER);
+                let news = update.is_some()
+                    || worse(&bulletin, told)
+                    || (told_long_ago && learned(&bulletin, told));
                 (Some(Box::new(bulletin)), text, news)
             }
             _ if self.decision.incident => {
@@ -147,6 +157,40 @@ fn worse(now: &Bulletin, told: &Chronicle) -> bool {
     now.components.iter().any(|(id, light)| *light > known(id))
 }
 
+/// The public was told that nobody can tell how a component fares, and now somebody can: after a start above all,
+/// when nothing has been seen yet.
+fn learned(now: &Bulletin, told: &Chronicle) -> bool {
+    let was_unknown = |id: &String| told.components.get(id) == Some(&Light::Unknown);
+    now.components.iter().any(|(id, light)| *light != Light::Unknown && was_unknown(id))
+}
+
 fn split_words(decision: &Decision) -> String {
     decision.split.as_ref().map_or(String::new(), |split| format!("answers: {split}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Timestamp;
+
+    fn bulletin(light: Light) -> Bulletin {
+        Bulletin {
+            at: Timestamp::from_secs(0),
+            components: [("shop".to_owned(), light)].into(),
+            incident: None,
+            update: None,
+            blind: None,
+        }
+    }
+
+    #[test]
+    fn what_is_known_again_is_news_and_what_was_never_told_is_not() {
+        let mut told = Chronicle::default();
+        assert!(!learned(&bulletin(Light::Operational), &told), "there is no page yet");
+        told.components = bulletin(Light::Unknown).components;
+        assert!(learned(&bulletin(Light::Operational), &told));
+        assert!(!learned(&bulletin(Light::Unknown), &told));
+        told.components = bulletin(Light::Operational).components;
+        assert!(!learned(&bulletin(Light::Operational), &told));
+    }
 }
