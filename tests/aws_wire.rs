@@ -17,6 +17,7 @@ mod refresh;
 mod rescue;
 mod service;
 mod signals;
+mod words;
 
 use std::time::Duration;
 
@@ -76,7 +77,7 @@ impl World {
 /// All services at one address, with credentials that are good enough for it.
 fn settings(url: &str) -> Settings {
     let endpoints =
-        ["route53", "elbv2", "cloudwatch", "s3"].map(|service| format!("{service}={url}"));
+        ["route53", "elbv2", "cloudwatch", "s3", "sns"].map(|service| format!("{service}={url}"));
     Settings {
         endpoints: endpoints.iter().map(|endpoint| endpoint.parse().unwrap()).collect(),
         credentials: Some(credentials()),

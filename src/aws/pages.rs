@@ -61,7 +61,11 @@ impl Pages for S3Pages {
         let put = self.client(aws_region).put_object().bucket(bucket).key(key);
         let put = put.content_type(content_type).cache_control(CACHED_FOR);
         let sent = put.body(ByteStream::from(body)).send().await;
-        sent.map(drop).map_err(|error| failed(&error))
+        match sent.map_err(|error| failed(&error))?.e_tag() {
+            Some(_) => Ok(()),
+            // S3 names the object that it has taken; somebody on the way who says 200 to everything does not.
+            None => Err(CallFailed::Unknown { why: "the answer is not that of S3".to_owned() }),
+        }
     }
 
     async fn read(

@@ -72,7 +72,11 @@ impl Topics for Sns {
             request =
                 request.message_group_id(id(message.thread)).message_deduplication_id(id(&once));
         }
-        request.send().await.map(drop).map_err(|error| failed(&error))
+        match request.send().await.map_err(|error| failed(&error))?.message_id() {
+            Some(_) => Ok(()),
+            // SNS numbers what it has taken; somebody on the way who says 200 to everything does not.
+            None => Err(CallFailed::Unknown { why: "the answer is not that of SNS".to_owned() }),
+        }
     }
 }
 

@@ -68,7 +68,7 @@ pub(super) struct Shop {
     clock: Arc<StepClock>,
     deployments: BTreeMap<RegionName, Deployment>,
     pub(super) zones: Vec<ZoneId>,
-    service: Service,
+    pub(super) service: Service,
     journal: std::path::PathBuf,
     _folder: tempfile::TempDir,
 }
@@ -252,13 +252,13 @@ impl Shop {
         samples
     }
 
-    async fn round(&mut self) -> Done {
+    pub(super) async fn round(&mut self) -> Done {
         self.clock.advance();
         let samples = self.look().await;
         self.service.round(samples, Vec::new()).await.unwrap()
     }
 
-    async fn calm(&mut self, rounds: usize) {
+    pub(super) async fn calm(&mut self, rounds: usize) {
         for _ in 0..rounds {
             let done = self.round().await;
             assert_eq!(done.decision.wanted, None, "{:?}", done.decision.findings);

@@ -1,9 +1,10 @@
-"""An alarm, its topic and a queue in another region, on the AWS test server.
+"""Alarms and those on call, on the AWS test server.
 
-Usage: alarm.py PORT make             prints the queue's address and the topic as JSON
-       alarm.py PORT fire NAME        puts the alarm into ALARM by hand
+Usage: alarm.py PORT fire NAME        puts the alarm into ALARM by hand
        alarm.py PORT publish TOPIC    publishes what is on standard input
-       alarm.py PORT waiting URL      prints how many messages the queue holds, hidden ones included"""
+       alarm.py PORT waiting URL      prints how many messages the queue holds, hidden ones included
+       alarm.py PORT on-call NAME     makes a topic in eu-north-1 and a queue that hears it, prints both as JSON
+       alarm.py PORT heard URL        takes what that queue holds and prints it as a JSON list"""
 
 import json
 import sys
@@ -24,25 +25,7 @@ def client(service, region="eu-west-1"):
     )
 
 
-if what == "make":
-    topic = client("sns").create_topic(Name="alarms")["TopicArn"]
-    sqs = client("sqs", "eu-central-1")
-    url = sqs.create_queue(QueueName="leeward")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
-    client("cloudwatch").put_metric_alarm(
-        AlarmName="web-errors",
-        Namespace="AWS/ApplicationELB",
-        MetricName="HTTPCode_ELB_5XX_Count",
-        Statistic="Sum",
-        Period=60,
-        EvaluationPeriods=1,
-        Threshold=1,
-        ComparisonOperator="GreaterThanThreshold",
-        AlarmActions=[topic],
-    )
-    print(json.dumps({"queue": url, "topic": topic}))
-elif what == "fire":
+if what == "fire":
     client("cloudwatch").set_alarm_state(AlarmName=rest[0], StateValue="ALARM", StateReason="drill")
 elif what == "publish":
     client("sns").publish(TopicArn=rest[0], Message=sys.stdin.read())
@@ -50,3 +33,18 @@ elif what == "waiting":
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
     found = client("sqs", "eu-central-1").get_queue_attributes(QueueUrl=rest[0], AttributeNames=names)
     print(sum(int(found["Attributes"].get(name, 0)) for name in names))
+elif what == "on-call":
+    sns, sqs = client("sns", "eu-north-1"), client("sqs", "eu-north-1")
+    fifo = {"FifoQueue": "true"} if rest[0].endswith(".fifo") else {}
+    url = sqs.create_queue(QueueName=rest[0], Attributes=fifo)["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    topic = sns.create_topic(Name=rest[0], Attributes={"FifoTopic": "true"} if fifo else {})["TopicArn"]
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+    print(json.dumps({"topic": topic, "queue": url}))
+elif what == "heard":
+    sqs, all = client("sqs", "eu-north-1"), []
+    while got := sqs.receive_message(QueueUrl=rest[0], MaxNumberOfMessages=10, WaitTimeSeconds=0).get("Messages"):
+        for message in got:
+            all.append(json.loads(message["Body"]))
+            sqs.delete_message(QueueUrl=rest[0], ReceiptHandle=message["ReceiptHandle"])
+    print(json.dumps(all))
