@@ -1,0 +1,6 @@
+//! Alerts of Prometheus' Alertmanager.
+#![no_main]
+
+mod shape;
+
+shape!(["alertmanager"], ["alerts", "version"]);

@@ -1,0 +1,6 @@
+//! What CodeDeploy's triggers send.
+#![no_main]
+
+mod shape;
+
+shape!(["codedeploy-trigger"], ["deploymentId", "eventTriggerName"]);

@@ -1,0 +1,6 @@
+//! What Auto Scaling sends to a topic.
+#![no_main]
+
+mod shape;
+
+shape!(["autoscaling-notification", "autoscaling-test"], ["AutoScalingGroupName", "Event"]);
