@@ -96,7 +96,7 @@ fn main() {
     println!("{skipping:?}");
     println!("{ROUNDS} rounds of 10 signals and 3 rules");
     println!("  calm rounds not put into words: {}", figures(some));
-    println!("  every round in full:            {}", figures(all));
+    println!("  every round put into words:     {}", figures(all));
     println!("  aim: {AIM_SECONDS} CPU s; peak {:.1} MiB of {AIM_MIB}", peak_mib());
 }
 

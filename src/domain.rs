@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,13 +24,30 @@ macro_rules! name {
         $(#[$doc])*
         ///
         /// Shared: a round copies names by the hundred, and compares each with copies of itself.
-        #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Eq, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $type(Arc<str>);
+        pub struct $type {
+            /// The first octets as one number, which settles nearly every comparison.
+            head: u64,
+            text: Arc<str>,
+        }
 
         impl $type {
             pub fn as_str(&self) -> &str {
-                &self.0
+                &self.text
+            }
+        }
+
+        impl PartialEq for $type {
+            fn eq(&self, other: &Self) -> bool {
+                self.head == other.head
+                    && (Arc::ptr_eq(&self.text, &other.text) || self.text == other.text)
+            }
+        }
+
+        impl Hash for $type {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                self.text.hash(state);
             }
         }
 
@@ -41,7 +59,13 @@ macro_rules! name {
 
         impl Ord for $type {
             fn cmp(&self, other: &Self) -> Ordering {
-                if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+                self.head.cmp(&other.head).then_with(|| {
+                    if Arc::ptr_eq(&self.text, &other.text) {
+                        Ordering::Equal
+                    } else {
+                        self.text.cmp(&other.text)
+                    }
+                })
             }
         }
 
@@ -56,7 +80,7 @@ macro_rules! name {
 
             fn from_str(text: &str) -> Result<Self, Malformed> {
                 if plain_name(text) {
-                    Ok(Self(text.into()))
+                    Ok(Self { head: head(text), text: text.into() })
                 } else {
                     Err(Malformed {
                         text: text.chars().take(80).collect(),
@@ -77,13 +101,13 @@ macro_rules! name {
 
         impl From<$type> for String {
             fn from(name: $type) -> Self {
-                name.0.as_ref().to_owned()
+                name.text.as_ref().to_owned()
             }
         }
 
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(&self.text)
             }
         }
     };
@@ -104,6 +128,14 @@ name!(
 name!(
     /// One source of readings, as the policy calls it.
     SignalName, "signal");
+
+/// The first eight octets so that numbers are in the order of the texts. Names have no octet of zero, which
+/// stands for the end of a shorter one.
+fn head(text: &str) -> u64 {
+    let mut octets = [0; 8];
+    octets.iter_mut().zip(text.bytes()).for_each(|(place, octet)| *place = octet);
+    u64::from_be_bytes(octets)
+}
 
 fn plain_name(text: &str) -> bool {
     let mut bytes = text.bytes();
@@ -508,7 +540,24 @@ impl InAnswers {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever is at hand for comparing names quickly, they are in the order of their texts.
+        #[test]
+        fn names_are_in_the_order_of_their_texts(
+            (one, other) in ("[a-c][a-c.-]{0,9}", "[a-c][a-c.-]{0,9}")
+        ) {
+            let (a, b): (RegionName, RegionName) = (one.parse().unwrap(), other.parse().unwrap());
+            prop_assert_eq!(a.cmp(&b), one.cmp(&other));
+            prop_assert_eq!(a == b, one == other);
+            prop_assert_eq!(&a, &one.parse().unwrap());
+        }
+    }
 
     fn split(pairs: &[(&str, u8)]) -> Result<Split, EmptySplit> {
         Split::new(pairs.iter().map(|(r, w)| (r.parse().unwrap(), Weight(*w))).collect())

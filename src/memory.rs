@@ -3,6 +3,7 @@
 
 mod asked;
 mod cure;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,6 +20,8 @@ use crate::ports::{CallFailed, ChangeId};
 use crate::tell::{Letter, Lost, Note, Severity, Thread, Topic};
 
 pub use self::cure::{CallState, CureNote, OpenCure};
+pub use self::told::Tellings;
+pub(crate) use self::told::is_grave;
 pub use asked::{Abort, Asked, Guard, Request};
 
 #[derive(Debug, Clone, Default)]
@@ -499,8 +502,7 @@ pub struct Acts {
     pub request: Option<Request>,
     pub abort: Option<Abort>,
     pub status_at: Option<Timestamp>,
-    /// By key: so that the same words are not sent twice.
-    pub told: BTreeMap<String, Told>,
+    pub told: Tellings,
     pub threads: BTreeMap<Thread, Numbered>,
     pub dead_channels: BTreeMap<String, DeadChannel>,
     /// By key: so that nothing is done twice.
@@ -543,9 +545,7 @@ impl Acts {
         match entry {
             // Whoever carried letters did not survive. They are told again: twice is better than never.
             Entry::Started { .. } => {
-                for told in self.told.values_mut() {
-                    told.on_its_way = false;
-                }
+                self.told.lose_carriers();
                 self.cut_hooks(at);
             }
             Entry::Decided(_) | Entry::Drifted { .. } => {}
@@ -670,8 +670,8 @@ impl Acts {
                 let thread = before.and_then(|told| told.thread.clone());
                 let on_its_way = false;
                 let told = Told { at, severity, delivered, unsaid, on_its_way, tries, thread };
-                self.told.insert(key.clone(), told);
-                self.forget_old_notes();
+                self.told.put(key.clone(), told);
+                self.told.trim(REMEMBERED_MAX);
                 self.hear_of_channels(at, took, lost);
             }
             Entry::Worded { bulletin, .. } => {
@@ -847,15 +847,8 @@ impl Acts {
         let (severity, unsaid) = (note.severity, Some(unsaid));
         let (delivered, on_its_way, thread) = (false, true, Some(note.thread.clone()));
         let told = Told { at, severity, delivered, unsaid, on_its_way, tries, thread };
-        self.told.insert(letter.key.clone(), told);
-        self.forget_old_notes();
-    }
-
-    fn forget_old_notes(&mut self) {
-        while self.told.len() > REMEMBERED_MAX {
-            let oldest = self.told.iter().min_by_key(|(_, told)| told.at);
-            oldest.map(|(key, _)| key.clone()).map(|key| self.told.remove(&key));
-        }
+        self.told.put(letter.key.clone(), told);
+        self.told.trim(REMEMBERED_MAX);
     }
 
     fn hear_of_channels(&mut self, at: Timestamp, took: &[String], lost: &[Lost]) {

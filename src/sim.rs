@@ -19,12 +19,13 @@ use self::doors::{Disk, Doors};
 use self::scenario::Blow;
 pub use self::scenario::{Kind, Scenario, Trouble};
 use self::world::World;
-use crate::domain::Malformed;
+use crate::decide::{Decision, decide, decide_in_full};
+use crate::domain::{Malformed, Timestamp};
 use crate::health::{Event, Happening};
 use crate::journal::JournalError;
-use crate::memory::{Acts, Entry};
+use crate::memory::{Acts, Entry, Memory};
 use crate::pace::Pacer;
-use crate::policy::{LeverKind, Mode, Pace, Readback};
+use crate::policy::{LeverKind, Mode, Pace, Policy, Readback};
 use crate::ports::{Clock, Levers};
 use crate::runtime::round::Service;
 
@@ -66,21 +67,29 @@ pub enum SimError {
 
 /// Runs one seed to its end or to the first broken invariant.
 pub fn run(seed: u64, traced: bool) -> Result<Run, SimError> {
-    play(seed, Scenario::of(seed)?, traced)
+    play(seed, Scenario::of(seed)?, traced, decide)
+}
+
+/// The same with every round decided in full, also those in which there is nothing to decide.
+pub fn run_in_full(seed: u64, traced: bool) -> Result<Run, SimError> {
+    play(seed, Scenario::of(seed)?, traced, decide_in_full)
 }
 
 /// The same for [`Scenario::plain`].
 pub fn run_plain(seed: u64, traced: bool) -> Result<Run, SimError> {
-    play(seed, Scenario::plain(seed)?, traced)
+    play(seed, Scenario::plain(seed)?, traced, decide)
 }
 
-fn play(seed: u64, scenario: Scenario, traced: bool) -> Result<Run, SimError> {
+type Judge = fn(&Policy, &Memory, Timestamp) -> Decision;
+
+fn play(seed: u64, scenario: Scenario, traced: bool, judge: Judge) -> Result<Run, SimError> {
     let kind = scenario.kind;
     let world = Arc::new(World::new(seed, scenario, traced)?);
     // The name servers are asked in tasks, so there must be a runtime; there are no timers in it.
     let runtime =
         tokio::runtime::Builder::new_current_thread().build().map_err(SimError::Runtime)?;
-    let mut driver = Driver { world: Arc::clone(&world), rounds: 0, deaths: 0, next_blow: 0 };
+    let mut driver =
+        Driver { world: Arc::clone(&world), judge, rounds: 0, deaths: 0, next_blow: 0 };
     runtime.block_on(driver.drive())?;
     let (rounds, deaths) = (driver.rounds, driver.deaths);
     let lasted = world.elapsed();
@@ -93,6 +102,7 @@ fn play(seed: u64, scenario: Scenario, traced: bool) -> Result<Run, SimError> {
 
 struct Driver {
     world: Arc<World>,
+    judge: Judge,
     rounds: u64,
     deaths: u32,
     next_blow: usize,
@@ -232,6 +242,7 @@ impl Driver {
         );
         service.outbox = Some(doors);
         service.read_patience = None;
+        service.judge = self.judge;
         service.memory.acts = acts;
         world.say(|| "the controller comes up".to_owned());
         let started: Lived<Result<_, JournalError>> = self.survive(service.start()).await;

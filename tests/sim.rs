@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use leeward::sim::{Kind, Run, run, run_plain};
+use leeward::sim::{Kind, Run, run, run_in_full, run_plain};
 use tokio::time::Instant;
 
 /// In a debug build a thousand take minutes; a release build runs them in a bench (`benches/simulator.rs`).
@@ -112,5 +112,12 @@ fn no_seed_breaks_an_invariant() {
 fn a_seed_gives_the_same_run_every_time() {
     for seed in 0..12 {
         assert_eq!(run(seed, true).unwrap(), run(seed, true).unwrap(), "seed {seed}");
+    }
+}
+
+#[test]
+fn the_short_way_of_a_calm_round_leads_where_the_long_way_leads() {
+    for seed in 0..24 {
+        assert_eq!(run(seed, true).unwrap(), run_in_full(seed, true).unwrap(), "seed {seed}");
     }
 }

@@ -1,12 +1,15 @@
-//! Whether a round has anything to decide. In a year nearly none has, and a replay of a year need not put
-//! the same "all is well" into words half a million times.
+//! Whether a round has anything to decide. In a year nearly none has, and need not weigh half a million
+//! times what to do about nothing.
+
+use std::collections::BTreeMap;
 
 use crate::domain::{InAnswers, RegionName, Timestamp};
 use crate::health::{Answers, Reading, RegionView};
 use crate::memory::{Acts, Memory};
 use crate::policy::{Mode, Policy};
 
-use super::{diagnose, shares};
+use super::convict::Charge;
+use super::{Asking, Decision, diagnose, notes, shares};
 
 /// True if [`super::decide`] could come to nothing but `Well`: nothing wanted, held, told or withdrawn, no
 /// incident. Then only its numbers would be new. When in doubt it is false.
@@ -17,7 +20,7 @@ pub fn is_calm(policy: &Policy, memory: &Memory, now: Timestamp) -> bool {
     memory.evidence.answers_unknown_since().is_none()
         && at_home(policy, memory)
         && watches_over(policy, memory, now)
-        && quiet(&memory.acts)
+        && quiet(policy, &memory.acts, now)
         && !picture.regions.is_empty()
         && picture.regions.values().all(well)
         && picture
@@ -26,6 +29,34 @@ pub fn is_calm(policy: &Policy, memory: &Memory, now: Timestamp) -> bool {
             .all(|vantage| vantage.isolated_since.is_none() && vantage.broken_paths.is_empty())
         && roomy(policy, memory)
         && memory.evidence.started().is_some_and(|started| started <= now)
+}
+
+/// What a calm round comes to: the numbers, and that all is well.
+pub(super) fn decision(policy: &Policy, memory: &Memory, now: Timestamp) -> Decision {
+    let picture = memory.evidence.picture();
+    let regions: BTreeMap<_, _> = picture
+        .regions
+        .iter()
+        .map(|(name, view)| {
+            (name.clone(), diagnose::verdict(policy, picture, &Charge::None, name, view))
+        })
+        .collect();
+    Decision {
+        at: now,
+        mode: policy.mode,
+        regions,
+        findings: vec![diagnose::well(picture, now)],
+        wanted: None,
+        proposed: None,
+        holds: Vec::new(),
+        withdraw: None,
+        calls: Vec::new(),
+        notes: Vec::new(),
+        incident: false,
+        asked: Asking::Nothing,
+        public: None,
+        split: memory.evidence.split().cloned(),
+    }
 }
 
 /// The records are as on a calm day, to the weight.
@@ -38,26 +69,31 @@ fn at_home(policy: &Policy, memory: &Memory) -> bool {
         })
 }
 
-/// Whoever may not act says so every day, and an operator's hooks may still have to hear of a move.
+/// Whoever may not act says so every day, an operator's hooks may still have to hear of a move, and a status
+/// page is renewed on a clock.
 fn watches_over(policy: &Policy, memory: &Memory, now: Timestamp) -> bool {
     let acts = matches!(policy.mode, Mode::Approve | Mode::Auto);
-    acts && memory.acts.pin_at(now).is_none() && policy.hooks.after.is_empty()
+    acts && memory.acts.pin_at(now).is_none()
+        && policy.hooks.after.is_empty()
+        && policy.status_page.is_none()
 }
 
 /// Nothing that was done, or left unsaid, asks for more.
-fn quiet(acts: &Acts) -> bool {
+fn quiet(policy: &Policy, acts: &Acts, now: Timestamp) -> bool {
     acts.order.is_none()
+        && acts.cure.is_none()
         && acts.incident_since.is_none()
         && acts.request.is_none()
         && acts.abort.is_none()
         && acts.dead_channels.is_empty()
         && acts.hooks.is_empty()
-        && acts.let_in().values().all(|stands| *stands == InAnswers::In)
+        && acts.gates.values().chain(acts.controls.values()).all(|stands| *stands == InAnswers::In)
         && acts.doubtful.is_empty()
         && acts.beside.is_none()
         && acts.calling.is_none()
         && acts.levers.values().all(|lever| lever.failures_in_a_row == 0)
-        && acts.told.values().all(|told| told.unsaid.is_none())
+        && acts.told.all_said()
+        && notes::lasting(&policy.service, &acts.told, now).next().is_none()
 }
 
 fn well(view: &RegionView) -> bool {

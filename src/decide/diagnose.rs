@@ -8,8 +8,8 @@ use super::refresh::Treatment;
 use super::respond::Response;
 use super::{Case, ClassReading, Diagnosis, Finding, Fitness, Hold, Verdict, is_stuck, shares};
 use crate::domain::{RegionName, Timestamp, span};
-use crate::health::{ClassView, Failing, Instruments, Reading, RegionView};
-use crate::policy::{Class, LeverKind};
+use crate::health::{ClassView, Failing, Instruments, Picture, Reading, RegionView};
+use crate::policy::{Class, LeverKind, Policy};
 
 /// Below this success a region is down rather than degraded: nine of ten users are lost.
 const DOWN_BELOW: f64 = 0.1;
@@ -85,14 +85,13 @@ fn about(
     }
 }
 
-pub(super) fn well(case: &Case<'_>) -> Finding {
-    let evidence = case
-        .picture
+pub(super) fn well(picture: &Picture, now: Timestamp) -> Finding {
+    let evidence = picture
         .regions
         .iter()
         .map(|(name, view)| format!("`{name}`: {}", view.outside.says))
         .collect();
-    about(Diagnosis::Well, None, case.now, evidence)
+    about(Diagnosis::Well, None, now, evidence)
 }
 
 fn sick_region(
@@ -287,19 +286,23 @@ fn words(holds: &[Hold]) -> Vec<String> {
     holds.iter().map(ToString::to_string).collect()
 }
 
-pub(super) fn verdict(case: &Case<'_>, name: &RegionName, view: &RegionView) -> Verdict {
+pub(super) fn verdict(
+    policy: &Policy,
+    picture: &Picture,
+    charge: &Charge,
+    name: &RegionName,
+    view: &RegionView,
+) -> Verdict {
     let class =
         |c: &ClassView| ClassReading { reading: c.reading, age: c.age, says: c.says.to_string() };
-    let reading = match case.charges.get(name) {
-        Some(Charge::Convicted { .. }) => Reading::Bad,
-        Some(Charge::Accused(_)) => Reading::Unknown,
-        Some(Charge::None) | None => view.outside.reading,
+    let reading = match charge {
+        Charge::Convicted { .. } => Reading::Bad,
+        Charge::Accused(_) => Reading::Unknown,
+        Charge::None => view.outside.reading,
     };
     let fit = match (&view.unfit, view.outside.reading) {
         (Some(why), _) => Fitness::Unfit { why: why.clone() },
-        (None, Reading::Good) => {
-            Fitness::Fit { room_rps: shares::room(case.policy, case.picture, name) }
-        }
+        (None, Reading::Good) => Fitness::Fit { room_rps: shares::room(policy, picture, name) },
         (None, Reading::Bad) => Fitness::Unfit { why: view.outside.says.to_string() },
         (None, Reading::Unknown) => Fitness::Unproven { why: "no fresh good evidence".to_owned() },
     };

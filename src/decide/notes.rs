@@ -9,9 +9,9 @@ use std::time::Duration;
 use super::refresh::Treatment;
 use super::respond::Response;
 use super::{Case, Decision, Diagnosis, Finding, Hold, diagnose, hooks, is_stuck};
-use crate::domain::{RegionName, Timestamp, span};
+use crate::domain::{RegionName, ServiceName, Timestamp, span};
 use crate::health::{Instruments, Reading};
-use crate::memory::{HookState, Told};
+use crate::memory::{HookState, Tellings, Told, is_grave};
 use crate::plan::Wanted;
 use crate::policy::{HookPhase, LeverKind, Mode};
 use crate::ports::CallFailed;
@@ -128,6 +128,9 @@ pub(super) fn notes(case: &Case<'_>, decision: &Decision, facts: &Facts<'_>) -> 
 /// While messages get lost, one at a time: the most important, and a pause after each that was refused,
 /// so that a channel that is throttled is not kept closed by our own haste.
 fn paced(case: &Case<'_>, mut notes: Vec<Letter>) -> Vec<Letter> {
+    if case.acts.told.all_said() {
+        return notes;
+    }
     let told = case.acts.told.values();
     let lost = told.filter(|told| told.is_lost(case.now)).map(|told| told.at).max();
     let Some(lost) = lost.filter(|at| case.now.since(*at) < RESEND * 10) else { return notes };
@@ -450,7 +453,10 @@ impl Desk<'_> {
     /// What could not be delivered is still said when the matter itself is over.
     fn unsaid(&mut self) {
         let case = self.case;
-        for (key, told) in &case.acts.told {
+        if case.acts.told.all_said() {
+            return;
+        }
+        for (key, told) in case.acts.told.iter() {
             let Some(unsaid) = told.unsaid.as_ref().filter(|_| told.severity != Severity::Status)
             else {
                 continue;
@@ -662,19 +668,12 @@ impl Desk<'_> {
         if warm.is_none_or(|warm| case.now < warm) {
             return;
         }
-        for (key, told) in &case.acts.told {
-            let Some(thread) = told.thread.as_ref() else { continue };
+        let service = &case.policy.service;
+        for (key, thread) in lasting(service, &case.acts.told, case.now) {
+            if self.current.contains(key) {
+                continue;
+            }
             let over = over_key(key);
-            let grave = matches!(told.severity, Severity::Page | Severity::Warn);
-            let said = case.acts.told.get(&over).is_some_and(|over| over.at > told.at);
-            if !grave || !told.delivered || said || self.current.contains(key) {
-                continue;
-            }
-            if *thread != Thread::matter(&case.policy.service, key)
-                || case.now.since(told.at) >= UNSAID_KEPT
-            {
-                continue;
-            }
             let text = format!("over: {}", key.split(':').take(2).collect::<Vec<_>>().join(" "));
             let (thread, account) = (thread.clone(), Account::default());
             let (kind, severity) = (Kind::Resolved, Severity::Info);
@@ -793,6 +792,22 @@ fn blocking_kind(hold: &Hold) -> Option<&'static str> {
 fn is_due(told: &Told, now: Timestamp) -> bool {
     let doubled = told.tries.saturating_sub(RESEND_STEADY).min(10);
     now.since(told.at) >= RESEND.saturating_mul(1 << doubled).min(RESEND_MAX)
+}
+
+/// Grave matters outside of incidents that were told within a day and not called over since.
+pub(super) fn lasting<'a>(
+    service: &'a ServiceName,
+    told: &'a Tellings,
+    now: Timestamp,
+) -> impl Iterator<Item = (&'a String, &'a Thread)> {
+    let young = move |at: Timestamp| now.since(at) < UNSAID_KEPT;
+    let any = told.grave_until().is_some_and(young);
+    told.iter().take_while(move |_| any).filter_map(move |(key, matter)| {
+        let thread = matter.thread.as_ref().filter(|_| is_grave(matter) && young(matter.at))?;
+        let own = *thread == Thread::matter(service, key);
+        let said = || told.get(&over_key(key)).is_some_and(|over| over.at > matter.at);
+        (own && !said()).then_some((key, thread))
+    })
 }
 
 fn over_key(key: &str) -> String {

@@ -6,11 +6,10 @@ use std::collections::BTreeMap;
 use std::mem::take;
 use std::time::Duration;
 
-use super::evidence::Evidence;
-use super::looks::Look;
-use super::picture::{
-    BalancerView, ClassView, Failing, Instruments, Picture, RegionView, Says, VantageView,
-};
+use super::evidence::{Evidence, Track};
+use super::instruments::Site;
+use super::looks::{Look, Looks};
+use super::picture::{BalancerView, ClassView, Failing, Instruments, Picture, RegionView, Says};
 use super::{Answers, Reading};
 use crate::domain::{BalancerName, Ratio, RegionName, Split, Tally, Timestamp, VantageName};
 use crate::policy::{Class, Measures, Policy, Region, Role};
@@ -35,25 +34,29 @@ type Maps = (BTreeMap<VantageName, Reading>, BTreeMap<BalancerName, BalancerView
 
 impl Evidence {
     pub(super) fn assess(&mut self, policy: &Policy, now: Timestamp) {
-        let looks = self.looks(policy, now);
-        let vantages = self.vantages(policy, &looks, now);
+        let mut looks = self.looks(policy, now);
+        let vantages = self.vantages(policy, &mut looks, now);
         let states: Vec<Instruments> =
             policy.regions.keys().map(|name| self.instruments(policy, name, now)).collect();
         self.hear_demand(policy, &states, now);
+        let demand_rps = self.demand.largest();
         // The last picture's tree is filled anew: most of a round's memory is in it.
-        let mut regions = std::mem::take(&mut self.picture.regions);
-        regions.retain(|name, _| policy.regions.contains_key(name));
-        for (((name, region), looks), metrics) in policy.regions.iter().zip(&looks).zip(states) {
+        let mut regions = take(&mut self.picture.regions);
+        if !regions.keys().eq(policy.regions.keys()) {
+            regions.retain(|name, _| policy.regions.contains_key(name));
+        }
+        let all = policy.regions.iter().zip(states).enumerate();
+        for (place, ((name, region), metrics)) in all {
             let was = regions.get_mut(name);
             let maps = was.map(|v| (take(&mut v.by_vantage), take(&mut v.balancers)));
-            let maps = maps.unwrap_or_default();
-            let view = self.region(policy, name, region, looks, &vantages, metrics, maps, now);
+            let seen = Seen { looks: &looks, place, demand_rps };
+            let view = self.region(policy, name, region, metrics, &seen, maps, now);
             match regions.get_mut(name) {
                 Some(was) => *was = view,
                 None => drop(regions.insert(name.clone(), view)),
             }
         }
-        self.picture = Picture { regions, vantages, demand_rps: self.demand.largest() };
+        self.picture = Picture { regions, vantages, demand_rps };
     }
 
     #[expect(clippy::too_many_arguments, reason = "one caller; the parts of one picture")]
@@ -62,19 +65,19 @@ impl Evidence {
         policy: &Policy,
         name: &RegionName,
         region: &Region,
-        looks: &[Look<'_>],
-        vantages: &BTreeMap<VantageName, VantageView>,
         metrics: Instruments,
-        (mut by_vantage, balancers): Maps,
+        seen: &Seen<'_>,
+        maps: Option<Maps>,
         now: Timestamp,
     ) -> RegionView {
-        let usable: Vec<&Look<'_>> = looks
-            .iter()
-            .filter(|look| vantages.get(look.vantage).is_none_or(|v| v.isolated_since.is_none()))
-            .collect();
+        let (mut by_vantage, balancers) = maps.unwrap_or_default();
+        let site = Site { policy, region, heard: self.heard.get(name), metrics, now };
         let needed = policy.judge.vantages_min.min(policy.vantages.len()).max(1);
-        let reading = agreed(usable.iter().map(|look| look.reading), needed);
-        let tracks = self.region_tracks.entry(name.clone()).or_default();
+        let reading = agreed(seen.usable().map(|look| look.reading), needed);
+        let tracks = match self.region_tracks.get_mut(name) {
+            Some(tracks) => tracks,
+            None => self.region_tracks.entry(name.clone()).or_default(),
+        };
         let was_bad = tracks.outside.bad_since.is_some();
         tracks.outside.take(reading, now);
         let (bad_since, good_since) = (tracks.outside.bad_since, tracks.outside.good_since);
@@ -85,42 +88,49 @@ impl Evidence {
         }
         tracks.spells.retain(|began| now.since(*began) < SPELLS_KEPT);
         let spells = tracks.spells.len();
-        let success = median(usable.iter().filter_map(|look| look.success));
-        let latency_ms = median(usable.iter().filter_map(|look| look.latency));
+        let success = median(seen.usable().filter_map(|look| look.success));
+        let latency_ms = median(seen.usable().filter_map(|look| look.latency));
         let failing = (reading == Reading::Bad).then(|| {
-            let errors = success.is_some_and(|s| s < policy.judge.success_below.get())
-                || usable.iter().any(|look| {
-                    look.balancers
-                        .iter()
-                        .any(|b| b.success.is_some_and(|s| s < policy.judge.success_below.get()))
-                });
+            let low = |success: Option<f64>| {
+                success.is_some_and(|s| s < policy.judge.success_below.get())
+            };
+            let part_low = |look| seen.looks.balancers(look).iter().any(|part| low(part.success));
+            let errors = low(success) || seen.usable().any(part_low);
             if errors { Failing::Errors } else { Failing::Slow }
         });
-        by_vantage.retain(|vantage, _| looks.iter().any(|look| look.vantage == vantage));
-        for look in looks {
-            let isolated = vantages.get(look.vantage).is_some_and(|v| v.isolated_since.is_some());
-            let reading = if isolated { Reading::Unknown } else { look.reading };
-            by_vantage.insert(look.vantage.clone(), reading);
+        let looks = seen.all();
+        if !by_vantage.keys().eq(looks.iter().map(|look| look.vantage)) {
+            by_vantage.retain(|vantage, _| looks.iter().any(|look| look.vantage == vantage));
         }
-        let balancers =
-            self.balancers(policy, region, name, &usable, metrics, needed, balancers, now);
+        for look in looks {
+            let reading = if look.isolated { Reading::Unknown } else { look.reading };
+            match by_vantage.get_mut(look.vantage) {
+                Some(was) => *was = reading,
+                None => drop(by_vantage.insert(look.vantage.clone(), reading)),
+            }
+        }
+        let balancers = site.balancers(&mut self.balancer_tracks, seen, needed, balancers);
         let outside = ClassView {
             reading,
-            age: self.probe_age(name, now),
+            age: site.probe_age(),
             says: says_outside(&by_vantage, success, latency_ms),
         };
-        let hosts = self.hosts(policy, name, region, &balancers, metrics, now);
-        let requests_rps = self.told(policy, name, Measures::Requests, metrics, now);
-        let traffic = self.traffic(policy, name, region, &balancers, metrics, requests_rps, now);
+        let hosts = site.hosts(&balancers);
+        let requests_rps = site.told(Measures::Requests);
+        let expected_rps = match &self.answers {
+            Answers::Split { split, .. } => {
+                seen.demand_rps.or(policy.shift.demand_rps).map(|all| all * split.share(name).get())
+            }
+            Answers::Drift { .. } | Answers::Unknown => None,
+        };
+        let traffic = site.traffic(&balancers, requests_rps, expected_rps);
         let inside = inside(policy, hosts, metrics);
-        let capacity_rps = self.capacity(policy, name, region, metrics, now);
         let part_gone = hosts.is_some_and(|h| h < HOSTS_WHOLE) && reading == Reading::Good;
-        let lag = self.lag(name, metrics);
-        let tracks = self.region_tracks.entry(name.clone()).or_default();
         tracks.zone.take(bad_if(part_gone), now);
         let part_gone_since = tracks.zone.bad_since;
         tracks.traffic.take(traffic.reading, now);
         let traffic_bad_since = tracks.traffic.bad_since;
+        let still_bad = agreed(seen.usable().map(|look| bad_if(look.newest_bad)), needed);
         let mut view = RegionView {
             by_vantage,
             outside,
@@ -133,13 +143,12 @@ impl Evidence {
             bad_since,
             good_since,
             blind_since,
-            still_bad: agreed(usable.iter().map(|look| bad_if(look.newest_bad)), needed)
-                == Reading::Bad,
+            still_bad: still_bad == Reading::Bad,
             balancers,
             hosts,
             requests_rps,
-            capacity_rps,
-            lag,
+            capacity_rps: site.capacity(),
+            lag: site.lag(),
             metrics,
             part_gone_since,
             fit_since: None,
@@ -155,130 +164,6 @@ impl Evidence {
         tracks.fit.take(fit, now);
         view.fit_since = tracks.fit.good_since;
         view
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "one caller; the parts of one picture")]
-    fn balancers(
-        &mut self,
-        policy: &Policy,
-        region: &Region,
-        name: &RegionName,
-        usable: &[&Look<'_>],
-        metrics: Instruments,
-        needed: usize,
-        mut views: BTreeMap<BalancerName, BalancerView>,
-        now: Timestamp,
-    ) -> BTreeMap<BalancerName, BalancerView> {
-        views.retain(|name, _| region.balancers.iter().any(|balancer| balancer.name == *name));
-        for balancer in &region.balancers {
-            let looks = || usable.iter().filter_map(|look| look.balancer(&balancer.name));
-            let outside = agreed(looks().map(|look| look.reading), needed);
-            let still_bad =
-                agreed(looks().map(|look| bad_if(look.newest_bad)), needed) == Reading::Bad;
-            let track = self.balancer_tracks.entry(balancer.name.clone()).or_default();
-            track.take(outside, now);
-            let bad_since = track.bad_since;
-            let read = |measures| match metrics {
-                Instruments::Usable => {
-                    self.mean_of(policy, name, Some(&balancer.name), measures, now)
-                }
-                Instruments::None
-                | Instruments::Silent { .. }
-                | Instruments::Old { .. }
-                | Instruments::Odd { .. } => None,
-            };
-            let view = BalancerView {
-                outside,
-                success: median(looks().filter_map(|look| look.success)),
-                own_errors: read(Measures::BalancerErrors),
-                target_errors: read(Measures::TargetErrors),
-                hosts: read(Measures::HealthyHosts),
-                bad_since,
-                still_bad,
-                unanimous: looks().all(|look| look.reading == Reading::Bad),
-            };
-            views.insert(balancer.name.clone(), view);
-        }
-        views
-    }
-
-    /// What users got, by the balancers' own counters.
-    #[expect(clippy::too_many_arguments, reason = "one caller; the parts of one picture")]
-    fn traffic(
-        &self,
-        policy: &Policy,
-        name: &RegionName,
-        region: &Region,
-        balancers: &BTreeMap<BalancerName, BalancerView>,
-        metrics: Instruments,
-        requests: Option<f64>,
-        now: Timestamp,
-    ) -> ClassView {
-        let unknown = |says| ClassView { reading: Reading::Unknown, age: None, says };
-        let verdict = self.verdict(policy, name, Class::Traffic, now);
-        if metrics != Instruments::Usable && verdict.is_none() {
-            return unknown(Says::Plain("no usable counters"));
-        }
-        if requests.is_some_and(|rps| rps < REQUESTS_MIN) {
-            return unknown(Says::Plain("no requests to count"));
-        }
-        let expected = match &self.answers {
-            Answers::Split { split, .. } => self
-                .demand
-                .largest()
-                .or(policy.shift.demand_rps)
-                .map(|all| all * split.share(name).get()),
-            Answers::Drift { .. } | Answers::Unknown => None,
-        };
-        if let (Some(requests), Some(expected)) = (requests, expected)
-            && requests < expected * REQUESTS_EXPECTED_PART
-        {
-            return unknown(Says::FewArrive { requests, expected });
-        }
-        let (mut lost, mut part, mut worst) = (0.0, 0.0, 1.0_f64);
-        for balancer in &region.balancers {
-            let Some(view) = balancers.get(&balancer.name) else { continue };
-            if view.own_errors.is_none() && view.target_errors.is_none() {
-                continue;
-            }
-            let errors = view.own_errors.unwrap_or(0.0) + view.target_errors.unwrap_or(0.0);
-            worst = worst.min(1.0 - errors);
-            lost += balancer.carries.get() * errors.min(1.0);
-            part += balancer.carries.get();
-        }
-        if part <= 0.0 {
-            // Counters of the region as a whole, where the policy names no balancer for them.
-            let whole = |measures| self.told(policy, name, measures, metrics, now);
-            let counted = [whole(Measures::BalancerErrors), whole(Measures::TargetErrors)];
-            if counted.iter().any(Option::is_some) {
-                lost = counted.iter().flatten().sum::<f64>().min(1.0);
-                part = 1.0;
-                worst = 1.0 - lost;
-            }
-        }
-        let latency_bad = self
-            .told(policy, name, Measures::Latency, metrics, now)
-            .zip(policy.judge.latency_above)
-            .is_some_and(|(ms, limit)| ms > limit.as_secs_f64() * 1000.0);
-        let age = self.stamp_age(name, now);
-        if part <= 0.0 {
-            return match verdict {
-                Some(bad) => {
-                    ClassView { reading: bad_if(bad), age, says: Says::Plain("by its own limit") }
-                }
-                None => unknown(Says::Plain("no error counters")),
-            };
-        }
-        let success = 1.0 - lost / part;
-        // As for probes: the limit holds for the region as a whole and for each of its balancers.
-        let least = success.min(worst);
-        let bad = least < policy.judge.success_below.get() || latency_bad || verdict == Some(true);
-        ClassView { reading: bad_if(bad), age, says: Says::Served(Ratio::new(success)) }
-    }
-
-    fn probe_age(&self, name: &RegionName, now: Timestamp) -> Option<Duration> {
-        let probes = &self.heard.get(name)?.probes;
-        probes.iter().filter_map(|p| p.success.heard_at()).max().map(|at| now.since(at))
     }
 
     /// When the records were last read.
@@ -306,6 +191,129 @@ impl Evidence {
             let more = probed.success.tally(from, to);
             Tally { well: sum.well + more.well, all: sum.all + more.all }
         })
+    }
+}
+
+/// One region as all vantages look at it, and the requests per second of the whole service.
+struct Seen<'a> {
+    looks: &'a Looks<'a>,
+    /// The place of the region in the policy.
+    place: usize,
+    demand_rps: Option<f64>,
+}
+
+impl<'a> Seen<'a> {
+    fn all(&self) -> &'a [Look<'a>] {
+        self.looks.at(self.place)
+    }
+
+    /// Those that can be believed.
+    fn usable(&self) -> impl Iterator<Item = &'a Look<'a>> + Clone {
+        self.all().iter().filter(|look| !look.isolated)
+    }
+}
+
+impl Site<'_> {
+    fn balancers(
+        &self,
+        tracks: &mut BTreeMap<BalancerName, Track>,
+        seen: &Seen<'_>,
+        needed: usize,
+        mut views: BTreeMap<BalancerName, BalancerView>,
+    ) -> BTreeMap<BalancerName, BalancerView> {
+        let balancers = &self.region.balancers;
+        let known = |name: &BalancerName| balancers.iter().any(|b| b.name == *name);
+        if !views.keys().all(known) {
+            views.retain(|name, _| known(name));
+        }
+        for balancer in balancers {
+            let name = &balancer.name;
+            let looks = || seen.usable().filter_map(|look| seen.looks.balancer(look, name));
+            let outside = agreed(looks().map(|look| look.reading), needed);
+            let still_bad =
+                agreed(looks().map(|look| bad_if(look.newest_bad)), needed) == Reading::Bad;
+            let track = match tracks.get_mut(name) {
+                Some(track) => track,
+                None => tracks.entry(name.clone()).or_default(),
+            };
+            track.take(outside, self.now);
+            let view = BalancerView {
+                outside,
+                success: median(looks().filter_map(|look| look.success)),
+                own_errors: self.mean_of(name, Measures::BalancerErrors),
+                target_errors: self.mean_of(name, Measures::TargetErrors),
+                hosts: self.mean_of(name, Measures::HealthyHosts),
+                bad_since: track.bad_since,
+                still_bad,
+                unanimous: looks().all(|look| look.reading == Reading::Bad),
+            };
+            match views.get_mut(name) {
+                Some(was) => *was = view,
+                None => drop(views.insert(name.clone(), view)),
+            }
+        }
+        views
+    }
+
+    /// What users got, by the balancers' own counters.
+    fn traffic(
+        &self,
+        balancers: &BTreeMap<BalancerName, BalancerView>,
+        requests: Option<f64>,
+        expected: Option<f64>,
+    ) -> ClassView {
+        let judge = &self.policy.judge;
+        let unknown = |says| ClassView { reading: Reading::Unknown, age: None, says };
+        let verdict = self.verdict(Class::Traffic);
+        if self.metrics != Instruments::Usable && verdict.is_none() {
+            return unknown(Says::Plain("no usable counters"));
+        }
+        if requests.is_some_and(|rps| rps < REQUESTS_MIN) {
+            return unknown(Says::Plain("no requests to count"));
+        }
+        if let (Some(requests), Some(expected)) = (requests, expected)
+            && requests < expected * REQUESTS_EXPECTED_PART
+        {
+            return unknown(Says::FewArrive { requests, expected });
+        }
+        let (mut lost, mut part, mut worst) = (0.0, 0.0, 1.0_f64);
+        for balancer in &self.region.balancers {
+            let Some(view) = balancers.get(&balancer.name) else { continue };
+            if view.own_errors.is_none() && view.target_errors.is_none() {
+                continue;
+            }
+            let errors = view.own_errors.unwrap_or(0.0) + view.target_errors.unwrap_or(0.0);
+            worst = worst.min(1.0 - errors);
+            lost += balancer.carries.get() * errors.min(1.0);
+            part += balancer.carries.get();
+        }
+        if part <= 0.0 {
+            // Counters of the region as a whole, where the policy names no balancer for them.
+            let counted = [self.told(Measures::BalancerErrors), self.told(Measures::TargetErrors)];
+            if counted.iter().any(Option::is_some) {
+                lost = counted.iter().flatten().sum::<f64>().min(1.0);
+                part = 1.0;
+                worst = 1.0 - lost;
+            }
+        }
+        let latency_bad = self
+            .told(Measures::Latency)
+            .zip(judge.latency_above)
+            .is_some_and(|(ms, limit)| ms > limit.as_secs_f64() * 1000.0);
+        let age = self.stamp_age();
+        if part <= 0.0 {
+            return match verdict {
+                Some(bad) => {
+                    ClassView { reading: bad_if(bad), age, says: Says::Plain("by its own limit") }
+                }
+                None => unknown(Says::Plain("no error counters")),
+            };
+        }
+        let success = 1.0 - lost / part;
+        // As for probes: the limit holds for the region as a whole and for each of its balancers.
+        let least = success.min(worst);
+        let bad = least < judge.success_below.get() || latency_bad || verdict == Some(true);
+        ClassView { reading: bad_if(bad), age, says: Says::Served(Ratio::new(success)) }
     }
 }
 

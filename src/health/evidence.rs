@@ -49,6 +49,8 @@ pub(super) struct Metered {
     pub(super) balancer: Option<BalancerName>,
     /// The signal that tells it, whose stamps say how old it is.
     pub(super) signal: SignalName,
+    /// For how long its numbers count, by the policy of this round.
+    pub(super) fresh: Duration,
     pub(super) series: Series,
 }
 
@@ -92,7 +94,8 @@ impl Heard {
         let of = |m: &Metered| m.measures == measures && m.balancer.as_ref() == balancer;
         let place = self.metrics.iter().position(of).unwrap_or_else(|| {
             let (balancer, signal) = (balancer.cloned(), signal.clone());
-            self.metrics.push(Metered { measures, balancer, signal, series: Series::default() });
+            let (fresh, series) = (Duration::ZERO, Series::default());
+            self.metrics.push(Metered { measures, balancer, signal, fresh, series });
             self.metrics.len() - 1
         });
         &mut self.metrics[place].series
@@ -132,6 +135,9 @@ pub(super) struct Stamps {
     pub(super) silent_since: Option<Timestamp>,
     /// The source has been unusable (silent, old, odd) since.
     pub(super) unusable_since: Option<Timestamp>,
+    /// For how long its readings count, if that was looked up in this round already: `Some(None)` is a
+    /// signal that the policy does not have.
+    looked_up: Option<Option<Duration>>,
 }
 
 /// A delay smaller than this fraction of the usual one is more than a source can do: it stamps old
@@ -142,6 +148,24 @@ const USUAL_DELAY_FRACTION: f64 = 0.5;
 const USUAL_DELAY_MIN: Duration = Duration::from_secs(20);
 
 impl Stamps {
+    /// For how long the readings of this signal count. Looked up once a round: the next may have another
+    /// policy.
+    fn fresh_for(&mut self, policy: &Policy, signal: &SignalName) -> Option<Duration> {
+        let look_up = || policy.signals.get(signal).map(|signal| signal.fresh_for);
+        *self.looked_up.get_or_insert_with(look_up)
+    }
+
+    /// The same, and forgets it: the last to ask in a round.
+    pub(super) fn take_fresh_for(
+        &mut self,
+        policy: &Policy,
+        signal: &SignalName,
+    ) -> Option<Duration> {
+        let fresh = self.fresh_for(policy, signal);
+        self.looked_up = None;
+        fresh
+    }
+
     fn hear(&mut self, stamp: Timestamp, heard: Timestamp) {
         self.silent_since = None;
         if self.newest.is_some_and(|(newest, _)| newest == stamp) {
@@ -202,6 +226,13 @@ pub(super) struct RegionTracks {
     pub(super) spells: Vec<Timestamp>,
 }
 
+/// The same about one vantage: its own network, and its way to each region.
+#[derive(Debug, Clone, Default)]
+pub(super) struct VantageTracks {
+    pub(super) own: Track,
+    pub(super) paths: BTreeMap<RegionName, Track>,
+}
+
 /// Everything that the judgement looks at.
 #[derive(Debug, Clone, Default)]
 pub struct Evidence {
@@ -214,8 +245,7 @@ pub struct Evidence {
     pub(super) answers_unknown_since: Option<Timestamp>,
     pub(super) region_tracks: BTreeMap<RegionName, RegionTracks>,
     pub(super) balancer_tracks: BTreeMap<BalancerName, Track>,
-    pub(super) vantage_tracks: BTreeMap<VantageName, Track>,
-    pub(super) path_tracks: BTreeMap<(VantageName, RegionName), Track>,
+    pub(super) vantage_tracks: BTreeMap<VantageName, VantageTracks>,
     /// Requests per second summed over all regions that carry traffic.
     pub(super) demand: Series,
     pub(super) picture: Picture,
@@ -342,7 +372,7 @@ impl Evidence {
         // Numbers that are too old, or whose stamps cannot be believed, are heard as "could not tell".
         let stamps = heard.stamps_of(&sample.signal);
         stamps.hear(sample.taken_at, at);
-        let fresh = policy.signals.get(&sample.signal).map_or(Duration::MAX, |s| s.fresh_for);
+        let fresh = stamps.fresh_for(policy, &sample.signal).unwrap_or(Duration::MAX);
         let believed = stamps.odd_since.is_none() && sample.age(at) <= fresh;
         let value = value.filter(|_| believed);
         heard.metrics_of(balancer, measures, &sample.signal).push(at, value);

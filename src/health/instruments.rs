@@ -5,58 +5,52 @@ use std::time::Duration;
 
 use super::Answers;
 use super::assess::{REQUESTS_MIN, freshness};
-use super::evidence::{Evidence, Metered, Stamps};
+use super::evidence::{Evidence, Heard, Metered, Stamps};
 use super::picture::{BalancerView, Instruments, Lag};
-use crate::domain::{BalancerName, RegionName, SignalName, Timestamp};
+use crate::domain::{BalancerName, RegionName, Timestamp};
 use crate::policy::{Class, Measures, Policy, Region};
 
-impl Evidence {
-    pub(super) fn hosts(
-        &self,
-        policy: &Policy,
-        name: &RegionName,
-        region: &Region,
-        balancers: &BTreeMap<BalancerName, BalancerView>,
-        metrics: Instruments,
-        now: Timestamp,
-    ) -> Option<f64> {
+/// How long the readings of a signal count that the policy does not have any more.
+const FRESH_UNNAMED: Duration = Duration::from_secs(180);
+
+/// One region in one round: what the policy says of it, and what was heard.
+#[derive(Clone, Copy)]
+pub(super) struct Site<'a> {
+    pub(super) policy: &'a Policy,
+    pub(super) region: &'a Region,
+    pub(super) heard: Option<&'a Heard>,
+    pub(super) metrics: Instruments,
+    pub(super) now: Timestamp,
+}
+
+impl Site<'_> {
+    pub(super) fn hosts(&self, balancers: &BTreeMap<BalancerName, BalancerView>) -> Option<f64> {
         let (mut sum, mut part) = (0.0, 0.0);
-        for balancer in &region.balancers {
+        for balancer in &self.region.balancers {
             if let Some(hosts) = balancers.get(&balancer.name).and_then(|view| view.hosts) {
                 sum += balancer.carries.get() * hosts;
                 part += balancer.carries.get();
             }
         }
-        if part > 0.0 {
-            Some(sum / part)
-        } else {
-            self.told(policy, name, Measures::HealthyHosts, metrics, now)
-        }
+        if part > 0.0 { Some(sum / part) } else { self.told(Measures::HealthyHosts) }
     }
 
-    pub(super) fn capacity(
-        &self,
-        policy: &Policy,
-        name: &RegionName,
-        region: &Region,
-        metrics: Instruments,
-        now: Timestamp,
-    ) -> Option<f64> {
-        if let Some(told) = self.told(policy, name, Measures::Capacity, metrics, now) {
+    pub(super) fn capacity(&self) -> Option<f64> {
+        if let Some(told) = self.told(Measures::Capacity) {
             return Some(told);
         }
-        let last = self.metered(name, None, Measures::Capacity).and_then(|m| m.series.last_known());
-        match (last.map(|(_, capacity)| capacity), region.capacity_rps) {
+        let last = self.metered(None, Measures::Capacity).and_then(|m| m.series.last_known());
+        match (last.map(|(_, capacity)| capacity), self.region.capacity_rps) {
             (Some(last), Some(declared)) => Some(last.min(declared)),
             (last, declared) => last.or(declared),
         }
     }
 
-    pub(super) fn lag(&self, name: &RegionName, metrics: Instruments) -> Lag {
-        let Some(metered) = self.metered(name, None, Measures::ReplicationLag) else {
+    pub(super) fn lag(&self) -> Lag {
+        let Some(metered) = self.metered(None, Measures::ReplicationLag) else {
             return Lag::Absent;
         };
-        match metrics {
+        match self.metrics {
             Instruments::Usable => {
                 metered.series.points_newest().map_or(Lag::Absent, |newest| match newest {
                     Some(secs) => Lag::Known(Duration::from_secs_f64(secs.clamp(0.0, 1e9))),
@@ -70,7 +64,72 @@ impl Evidence {
         }
     }
 
-    /// Whether the instruments of a region speak, and of the present. Remembers since when not.
+    /// What [`Site::number`] tells, if the instruments can be used.
+    pub(super) fn told(&self, measures: Measures) -> Option<f64> {
+        if self.metrics == Instruments::Usable { self.number(measures) } else { None }
+    }
+
+    /// The newest number of a region as a whole: its own series, or the sum or mean over balancers.
+    fn number(&self, measures: Measures) -> Option<f64> {
+        if let Some(metered) = self.metered(None, measures) {
+            return metered.series.newest(metered.fresh, self.now);
+        }
+        let mut sum = None;
+        for balancer in &self.region.balancers {
+            let metered = self.metered(Some(&balancer.name), measures)?;
+            let value = metered.series.newest(metered.fresh, self.now)?;
+            let part = match measures {
+                Measures::Requests | Measures::Capacity => value,
+                Measures::BalancerErrors
+                | Measures::TargetErrors
+                | Measures::ReplicationLag
+                | Measures::HealthyHosts
+                | Measures::Latency
+                | Measures::Verdict => value * balancer.carries.get(),
+            };
+            sum = Some(sum.unwrap_or(0.0) + part);
+        }
+        sum
+    }
+
+    /// The mean over the policy's window of one number of a balancer, if the instruments can be used.
+    pub(super) fn mean_of(&self, balancer: &BalancerName, measures: Measures) -> Option<f64> {
+        if self.metrics != Instruments::Usable {
+            return None;
+        }
+        let metered = self.metered(Some(balancer), measures)?;
+        metered.series.mean(self.policy.judge.window, metered.fresh, self.now)
+    }
+
+    fn metered(&self, balancer: Option<&BalancerName>, measures: Measures) -> Option<&Metered> {
+        self.heard?.metered(balancer, measures)
+    }
+
+    pub(super) fn stamp_age(&self) -> Option<Duration> {
+        newest_stamp(self.heard?).map(|stamp| self.now.since(stamp))
+    }
+
+    pub(super) fn probe_age(&self) -> Option<Duration> {
+        let heard_at = self.heard?.probes.iter().filter_map(|p| p.success.heard_at()).max();
+        heard_at.map(|at| self.now.since(at))
+    }
+
+    /// Three answers in one: bad, good, or no such signal.
+    pub(super) fn verdict(&self, class: Class) -> Option<bool> {
+        let mut heard = None;
+        for (_, of, series) in self.heard.into_iter().flat_map(|h| &h.verdicts) {
+            if *of == class {
+                let newest = series.newest(freshness(self.policy, class), self.now);
+                heard = newest.map(|v| v > 0.5).or(heard).map(|bad| bad || heard == Some(true));
+            }
+        }
+        heard
+    }
+}
+
+impl Evidence {
+    /// Whether the instruments of a region speak, and of the present. Remembers since when not, and for how
+    /// long their numbers count in this round.
     pub(super) fn instruments(
         &mut self,
         policy: &Policy,
@@ -78,9 +137,13 @@ impl Evidence {
         now: Timestamp,
     ) -> Instruments {
         let mut result = Instruments::None;
-        for (signal, stamps) in self.heard.get_mut(name).into_iter().flat_map(|h| &mut h.stamps) {
-            let fresh = policy.signals.get(signal).map_or(Duration::MAX, |s| s.fresh_for);
-            let state = state_of(stamps, fresh, now);
+        let Some(heard) = self.heard.get_mut(name) else { return result };
+        for (signal, stamps) in &mut heard.stamps {
+            let fresh = stamps.take_fresh_for(policy, signal);
+            for metered in heard.metrics.iter_mut().filter(|metered| metered.signal == *signal) {
+                metered.fresh = fresh.unwrap_or(FRESH_UNNAMED);
+            }
+            let state = state_of(stamps, fresh.unwrap_or(Duration::MAX), now);
             match state {
                 Instruments::Usable => {
                     stamps.unusable_since = None;
@@ -100,108 +163,18 @@ impl Evidence {
         result
     }
 
-    pub(super) fn told(
-        &self,
-        policy: &Policy,
-        name: &RegionName,
-        measures: Measures,
-        metrics: Instruments,
-        now: Timestamp,
-    ) -> Option<f64> {
-        if metrics == Instruments::Usable { self.number(policy, name, measures, now) } else { None }
-    }
-
-    /// The newest number of a region as a whole: its own series, or the sum or mean over balancers.
-    pub(super) fn number(
-        &self,
-        policy: &Policy,
-        name: &RegionName,
-        measures: Measures,
-        now: Timestamp,
-    ) -> Option<f64> {
-        if let Some(metered) = self.metered(name, None, measures) {
-            return metered.series.newest(heard_for(policy, &metered.signal), now);
-        }
-        let region = policy.regions.get(name)?;
-        let mut sum = None;
-        for balancer in &region.balancers {
-            let metered = self.metered(name, Some(&balancer.name), measures)?;
-            let value = metered.series.newest(heard_for(policy, &metered.signal), now)?;
-            let part = match measures {
-                Measures::Requests | Measures::Capacity => value,
-                Measures::BalancerErrors
-                | Measures::TargetErrors
-                | Measures::ReplicationLag
-                | Measures::HealthyHosts
-                | Measures::Latency
-                | Measures::Verdict => value * balancer.carries.get(),
-            };
-            sum = Some(sum.unwrap_or(0.0) + part);
-        }
-        sum
-    }
-
-    pub(super) fn mean_of(
-        &self,
-        policy: &Policy,
-        name: &RegionName,
-        balancer: Option<&BalancerName>,
-        measures: Measures,
-        now: Timestamp,
-    ) -> Option<f64> {
-        let metered = self.metered(name, balancer, measures)?;
-        metered.series.mean(policy.judge.window, heard_for(policy, &metered.signal), now)
-    }
-
-    fn metered(
-        &self,
-        name: &RegionName,
-        balancer: Option<&BalancerName>,
-        measures: Measures,
-    ) -> Option<&Metered> {
-        self.heard.get(name)?.metered(balancer, measures)
-    }
-
-    pub(super) fn stamp_age(&self, name: &RegionName, now: Timestamp) -> Option<Duration> {
-        self.stamped(name).map(|stamp| now.since(stamp))
-    }
-
     /// When the newest metrics of a region were taken, by their own stamps.
     pub fn stamped(&self, name: &RegionName) -> Option<Timestamp> {
-        let stamps = &self.heard.get(name)?.stamps;
-        stamps.iter().filter_map(|(_, s)| s.newest).map(|(stamp, _)| stamp).max()
-    }
-
-    /// Three answers in one: bad, good, or no such signal.
-    pub(super) fn verdict(
-        &self,
-        policy: &Policy,
-        name: &RegionName,
-        class: Class,
-        now: Timestamp,
-    ) -> Option<bool> {
-        let mut heard = None;
-        for (_, of, series) in self.heard.get(name).into_iter().flat_map(|h| &h.verdicts) {
-            if *of == class {
-                let newest = series.newest(freshness(policy, class), now);
-                heard = newest.map(|v| v > 0.5).or(heard).map(|bad| bad || heard == Some(true));
-            }
-        }
-        heard
+        newest_stamp(self.heard.get(name)?)
     }
 
     /// What must fit somewhere: the sum over the regions that carry traffic, if all of them speak.
     pub(super) fn hear_demand(&mut self, policy: &Policy, states: &[Instruments], now: Timestamp) {
         let mut sum = 0.0;
-        for (name, state) in policy.regions.keys().zip(states) {
-            let requests = match state {
-                Instruments::Usable => self.number(policy, name, Measures::Requests, now),
-                Instruments::None
-                | Instruments::Silent { .. }
-                | Instruments::Old { .. }
-                | Instruments::Odd { .. } => None,
-            };
-            match requests {
+        for ((name, region), metrics) in policy.regions.iter().zip(states) {
+            let heard = self.heard.get(name);
+            let site = Site { policy, region, heard, metrics: *metrics, now };
+            match site.told(Measures::Requests) {
                 Some(requests) => sum += requests,
                 None if self.may_carry(name) => return,
                 None => {}
@@ -212,12 +185,16 @@ impl Evidence {
         }
     }
 
-    pub(super) fn may_carry(&self, name: &RegionName) -> bool {
+    fn may_carry(&self, name: &RegionName) -> bool {
         match &self.answers {
             Answers::Split { split, .. } => split.weight(name).0 > 0,
             Answers::Drift { .. } | Answers::Unknown => true,
         }
     }
+}
+
+fn newest_stamp(heard: &Heard) -> Option<Timestamp> {
+    heard.stamps.iter().filter_map(|(_, s)| s.newest).map(|(stamp, _)| stamp).max()
 }
 
 fn state_of(stamps: &Stamps, fresh: Duration, now: Timestamp) -> Instruments {
@@ -244,8 +221,4 @@ fn since_when(state: Instruments, since: Timestamp) -> Instruments {
         Instruments::Old { .. } => Instruments::Old { since },
         Instruments::Odd { .. } => Instruments::Odd { since },
     }
-}
-
-fn heard_for(policy: &Policy, signal: &SignalName) -> Duration {
-    policy.signals.get(signal).map_or(Duration::from_secs(180), |s| s.fresh_for)
 }

@@ -1,6 +1,7 @@
 //! What each vantage sees of each region, and which vantages can be believed.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use super::Reading;
@@ -21,15 +22,57 @@ pub(super) struct Look<'p> {
     pub(super) newest_bad: bool,
     pub(super) success: Option<f64>,
     pub(super) latency: Option<f64>,
-    pub(super) balancers: Vec<BalancerLook<'p>>,
+    /// Its vantage cannot be believed.
+    pub(super) isolated: bool,
+    /// Where its balancers begin and end in [`Looks::balancers`].
+    balancers: Range<usize>,
 }
 
-/// By region in the order of the policy, then by vantage in the order of the policy.
-pub(super) type Looks<'p> = Vec<Vec<Look<'p>>>;
+/// By region in the order of the policy, then by vantage in the order of the policy: two lists for all,
+/// because there is one for every round.
+pub(super) struct Looks<'p> {
+    all: Vec<Look<'p>>,
+    balancers: Vec<BalancerLook<'p>>,
+    vantages: usize,
+}
 
-impl Look<'_> {
-    pub(super) fn balancer(&self, name: &BalancerName) -> Option<&BalancerLook<'_>> {
-        self.balancers.iter().find(|look| look.name == name)
+impl<'p> Looks<'p> {
+    /// The looks of all vantages at the region with this place in the policy.
+    pub(super) fn at(&self, region: usize) -> &[Look<'p>] {
+        &self.all[region * self.vantages..(region + 1) * self.vantages]
+    }
+
+    fn regions(&self) -> usize {
+        self.all.len().checked_div(self.vantages).unwrap_or(0)
+    }
+
+    pub(super) fn balancers(&self, look: &Look<'p>) -> &[BalancerLook<'p>] {
+        &self.balancers[look.balancers.clone()]
+    }
+
+    /// What one look tells of one balancer.
+    pub(super) fn balancer(
+        &self,
+        look: &Look<'p>,
+        name: &BalancerName,
+    ) -> Option<&BalancerLook<'p>> {
+        self.balancers(look).iter().find(|look| look.name == name)
+    }
+
+    /// True if the vantage with this place in the policy has the same reading of every region.
+    fn sees(&self, vantage: usize, what: Reading) -> bool {
+        self.all.iter().skip(vantage).step_by(self.vantages).all(|look| look.reading == what)
+    }
+
+    /// True if it sees a region bad that all others see good.
+    fn alone_sees_bad(&self, vantage: usize, region: usize) -> bool {
+        let looks = self.at(region);
+        looks[vantage].reading == Reading::Bad
+            && looks.len() > 1
+            && looks
+                .iter()
+                .enumerate()
+                .all(|(place, look)| place == vantage || look.reading == Reading::Good)
     }
 }
 
@@ -44,49 +87,65 @@ impl Evidence {
     /// Every vantage's look at every region.
     pub(super) fn looks<'p>(&self, policy: &'p Policy, now: Timestamp) -> Looks<'p> {
         let fresh = freshness(policy, Class::Outside);
-        let looks = policy.regions.iter().map(|(name, region)| {
+        let vantages = policy.vantages.len();
+        let mut all = Vec::with_capacity(policy.regions.len() * vantages);
+        let mut balancers = Vec::new();
+        for (name, region) in &policy.regions {
             let heard = self.heard.get(name);
-            let vantages = policy.vantages.keys();
-            vantages.map(|vantage| look(policy, region, heard, vantage, fresh, now)).collect()
-        });
-        looks.collect()
+            balancers.reserve(region.balancers.len() * vantages);
+            for vantage in policy.vantages.keys() {
+                all.push(look(policy, region, heard, vantage, fresh, &mut balancers, now));
+            }
+        }
+        Looks { all, balancers, vantages }
     }
 
     /// Which vantages cannot be believed, and which have a broken way to one region only.
     pub(super) fn vantages(
         &mut self,
         policy: &Policy,
-        looks: &Looks<'_>,
+        looks: &mut Looks<'_>,
         now: Timestamp,
     ) -> BTreeMap<VantageName, VantageView> {
         let mut views = std::mem::take(&mut self.picture.vantages);
-        views.retain(|name, _| policy.vantages.contains_key(name));
-        for vantage in policy.vantages.keys() {
-            let isolated = self.is_isolated(policy, vantage, looks, now);
-            let track = self.vantage_tracks.entry(vantage.clone()).or_default();
-            track.take(if isolated { Reading::Bad } else { Reading::Good }, now);
-            let isolated_since = track.bad_since;
+        if !views.keys().eq(policy.vantages.keys()) {
+            views.retain(|name, _| policy.vantages.contains_key(name));
+        }
+        for (place, vantage) in policy.vantages.keys().enumerate() {
+            let isolated = self.is_isolated(policy, vantage, place, looks, now);
+            let tracks = match self.vantage_tracks.get_mut(vantage) {
+                Some(tracks) => tracks,
+                None => self.vantage_tracks.entry(vantage.clone()).or_default(),
+            };
+            tracks.own.take(if isolated { Reading::Bad } else { Reading::Good }, now);
+            let isolated_since = tracks.own.bad_since;
             let mut broken_paths = Vec::new();
-            for (region, by_vantage) in policy.regions.keys().zip(looks) {
-                let alone = isolated_since.is_none()
-                    && seen_by(by_vantage, vantage).is_some_and(|l| l.reading == Reading::Bad)
-                    && by_vantage.len() > 1
-                    && by_vantage
-                        .iter()
-                        .all(|look| look.vantage == vantage || look.reading == Reading::Good);
-                let track = self.path_tracks.entry((vantage.clone(), region.clone())).or_default();
+            for (at, region) in policy.regions.keys().enumerate() {
+                let alone = isolated_since.is_none() && looks.alone_sees_bad(place, at);
+                let track = match tracks.paths.get_mut(region) {
+                    Some(track) => track,
+                    None => tracks.paths.entry(region.clone()).or_default(),
+                };
                 track.take(if alone { Reading::Bad } else { Reading::Good }, now);
                 broken_paths.extend(track.bad_since.map(|since| (region.clone(), since)));
             }
-            views.insert(vantage.clone(), VantageView { isolated_since, broken_paths });
+            let view = VantageView { isolated_since, broken_paths };
+            match views.get_mut(vantage) {
+                Some(was) => *was = view,
+                None => drop(views.insert(vantage.clone(), view)),
+            }
+        }
+        for look in &mut looks.all {
+            look.isolated = views.get(look.vantage).is_some_and(|v| v.isolated_since.is_some());
         }
         views
     }
 
-    pub(super) fn is_isolated(
+    fn is_isolated(
         &self,
         policy: &Policy,
         vantage: &VantageName,
+        place: usize,
         looks: &Looks<'_>,
         now: Timestamp,
     ) -> bool {
@@ -100,19 +159,13 @@ impl Evidence {
                 || newest.is_some_and(|b| b < BEACON_GOOD / 2.0);
         }
         // Without a beacon: it sees everything bad while most others see everything good.
-        let sees = |who: &VantageName, what: Reading| {
-            looks.iter().filter_map(|by| seen_by(by, who)).all(|look| look.reading == what)
-        };
-        let others = || policy.vantages.keys().filter(|other| *other != vantage);
-        looks.len() >= 2
-            && sees(vantage, Reading::Bad)
-            && others().count() >= 2
-            && others().filter(|other| sees(other, Reading::Good)).count() * 2 > others().count()
+        let others = looks.vantages - 1;
+        let see_good = |other: &usize| *other != place && looks.sees(*other, Reading::Good);
+        looks.regions() >= 2
+            && looks.sees(place, Reading::Bad)
+            && others >= 2
+            && (0..looks.vantages).filter(see_good).count() * 2 > others
     }
-}
-
-fn seen_by<'l, 'p>(looks: &'l [Look<'p>], vantage: &VantageName) -> Option<&'l Look<'p>> {
-    looks.iter().find(|look| look.vantage == vantage)
 }
 
 fn look<'p>(
@@ -121,6 +174,7 @@ fn look<'p>(
     heard_of: Option<&Heard>,
     vantage: &'p VantageName,
     fresh: Duration,
+    balancers: &mut Vec<BalancerLook<'p>>,
     now: Timestamp,
 ) -> Look<'p> {
     let judge = &policy.judge;
@@ -134,7 +188,7 @@ fn look<'p>(
     let (mut heard, mut success_sum, mut success_part) = (false, 0.0, 0.0);
     let (mut newest_sum, mut latency_sum, mut latency_part) = (0.0, 0.0, 0.0);
     let (mut any_bad, mut any_newest_bad) = (false, false);
-    let mut balancers = Vec::with_capacity(region.balancers.len());
+    let first = balancers.len();
     // Probes of the region as a whole stand for every balancer that has none of its own.
     let probed = |balancer| heard_of.and_then(|heard| heard.probed(balancer, vantage));
     for (balancer, carries) in parts {
@@ -176,5 +230,6 @@ fn look<'p>(
         Some(_) => Reading::Good,
     };
     let newest_bad = any_newest_bad || bad(mean(newest_sum, success_part), None);
-    Look { vantage, reading, newest_bad, success, latency, balancers }
+    let balancers = first..balancers.len();
+    Look { vantage, reading, newest_bad, success, latency, isolated: false, balancers }
 }

@@ -27,7 +27,7 @@ impl Series {
         }
         self.points.push_back((at, value));
         while self.points.len() > POINTS_MAX
-            || self.points.front().is_some_and(|(t, _)| at.since(*t) > KEPT)
+            || self.points.front().is_some_and(|(t, _)| *t < at.minus(KEPT))
         {
             self.points.pop_front();
         }
@@ -37,8 +37,9 @@ impl Series {
     /// `window` but at least fresher than `fresh`. `None` is "unknown".
     pub(super) fn mean(&self, window: Duration, fresh: Duration, now: Timestamp) -> Option<f64> {
         let (mut sum, mut count) = (0.0, 0_u32);
+        let until = now.minus(window);
         for (at, value) in self.points.iter().rev() {
-            if now.since(*at) >= window {
+            if *at <= until {
                 break;
             }
             if let Some(value) = value {

@@ -54,6 +54,8 @@ pub struct Service {
     pub unread: Option<CallFailed>,
     pub last: Option<Decision>,
     pub reach: Reach,
+    /// How a round is decided. Another way than [`decide`] is for comparing it with.
+    pub judge: fn(&Policy, &Memory, Timestamp) -> Decision,
     /// Why the last request that was dropped was.
     pub dropped: Option<String>,
     /// A round waits so long for the records where another lever could be pulled meanwhile. `None`, as where
@@ -114,6 +116,7 @@ impl Service {
             unread: None,
             last: None,
             reach: Reach::Everything,
+            judge: decide,
             dropped: None,
             read_patience: Some(READ_PATIENCE),
             read_at: None,
@@ -163,13 +166,13 @@ impl Service {
         let answers = self.read_answers(now).await;
         let seen = Observations { samples, events, answers };
         self.memory.evidence.take_in(&self.policy, &seen, now);
-        let mut decision = decide(&self.policy, &self.memory, now);
+        let mut decision = (self.judge)(&self.policy, &self.memory, now);
         let (mut ended, mut unplannable) = self.follow(&decision, now).await?;
         // A lever that does not answer is passed over at once for the next one. Its own order stays open
         // until it was read what became of it; until then both ask for the same.
         for _ in 1..self.policy.levers.len() {
             let Some(failed) = self.lever_that_failed(&decision, now) else { break };
-            let next = decide(&self.policy, &self.memory, self.clock.now());
+            let next = (self.judge)(&self.policy, &self.memory, self.clock.now());
             if next.wanted.as_ref().and_then(lever_of).is_none_or(|lever| lever == failed) {
                 break;
             }
