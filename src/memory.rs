@@ -477,6 +477,8 @@ pub struct Acts {
     /// versions left.
     pub cools_from: Option<Timestamp>,
     pub shifts: Vec<Shift>,
+    /// Moves of which a part was accepted and the rest not: visitors were sent elsewhere all the same.
+    pub torn: Vec<Shift>,
     pub refreshes: BTreeMap<BalancerName, Vec<Refresh>>,
     pub cure: Option<OpenCure>,
     /// The last rung that was taken to its end, for undoing it.
@@ -805,20 +807,27 @@ impl Acts {
         }
     }
 
-    /// A move counts as a shift once all of it is accepted.
+    /// A move counts as a shift once all of it is accepted, and as torn while only a part is.
     fn note_shift(&mut self, at: Timestamp) {
-        let Some(order) = self.order.as_ref().filter(|order| order.accepted_at().is_some()) else {
-            return;
+        let Some(order) = &self.order else { return };
+        let crate::plan::Wanted::Move(wanted) = &order.plan.wanted else { return };
+        let (from, to, purpose) = (wanted.from.clone(), wanted.to.clone(), wanted.purpose);
+        let shift = Shift { at, from, to, purpose };
+        let same = |torn: &mut Shift| {
+            torn.at >= order.intended_at && Shift { at, ..torn.clone() } == shift
         };
-        if let crate::plan::Wanted::Move(wanted) = &order.plan.wanted {
-            self.ordered = Some(wanted.to.clone());
-            self.shifts.push(Shift {
-                at,
-                from: wanted.from.clone(),
-                to: wanted.to.clone(),
-                purpose: wanted.purpose,
-            });
+        let torn = self.torn.pop_if(same);
+        if order.accepted_at().is_some() {
+            // What is put back is only ours if it was before.
+            let repairs = shift.purpose == crate::plan::Purpose::Repair;
+            if !repairs || self.shifts.iter().any(|before| before.to == shift.to) {
+                self.ordered = Some(shift.to.clone());
+            }
+            self.shifts.push(shift);
             trim(&mut self.shifts);
+        } else {
+            self.torn.push(torn.unwrap_or(shift));
+            trim(&mut self.torn);
         }
     }
 }

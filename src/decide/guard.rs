@@ -88,11 +88,14 @@ fn latch(policy: &Policy, acts: &Acts) -> Option<Hold> {
     (within >= policy.guards.latch_after as usize).then_some(Hold::Latched { since: latest })
 }
 
-/// When traffic turned: moves that go on in the direction of the one before are one shift.
+/// When traffic turned: moves that go on in the direction of the one before are one shift. A move that
+/// was torn half-way turned it as well, and so did putting it back.
 fn turns(acts: &Acts) -> Vec<Timestamp> {
     let mut turns = Vec::new();
     let (mut gained, mut lost) = (BTreeSet::new(), BTreeSet::new());
-    for shift in &acts.shifts {
+    let mut moves: Vec<_> = acts.shifts.iter().chain(&acts.torn).collect();
+    moves.sort_by_key(|shift| shift.at);
+    for shift in moves {
         let change =
             |region: &RegionName| shift.to.share(region).get() - shift.from.share(region).get();
         let regions = || shift.to.weights().keys().chain(shift.from.weights().keys());
