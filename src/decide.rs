@@ -475,7 +475,9 @@ fn propose(
             return proposal;
         }
         let (lever, target) = match lever {
-            Some(kind) if kind.is_switch() && !respond::switches_reach(case, kind, target) => {
+            Some(kind)
+                if kind.is_switch() && !respond::switches_reach(case, kind, target, *purpose) =>
+            {
                 match in_part(case, response, kind) {
                     Some((lever, whole)) => (Some(lever), whole.unwrap_or(target)),
                     None => {
@@ -531,7 +533,7 @@ fn pick_lever(
     let Some(closed) = closed_by(case).filter(|_| lever.is_some()) else { return (lever, holds) };
     let behind = shares::distance(&respond::plain(&case.split), target) < shares::SAME;
     // Opening a gate shows what stands behind it: somebody else's split is not ours to show.
-    let shows = behind || respond::steps_to(case, closed, target);
+    let shows = behind || respond::steps_to(case, closed, target, purpose);
     if purpose != Purpose::Failback || (shows && is_ours(case)) {
         return (Some(closed), holds);
     }

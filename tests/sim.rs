@@ -38,10 +38,20 @@ const MENDED: [(u64, &str); 6] = [
     (2471, "a step of the way home was ordered from gates, again and again"),
 ];
 
+/// The same of worlds with gates and the other later troubles.
+const MENDED_WITH_GATES: [(u64, &str); 5] = [
+    (1158, "the last resort was answered beside the standbys once a gate had closed the primary"),
+    (1167, "a dead standby was answered beside the other once a gate had closed the primary"),
+    (1416, "a split that somebody else made behind a gate of ours was taken home"),
+    (4014, "a move of which half was accepted and put back did not count as a shift"),
+    (8977, "somebody else's split, put back after an order of ours, was taken home as ours"),
+];
+
 #[test]
 fn mended_seeds_stay_mended() {
-    let theirs = "a split that somebody else made behind a gate of ours was taken home";
-    assert_eq!(run(1416, false).unwrap().broken, None, "SIM_SEED=1416: {theirs}");
+    for (seed, what) in MENDED_WITH_GATES {
+        assert_eq!(run(seed, false).unwrap().broken, None, "SIM_SEED={seed}: {what}");
+    }
     for (seed, what) in MENDED {
         assert_eq!(run_plain(seed, false).unwrap().broken, None, "plain seed {seed}: {what}");
     }

@@ -23,6 +23,7 @@ use leeward::policy::{Class, LeverKind, Mode, Policy, RungKind, load};
 use leeward::ports::{CallFailed, ChangeId};
 use proptest::prelude::*;
 
+mod gates;
 mod hooks;
 
 const POLICY: &str = r"
@@ -236,6 +237,14 @@ impl Picture {
         if self.memory.acts.order.is_some() {
             return '=';
         }
+        if moved.lever.is_switch() {
+            for turn in &moved.turns {
+                let (region, to) = (turn.region.clone(), turn.to);
+                self.note(&Entry::Gated { region, to, failure: None });
+            }
+            self.note(&Entry::MovedByGates(Box::new(moved.clone())));
+            return letter(moved.purpose);
+        }
         let epoch = self.memory.acts.epoch.next();
         let batch =
             Batch { zone: "Z1".parse().unwrap(), comment: String::new(), swaps: Vec::new() };
@@ -264,12 +273,7 @@ impl Picture {
             self.note(&Entry::InSync { epoch });
             self.note(&Entry::Ended { epoch, outcome: Outcome::Done });
         }
-        match moved.purpose {
-            Purpose::Evacuate | Purpose::Ramp => 'S',
-            Purpose::Failback => 'H',
-            Purpose::LastResort => 'L',
-            Purpose::Operator | Purpose::Repair => 'o',
-        }
+        letter(moved.purpose)
     }
 
     fn note(&mut self, entry: &Entry) {
@@ -389,6 +393,15 @@ impl Picture {
     fn event(&mut self, what: Happening) {
         let at = Timestamp::from_secs(self.now);
         self.decide(Vec::new(), vec![Event { at, heard_at: at, what }]);
+    }
+}
+
+const fn letter(purpose: Purpose) -> char {
+    match purpose {
+        Purpose::Evacuate | Purpose::Ramp => 'S',
+        Purpose::Failback => 'H',
+        Purpose::LastResort => 'L',
+        Purpose::Operator | Purpose::Repair => 'o',
     }
 }
 

@@ -372,7 +372,7 @@ pub(super) fn order(
         let (from, to) = (case.split.clone(), weights_for(case, target)?);
         return Some(Wanted::Move(Move { lever, purpose, from, to, turns: Vec::new(), because }));
     }
-    let turns = turns(case, lever, target);
+    let turns = turns(case, lever, target, purpose);
     let from = Split::from_shares(&case.shares).ok()?;
     let to = Split::from_shares(&reached(case, lever, &turns)).ok()?;
     Some(Wanted::Move(Move { lever, purpose, from, to, turns, because }))
@@ -381,12 +381,38 @@ pub(super) fn order(
 /// The turns that bring the answers as near to the target as these switches can.
 ///
 /// A region with one switch has all that its weight gives it, or nothing; one with several goes in
-/// steps. A region that had nothing and gets nothing keeps its switch: closing it would only keep it
-/// from taking over later.
-fn turns(case: &Case<'_>, lever: LeverKind, target: &Shares) -> Vec<Turn> {
+/// steps. A region that had nothing and gets nothing keeps its switch, since closing it would keep it
+/// from taking over later, with two exceptions. Where closing others would have it answered, as every
+/// healthy record of weight 0 is when none with weight is left, it is closed first. And on the way home
+/// it is opened again.
+fn turns(case: &Case<'_>, lever: LeverKind, target: &Shares, purpose: Purpose) -> Vec<Turn> {
+    let mut kept_out = BTreeSet::new();
+    loop {
+        let turns = turns_with(case, lever, target, purpose, &kept_out);
+        let after = reached(case, lever, &turns);
+        let uninvited = target.iter().filter(|(name, share)| {
+            **share < shares::SAME
+                && after.get(*name).is_some_and(|share| *share >= shares::SAME)
+                && case.policy.switches(lever, name) > 0
+        });
+        let before = kept_out.len();
+        kept_out.extend(uninvited.map(|(name, _)| name.clone()));
+        if kept_out.len() == before {
+            return turns;
+        }
+    }
+}
+
+fn turns_with(
+    case: &Case<'_>,
+    lever: LeverKind,
+    target: &Shares,
+    purpose: Purpose,
+    kept_out: &BTreeSet<RegionName>,
+) -> Vec<Turn> {
+    let weight = |name: &RegionName| f64::from(case.split.weight(name).0);
     let for_its_weight = |name: &RegionName, share: f64| {
-        let weight = f64::from(case.split.weight(name).0);
-        (weight > 0.0 && share >= shares::SAME).then_some(share / weight)
+        (weight(name) > 0.0 && share >= shares::SAME).then_some(share / weight(name))
     };
     // Measured by what it gets for its weight, one region stays wholly open, and the others close
     // against it.
@@ -398,7 +424,14 @@ fn turns(case: &Case<'_>, lever: LeverKind, target: &Shares) -> Vec<Turn> {
         let known = case.acts.standing(lever).and_then(|all| all.get(name)).copied();
         let stands = known.unwrap_or(InAnswers::In);
         let to = if *share < shares::SAME {
-            if case.share(name) < NOTHING { stands } else { InAnswers::Out }
+            // Behind one with weight that is open, a standby is not answered, and ready.
+            let ready = purpose == Purpose::Failback && weight(name) <= 0.0;
+            match () {
+                () if kept_out.contains(name) => InAnswers::Out,
+                () if ready => InAnswers::In,
+                () if case.share(name) < NOTHING => stands,
+                () => InAnswers::Out,
+            }
         } else {
             let open = for_its_weight(name, *share).map_or(1.0, |part| part / most);
             InAnswers::slots(closed(open, slots), slots)
@@ -409,7 +442,12 @@ fn turns(case: &Case<'_>, lever: LeverKind, target: &Shares) -> Vec<Turn> {
             turns.push(Turn { region: name.clone(), to });
         }
     }
-    turns.sort_by_key(|turn| turn.to);
+    // First those that open, of them first those that hold the traffic; then those that close, first
+    // those that hold none.
+    turns.sort_by_key(|turn| {
+        let holds = weight(&turn.region) > 0.0;
+        (turn.to, if turn.to == InAnswers::Out { holds } else { !holds })
+    });
     turns
 }
 
@@ -429,15 +467,28 @@ fn reached(case: &Case<'_>, lever: LeverKind, turns: &[Turn]) -> Shares {
 }
 
 /// Whether turning switches for this target changes the answers at all: one switch knows no half, so a
-/// region that is to keep a part keeps everything.
-pub(super) fn switches_reach(case: &Case<'_>, lever: LeverKind, target: &Shares) -> bool {
-    let after = reached(case, lever, &turns(case, lever, target));
-    shares::distance(&after, &case.shares) >= shares::SAME
+/// region that is to keep a part keeps everything. On the way home, opening what holds no traffic is
+/// something to do as well.
+pub(super) fn switches_reach(
+    case: &Case<'_>,
+    lever: LeverKind,
+    target: &Shares,
+    purpose: Purpose,
+) -> bool {
+    let turns = turns(case, lever, target, purpose);
+    let moves = shares::distance(&reached(case, lever, &turns), &case.shares) >= shares::SAME;
+    let there = shares::distance(target, &case.shares) < shares::SAME;
+    moves || (purpose == Purpose::Failback && there && !turns.is_empty())
 }
 
 /// Whether these switches can take the step as it is, and give no region more than it may have.
-pub(super) fn steps_to(case: &Case<'_>, lever: LeverKind, target: &Shares) -> bool {
-    let after = reached(case, lever, &turns(case, lever, target));
+pub(super) fn steps_to(
+    case: &Case<'_>,
+    lever: LeverKind,
+    target: &Shares,
+    purpose: Purpose,
+) -> bool {
+    let after = reached(case, lever, &turns(case, lever, target, purpose));
     let moves = shares::distance(&after, &case.shares) >= shares::SAME;
     moves
         && after.iter().all(|(name, share)| {
