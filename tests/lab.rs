@@ -18,6 +18,7 @@ use serde_json::Value;
 
 const DUBLIN: Ipv4Addr = Ipv4Addr::new(127, 0, 11, 1);
 const FRANKFURT: Ipv4Addr = Ipv4Addr::new(127, 0, 12, 1);
+const STATIC: Ipv4Addr = Ipv4Addr::new(127, 0, 14, 1);
 /// Generous: a whole run takes 20 seconds on an idle machine.
 const RUN_MAX: Duration = Duration::from_secs(150);
 /// One exchange of the client on loopback.
@@ -439,4 +440,96 @@ fn a_gate_moves_visitors_while_the_control_plane_is_dead() {
 
 fn lab_line(lines: &[String], text: &str) {
     assert!(!lines_with(lines, text).is_empty(), "no `{text}` in\n{}", lines.join("\n"));
+}
+
+/// One exchange by hand: status line, head and body.
+fn exchange(shop: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect_timeout(&shop, EXCHANGE_MAX).ok()?;
+    stream.set_read_timeout(Some(EXCHANGE_MAX)).unwrap();
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: shop.lab.test\r\nConnection: close\r\n\r\n");
+    let mut answer = String::new();
+    stream.write_all(request.as_bytes()).ok()?;
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+#[test]
+fn without_power_anywhere_visitors_get_a_copy_and_come_home() {
+    let lab = Lab::start(&["--outage", "no-power"]);
+    let watcher = Watcher::over(&lab);
+    let (dns, port) = (lab.name_server(), lab.shop_port());
+    // What a visitor reads, asked for at the address that the name server answers in the dark.
+    let until = Instant::now() + RUN_MAX;
+    let copy = loop {
+        if address(dns) == Some(STATIC) {
+            break SocketAddr::from((STATIC, port));
+        }
+        assert!(Instant::now() < until, "no last resort:\n{}", lab.lines().join("\n"));
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let home = exchange(copy, "/").expect("the copy answers");
+    assert!(home.starts_with("HTTP/1.1 200 ") && home.contains("<h1>The shop</h1>"), "{home}");
+    assert!(home.contains("This is a saved copy of the page"), "{home}");
+    let sheet = home.split("stylesheet\" href=\"").nth(1).unwrap().split('"').next().unwrap();
+    assert!(exchange(copy, &format!("/{sheet}")).unwrap().contains("font: 1.1rem/1.5 sans-serif"));
+    assert!(exchange(copy, "/help/").unwrap().contains("We are here for you"));
+    let cart = exchange(copy, "/cart").expect("a friendly page");
+    assert!(cart.starts_with("HTTP/1.1 503 ") && cart.contains("retry-after: 30\r\n"), "{cart}");
+    assert!(cart.contains("We will be right back"), "{cart}");
+    assert!(exchange(SocketAddr::from((DUBLIN, port)), "/").is_none(), "it is dark there");
+
+    let (status, sum, lines) = lab.end();
+    let looks = watcher.stop();
+    let screen = lines.join("\n");
+    assert!(status.success() && sum["ok"] == true, "{status} {sum:#}\n{screen}");
+    assert_eq!(sum["moves"], 2, "{screen}");
+    // Patience of the policy: five seconds bad, and five more.
+    assert!(number(&sum, "decided_after") >= 10.0, "{sum:#}");
+    let answers: Vec<_> = looks.iter().filter_map(|look| look.answer).collect();
+    let mut turns = answers.clone();
+    turns.dedup();
+    assert_eq!(turns, [DUBLIN, STATIC, DUBLIN], "{screen}");
+    let there = looks.iter().position(|look| look.answer == Some(STATIC)).unwrap();
+    assert!(looks[there..].iter().all(|look| look.served), "served from the copy on, to the end");
+}
+
+#[test]
+fn a_bad_deploy_is_taken_back_and_nothing_moves() {
+    let state = tempfile::tempdir().unwrap();
+    let lab = Lab::start(&["--outage", "bad-deploy", "--state", state.path().to_str().unwrap()]);
+    let watcher = Watcher::over(&lab);
+    let (status, sum, lines) = lab.end();
+    let looks = watcher.stop();
+    let screen = lines.join("\n");
+    assert!(status.success() && sum["ok"] == true, "{status} {sum:#}\n{screen}");
+    assert_eq!(sum["moves"], 0, "{screen}");
+    assert!(looks.iter().all(|look| look.answer == Some(DUBLIN)), "never shifts");
+    let lost = looks.iter().position(|look| !look.served).expect("an outage");
+    let final_loss = looks.iter().rposition(|look| !look.served).unwrap();
+    assert!(
+        lost > 20 && looks.len() - final_loss > 20,
+        "well before it, and well after the cure\n{screen}"
+    );
+    let place = |text: &str| {
+        lines
+            .iter()
+            .position(|line| line.contains(text))
+            .unwrap_or_else(|| panic!("{text}\n{screen}"))
+    };
+    assert!(place("v42 is rolled out everywhere") < place("the pipeline was called"));
+    let journal = Journal::read(&state.path().join("shop.journal")).unwrap();
+    let heard = journal
+        .iter()
+        .any(|record| matches!(&record.entry, Entry::Heard { text, .. } if text.contains("v42")));
+    assert!(heard, "the deploy came in by the door of the pipeline");
+    let paged = journal.iter().find_map(|record| {
+        let Entry::Posted(letter) = &record.entry else { return None };
+        let pages = letter.note.severity == leeward::tell::Severity::Page;
+        pages.then(|| letter.note.text.clone())
+    });
+    assert!(paged.as_ref().is_some_and(|text| text.contains("`v42`")), "{paged:?}");
+    let called = |record: &&leeward::journal::Record| matches!(record.entry, Entry::HookCalled(_));
+    assert_eq!(journal.iter().filter(called).count(), 1);
+    assert!(!journal.iter().any(|record| matches!(record.entry, Entry::Intended(_))));
 }

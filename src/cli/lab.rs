@@ -231,6 +231,7 @@ fn show<'a>(args: &Args, state: &'a Path) -> Show<'a> {
             dns_port: args.dns_port,
             tempo: if args.fast { Tempo::FAST } else { Tempo::EYES },
             seed: args.seed,
+            props: args.outage.map(Outage::props).unwrap_or_default(),
         },
         lasts: args.lasts.map(Duration::from_secs),
         control: args.control.or(args.hands_on.then_some(DEFAULT_CONTROL)),
@@ -258,6 +259,7 @@ fn failure(error: &NoShow) -> Failure {
         NoShow::World(_)
         | NoShow::Write { .. }
         | NoShow::Policy(_)
+        | NoShow::Resort(_)
         | NoShow::Port(_)
         | NoShow::Ended(_) => failure,
     }

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::door::{Answerer, Ask, ask, says};
+use super::door::{Answerer, Ask, ask, fetch, says, typed};
 use super::region::ALIVE;
 use crate::domain::Timestamp;
 use crate::ports::{Clock, Point, Target, TargetState};
@@ -171,14 +171,19 @@ impl Balancer {
         tally.requests <= self.capacity_rps
     }
 
-    async fn pass_on(&self, path: &str, host: &str) -> (StatusCode, Bytes, bool) {
+    /// The answer, and whether it is the balancer's own.
+    async fn pass_on(&self, path: &str, host: &str) -> (Response<Full<Bytes>>, bool) {
         let Some(address) = self.next() else {
-            return (StatusCode::SERVICE_UNAVAILABLE, Bytes::from("no target\n"), true);
+            return (says(StatusCode::SERVICE_UNAVAILABLE, "no target\n"), true);
         };
         let request = Ask { address, source: None, host, path, within: ANSWER_WITHIN };
-        match ask(request).await {
-            Ok((status, body)) => (status, body, false),
-            Err(_) => (StatusCode::BAD_GATEWAY, Bytes::from("bad gateway\n"), true),
+        match fetch(request).await {
+            Ok(answer) => {
+                let kind = answer.headers().get(http::header::CONTENT_TYPE).cloned();
+                let kind = kind.as_ref().and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+                (typed(says(answer.status(), answer.body().clone()), kind), false)
+            }
+            Err(_) => (says(StatusCode::BAD_GATEWAY, "bad gateway\n"), true),
         }
     }
 }
@@ -191,18 +196,18 @@ impl Answerer for Balancer {
         let second = self.clock.now().as_secs();
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         let host = request.headers().get(http::header::HOST).and_then(|host| host.to_str().ok());
-        let (status, body, ours) = if self.admit(second) {
+        let (answer, ours) = if self.admit(second) {
             self.pass_on(path, host.unwrap_or("shop")).await
         } else {
-            (StatusCode::SERVICE_UNAVAILABLE, Bytes::from("overloaded\n"), false)
+            (says(StatusCode::SERVICE_UNAVAILABLE, "overloaded\n"), false)
         };
         let mut tallies = lock(&self.tallies);
         let tally = tallies.entry(second).or_default();
-        if status.is_server_error() {
+        if answer.status().is_server_error() {
             *if ours { &mut tally.balancer_errors } else { &mut tally.target_errors } += 1;
         }
         drop(tallies);
-        says(status, body)
+        answer
     }
 }
 

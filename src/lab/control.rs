@@ -105,13 +105,14 @@ impl Control {
         policy: PathBuf,
         state: &Path,
         listen: SocketAddr,
+        intake: Option<SocketAddr>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let settings = Settings {
             policies: vec![policy],
             state: state.to_owned(),
             listen,
-            intake: None,
+            intake,
             sns_chain: Vec::new(),
             holder: format!("leeward-lab-{}", std::process::id()),
         };

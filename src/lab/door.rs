@@ -43,6 +43,17 @@ pub fn says(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>>
     response
 }
 
+/// The same, of a kind that is said.
+pub fn typed(mut response: Response<Full<Bytes>>, kind: &str) -> Response<Full<Bytes>> {
+    if kind.is_empty() {
+        return response;
+    }
+    if let Ok(kind) = kind.parse() {
+        response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
+    }
+    response
+}
+
 /// Who is let in.
 #[derive(Debug, Clone)]
 pub struct Door {
@@ -120,6 +131,12 @@ pub struct Ask<'a> {
 
 /// Sends it on a fresh connection. The error is for people.
 pub async fn ask(ask: Ask<'_>) -> Result<(StatusCode, Bytes), String> {
+    let answer = fetch(ask).await?;
+    Ok((answer.status(), answer.into_body()))
+}
+
+/// The same, with the head of the answer.
+pub async fn fetch(ask: Ask<'_>) -> Result<Response<Bytes>, String> {
     match timeout(ask.within, exchange(ask)).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(error.to_string()),
@@ -129,7 +146,7 @@ pub async fn ask(ask: Ask<'_>) -> Result<(StatusCode, Bytes), String> {
 
 async fn exchange(
     ask: Ask<'_>,
-) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<Response<Bytes>, Box<dyn std::error::Error + Send + Sync>> {
     let socket = TcpSocket::new_v4()?;
     if let Some(source) = ask.source {
         socket.bind(SocketAddr::new(source, 0))?;
@@ -143,9 +160,9 @@ async fn exchange(
         .body(Empty::<Bytes>::new())?;
     let answer = async {
         let response = sender.send_request(request).await?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), BODY_MAX).collect().await?;
-        Ok((status, body.to_bytes()))
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, BODY_MAX).collect().await?;
+        Ok(Response::from_parts(head, body.to_bytes()))
     };
     let mut answer = std::pin::pin!(answer);
     tokio::select! {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::region::Fault;
-use super::setup::{CHECK_EVERY, CHECK_FAILURES, Tempo};
+use super::setup::{CHECK_EVERY, CHECK_FAILURES, Props, Tempo};
 
 /// An outage by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -26,16 +26,31 @@ pub enum Outage {
     BothDown,
     /// Home is lost while the API of Route 53 is dead: only a gate moves the visitors.
     ControlPlaneDown,
+    /// Every region is dark for long: visitors get a cached copy, and come home when the lights are on.
+    NoPower,
+    /// A new version breaks the shop everywhere: nothing is moved, and it is taken back.
+    BadDeploy,
 }
 
 /// Something that is done to the world.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Act {
-    Break { region: usize, fault: Fault },
-    Heal { region: usize },
+    Break {
+        region: usize,
+        fault: Fault,
+    },
+    Heal {
+        region: usize,
+    },
     Isolate,
     Rejoin,
     BreakApi,
+    /// Makes a region well again, once visitors have been served by the last resort for a while.
+    Restore {
+        region: usize,
+    },
+    /// A new version goes everywhere, and the pipeline says so.
+    RollOut,
 }
 
 /// What must come of it.
@@ -49,6 +64,10 @@ pub enum Demand {
     Stays,
     /// It may move once, and not to and fro.
     MovesOnceAtMost,
+    /// Visitors are moved to the last resort in time, and home again.
+    LastResortAndHome,
+    /// Nothing moves, and the pipeline is told once to take the version back, which cures it.
+    TakenBack,
 }
 
 /// An outage with its times, counted from the start.
@@ -66,6 +85,11 @@ pub struct Script {
 const PATIENCE: u32 = 5;
 
 impl Outage {
+    /// What it needs besides regions.
+    pub fn props(self) -> Props {
+        Props { resort: self == Self::NoPower, pipeline: self == Self::BadDeploy }
+    }
+
     pub fn script(self, regions: usize, tempo: Tempo) -> Script {
         let (title, steps, demand) = self.steps(regions, tempo);
         let last = steps.last().map_or(Duration::ZERO, |(at, _)| *at);
@@ -77,6 +101,11 @@ impl Outage {
                 last + (needed + gate) * PATIENCE + tempo.after
             }
             Demand::Stays | Demand::MovesOnceAtMost => last + needed + tempo.after,
+            // There and back, and patience before either.
+            Demand::LastResortAndHome => {
+                last + (needed + tempo.sustain) * 2 * PATIENCE + tempo.after
+            }
+            Demand::TakenBack => last + needed * PATIENCE + tempo.after,
         };
         Script { title, steps, demand, limit }
     }
@@ -134,6 +163,18 @@ impl Outage {
                 "lost, and the API is dead",
                 vec![(calm / 2, Act::BreakApi), (calm, home(Fault::Down))],
                 Demand::Moves,
+            ),
+            Self::NoPower => {
+                let dark =
+                    (0..regions).map(|region| (calm, Act::Break { region, fault: Fault::Down }));
+                let lights = calm + tempo.sustain * 2;
+                let back = (0..regions).map(|region| (lights, Act::Restore { region }));
+                ("no power anywhere", dark.chain(back).collect(), Demand::LastResortAndHome)
+            }
+            Self::BadDeploy => (
+                "a new version breaks it everywhere",
+                vec![(calm, Act::RollOut)],
+                Demand::TakenBack,
             ),
             Self::BothDown => (
                 "every region is lost",

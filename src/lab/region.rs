@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::balancer::Balancer;
-use super::door::{Answerer, Door, says, serve};
+use super::door::{Answerer, Door, says, serve, typed};
 use crate::domain::{Malformed, RegionName};
 use crate::ports::Clock;
 
@@ -80,14 +80,28 @@ impl fmt::Display for Fault {
     }
 }
 
+/// What lets faults into a region, for whoever breaks and mends it.
+#[derive(Debug, Clone)]
+pub struct Faulty {
+    fault: watch::Sender<Fault>,
+    open: watch::Sender<bool>,
+}
+
+impl Faulty {
+    /// Lets a fault in, or heals the region.
+    pub fn break_with(&self, fault: Fault) {
+        self.fault.send_replace(fault);
+        self.open.send_replace(fault != Fault::Down);
+    }
+}
+
 /// A running region. Stops when dropped.
 #[derive(Debug)]
 pub struct Region {
     pub name: RegionName,
     pub balancer: Arc<Balancer>,
     pub address: SocketAddr,
-    fault: watch::Sender<Fault>,
-    open: watch::Sender<bool>,
+    faulty: Faulty,
     _tasks: JoinSet<()>,
 }
 
@@ -120,17 +134,21 @@ impl Region {
         tasks.spawn(serve(listener, door, answerer));
         let checking = Arc::clone(&balancer);
         tasks.spawn(async move { checking.check_for_ever().await });
-        Ok(Self { name, balancer, address, fault, open, _tasks: tasks })
+        let faulty = Faulty { fault, open };
+        Ok(Self { name, balancer, address, faulty, _tasks: tasks })
     }
 
     /// Lets a fault in, or heals the region.
     pub fn break_with(&self, fault: Fault) {
-        self.fault.send_replace(fault);
-        self.open.send_replace(fault != Fault::Down);
+        self.faulty.break_with(fault);
     }
 
     pub fn fault(&self) -> Fault {
-        *self.fault.borrow()
+        *self.faulty.fault.borrow()
+    }
+
+    pub fn faulty(&self) -> Faulty {
+        self.faulty.clone()
     }
 }
 
@@ -146,10 +164,11 @@ struct Instance {
 impl Answerer for Instance {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let fault = *self.fault.borrow();
-        if request.uri().path() == ALIVE {
+        let path = request.uri().path().to_owned();
+        if path == ALIVE {
             return says(StatusCode::OK, "alive\n");
         }
-        let well = || says(StatusCode::OK, format!("ok from {}\n", self.region));
+        let well = || shop(&path, &self.region);
         match fault {
             Fault::None | Fault::Down => well(),
             Fault::Slow(by) => {
@@ -168,6 +187,31 @@ impl Answerer for Instance {
         }
     }
 }
+
+/// The shop when it works: two pages, their style, and a word for everything else.
+fn shop(path: &str, region: &RegionName) -> Response<Full<Bytes>> {
+    let page = |title: &str, text: &str| {
+        format!(
+            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\
+             <link rel=\"stylesheet\" href=\"/shop.css\"></head>\n<body><h1>{title}</h1>\n<p>{text}</p>\n\
+             <p>ok from {region}</p></body></html>\n"
+        )
+    };
+    let (kind, text) = match path {
+        "/" => {
+            let links = "<a href=\"/help\">Help</a> <a href=\"/cart\">Your cart</a>";
+            (HTML, page("The shop", &format!("Everything must go. {links}")))
+        }
+        "/help" => (HTML, page("Help", "We are here for you. <a href=\"/\">Back to the shop</a>")),
+        "/shop.css" => {
+            ("text/css", "body { font: 1.1rem/1.5 sans-serif; margin: 2rem }\n".to_owned())
+        }
+        _ => ("text/plain", format!("ok from {region}\n")),
+    };
+    typed(says(StatusCode::OK, text), kind)
+}
+
+const HTML: &str = "text/html; charset=utf-8";
 
 /// 0 to 1, evenly spread over the count (the golden ratio's multiples), so that a part is met exactly
 /// after a few requests.

@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::gates::{BUCKET, Bucket};
+use super::pipeline::{ROLLBACK, SENDER};
 use crate::domain::{RegionName, span};
 
 /// Names that a person keeps apart at three in the morning, with the AWS region each stands for.
@@ -18,6 +20,8 @@ const VANTAGES: [(&str, Ipv4Addr); 3] = [
     ("oslo", Ipv4Addr::new(127, 0, 1, 2)),
     ("vienna", Ipv4Addr::new(127, 0, 1, 3)),
 ];
+/// The last resort: a cached copy of the shop.
+const RESORT: (&str, Ipv4Addr) = ("static", Ipv4Addr::new(127, 0, 14, 1));
 /// A neutral place.
 pub const BEACON: Ipv4Addr = Ipv4Addr::new(127, 0, 10, 1);
 pub const SERVICE: &str = "shop";
@@ -117,6 +121,27 @@ pub fn vantage_addresses() -> impl Iterator<Item = IpAddr> {
     VANTAGES.into_iter().map(|(_, address)| IpAddr::V4(address))
 }
 
+/// What an outage needs besides regions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Props {
+    /// A cached copy to go to when nothing else is left.
+    pub resort: bool,
+    /// A pipeline that rolls versions out and takes them back.
+    pub pipeline: bool,
+}
+
+/// The last resort as laid out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resort {
+    pub region: RegionName,
+    pub address: IpAddr,
+}
+
+pub fn resort() -> Option<Resort> {
+    let (name, address) = RESORT;
+    Some(Resort { region: name.parse().ok()?, address: IpAddr::V4(address) })
+}
+
 /// What the policy has to name.
 #[derive(Debug, Clone)]
 pub struct Layout {
@@ -128,6 +153,9 @@ pub struct Layout {
     /// The bucket with the gates.
     pub bucket: SocketAddr,
     pub tempo: Tempo,
+    pub resort: Option<Resort>,
+    /// Where the pipeline takes calls, and the file with the key that it signs with.
+    pub pipeline: Option<(SocketAddr, PathBuf)>,
 }
 
 impl Layout {
@@ -161,11 +189,24 @@ impl Layout {
                 group = place.target_group(),
             );
         }
+        if let Some(resort) = &self.resort {
+            let region = &resort.region;
+            let _ = writeln!(
+                text,
+                "  # A copy of the shop, made while it was well.\n  {region}:\n    role: last_resort\n    weight: 0"
+            );
+        }
+    }
+
+    /// All regions that have records.
+    pub fn answered(&self) -> Vec<&RegionName> {
+        let resort = self.resort.iter().map(|resort| &resort.region);
+        self.places.iter().map(|place| &place.region).chain(resort).collect()
     }
 
     fn lever(&self, text: &mut String) {
         let members: Vec<String> =
-            self.places.iter().map(|place| format!("{0}: {0}", place.region)).collect();
+            self.answered().into_iter().map(|region| format!("{region}: {region}")).collect();
         let _ = write!(
             text,
             "\nlevers:\n  - weights:\n      records:\n        - {{ zone: {ZONE_ID}, name: {HOST}, \
@@ -248,7 +289,28 @@ impl Layout {
             span(self.tempo.window),
             span(self.tempo.sustain),
         );
-        text.push_str(RULES.trim_end());
+        if self.pipeline.is_some() {
+            text.push_str("  # A version that was rolled out so lately is the first suspect.\n  deploy_guard: 10m\n");
+        }
+        let mut rules = RULES.trim_end().to_owned();
+        if self.resort.is_some() {
+            let sustain = span(self.tempo.sustain);
+            let home =
+                format!("failback:\n  auto: {{ hold: {sustain}, step: 100%, every: {sustain} }}");
+            rules = rules
+                .replace("last_resort: never", &format!("last_resort: {{ after: {sustain} }}"));
+            rules = rules.replace("failback: manual", &home);
+        }
+        text.push_str(&rules);
+        if let Some((address, key)) = &self.pipeline {
+            let _ = write!(
+                text,
+                "\n\nhooks:\n  rollback:\n    when: common_cause\n    name: take-back\n    does: {{ call: {{ url: \
+                 \"http://{address}{ROLLBACK}\" }} }}\n    timeout: 10s\n\ntriggers:\n  senders:\n    {SENDER}: {{ \
+                 key: {{ file: \"{}\" }}, may: [deploy] }}",
+                key.display(),
+            );
+        }
         let _ = write!(
             text,
             "\n\ntell:\n  channels:\n    - webhook: \"http://{}/pager\"\n",
@@ -299,11 +361,16 @@ mod tests {
                 beacon: "127.0.10.1:8081".parse().unwrap(),
                 bucket: "127.0.12.2:8082".parse().unwrap(),
                 tempo,
+                resort: resort().filter(|_| count == 3),
+                pipeline: (count == 3)
+                    .then(|| ("127.0.10.2:8083".parse().unwrap(), "/srv/pipeline.key".into())),
             };
             let text = layout.policy();
             match policy::load(&text, "lab.yaml") {
                 Ok((policy, warnings)) => {
-                    assert_eq!(policy.regions.len(), count);
+                    let resort = usize::from(layout.resort.is_some());
+                    assert_eq!(policy.regions.len(), count + resort);
+                    assert_eq!(policy.hooks.rollback.is_some(), layout.pipeline.is_some());
                     assert_eq!(policy.judge.sustain, tempo.sustain);
                     for warning in &warnings {
                         eprintln!("{}", warning.message);

@@ -50,6 +50,14 @@ pub fn head(
         let text = format!("{role}, http://{}:{}/", place.address, layout.port);
         row(place.region.as_str(), &text);
     }
+    if let Some(resort) = &layout.resort {
+        let text =
+            format!("last resort, a copy of the shop, http://{}:{}/", resort.address, layout.port);
+        row(resort.region.as_str(), &text);
+    }
+    if let Some((address, _)) = &layout.pipeline {
+        row("pipeline", &format!("rolls versions out, and takes them back at http://{address}/"));
+    }
     row("answers", &format!("dig @127.0.0.1 -p {port} {HOST} +short"));
     row("who moved", &format!("dig @127.0.0.1 -p {port} {EPOCH_NAME} TXT +short"));
     row("policy", policy);
@@ -69,6 +77,9 @@ pub fn columns(layout: &Layout) -> String {
     let mut line = format!("{:>6}  ", "time");
     for place in &layout.places {
         let _ = write!(line, "{:<20}  ", format!("{} (weight)", place.region));
+    }
+    if let Some(resort) = &layout.resort {
+        let _ = write!(line, "{:<12}  ", resort.region);
     }
     let _ = write!(line, "{:<17}  Leeward", "visitors served");
     paint(FAINT, &line)
@@ -95,6 +106,12 @@ pub fn line(at: Duration, world: &World, sent: &Sent, decision: Option<&Decision
         let weight = format!("({weight})");
         line.push_str(&paint_padded(style, &text, 14));
         line.push_str(&paint_padded(if weight == "(0)" { FAINT } else { STRONG }, &weight, 6));
+        line.push_str("  ");
+    }
+    if let Some(resort) = &world.layout.resort {
+        let weight = weights.get(&resort.region).copied().unwrap_or_default();
+        let style = if weight == 0 { FAINT } else { STRONG };
+        line.push_str(&paint_padded(style, &format!("copy ({weight})"), 12));
         line.push_str("  ");
     }
     line.push_str(&visitors(sent));

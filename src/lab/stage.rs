@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::control::{At, Control, Moment};
 use super::outage::{Act, Demand, Outage, Script};
+use super::pipeline::{self, NEW_VERSION};
 use super::region::Fault;
 use super::remote::{Order, Remote};
 use super::show;
@@ -53,6 +55,8 @@ pub enum NoShow {
     Write { path: String, error: std::io::Error },
     #[error("the laboratory's own policy is wrong:\n{0}")]
     Policy(String),
+    #[error("copy the shop for the last resort: {0}")]
+    Resort(String),
     #[error("find a free port: {0}")]
     Port(std::io::Error),
     #[error("listen for orders on {address}: {error}")]
@@ -68,7 +72,15 @@ pub async fn play(
     screen: &mut dyn FnMut(&str),
     stop: CancellationToken,
 ) -> Result<(Summary, Verdict), NoShow> {
-    let world = World::start(show.size, Arc::clone(&clock)).await?;
+    let mut world = World::start(show.size, Arc::clone(&clock)).await?;
+    let copy = show.state.join("copy");
+    world.open_the_resort(&copy, clock.now()).await.map_err(NoShow::Resort)?;
+    if let Some((_, key)) = &mut world.layout.pipeline {
+        *key = std::path::absolute(show.state.join("pipeline.key"))
+            .unwrap_or_else(|_| show.state.join("pipeline.key"));
+        std::fs::write(&*key, pipeline::KEY)
+            .map_err(|error| NoShow::Write { path: key.display().to_string(), error })?;
+    }
     let text = world.layout.policy();
     let path = show.state.join("policy.yaml");
     std::fs::write(&path, &text)
@@ -105,8 +117,10 @@ pub async fn play(
     }
     screen(&show::columns(&world.layout));
     let now = Arc::clone(&clock);
-    let control = Control::start(&world, policy.service, path, show.state, listen, now);
+    let intake = world.pipeline.is_some().then(free_address).transpose()?;
+    let control = Control::start(&world, policy.service, path, show.state, listen, intake, now);
     let mut stage = Stage::new(show, script, world, control, clock, given);
+    stage.intake = intake;
     let interrupted = stage.run(screen, stop).await?;
     let ended_at = stage.clock.now();
     sleep(LAST_ANSWERS).await;
@@ -139,6 +153,12 @@ struct Stage {
     broke_at: Option<Timestamp>,
     healed_at: Option<Timestamp>,
     destination_healed_at: Option<Timestamp>,
+    /// Where the service takes events.
+    intake: Option<std::net::SocketAddr>,
+    /// Events on their way to it.
+    announcing: JoinSet<Result<(), String>>,
+    /// Since when visitors are sent to the last resort.
+    at_resort_since: Option<Instant>,
     /// Since when nothing was lost and nothing was left to do.
     calm_since: Option<Instant>,
     home: RegionName,
@@ -170,6 +190,9 @@ impl Stage {
             broke_at: None,
             healed_at: None,
             destination_healed_at: None,
+            intake: None,
+            announcing: JoinSet::new(),
+            at_resort_since: None,
             calm_since: None,
             home,
         }
@@ -194,6 +217,8 @@ impl Stage {
                 Some(Ok(())) => return Ok(true),
                 Some(Err(why)) => return Err(NoShow::Ended(why)),
             }
+            self.look_at_the_resort();
+            self.look_at_the_pipeline(screen);
             self.follow_script(screen);
             self.follow_orders(screen);
             self.hear(screen);
@@ -208,9 +233,53 @@ impl Stage {
         while let Some(script) = &self.script
             && let Some((due, act)) = script.steps.get(self.next_step).copied()
             && self.began.elapsed() >= due
+            && (!matches!(act, Act::Restore { .. }) || self.was_at_resort())
         {
             self.next_step += 1;
             self.act(act, screen);
+        }
+    }
+
+    /// Visitors were served by the last resort for a while.
+    fn was_at_resort(&self) -> bool {
+        let after = self.world.layout.tempo.after;
+        self.at_resort_since.is_some_and(|since| since.elapsed() >= after)
+    }
+
+    fn look_at_the_resort(&mut self) {
+        let Some(resort) = &self.world.layout.resort else { return };
+        let shares = self.world.answers();
+        if self.at_resort_since.is_none() && shares.get(&resort.region) == Some(&100) {
+            self.at_resort_since = Some(Instant::now());
+        }
+    }
+
+    /// The pipeline brings a new version everywhere, and says so.
+    fn roll_out(&mut self, screen: &mut dyn FnMut(&str)) {
+        let (Some(pipeline), Some(intake)) = (&self.world.pipeline, self.intake) else { return };
+        let now = self.clock.now();
+        pipeline.roll_out();
+        self.broke_at = Some(now);
+        let regions = self.world.regions.iter().map(|region| region.name.to_string()).collect();
+        self.announcing.spawn(async move { pipeline::announce(intake, regions, now).await });
+        let text = format!("{NEW_VERSION} is rolled out everywhere, and fails every request");
+        screen(&show::done(self.began.elapsed(), &text));
+    }
+
+    fn look_at_the_pipeline(&mut self, screen: &mut dyn FnMut(&str)) {
+        while let Some(said) = self.announcing.try_join_next() {
+            let text = match said {
+                Ok(Ok(())) => format!("the pipeline told Leeward of {NEW_VERSION}"),
+                Ok(Err(why)) => format!("the pipeline could not tell Leeward of it: {why}"),
+                Err(error) => format!("the pipeline could not tell Leeward of it: {error}"),
+            };
+            screen(&show::done(self.began.elapsed(), &text));
+        }
+        let undone = self.world.pipeline.as_ref().is_some_and(|pipeline| pipeline.undone() > 0);
+        if undone && self.healed_at.is_none() {
+            self.healed_at = Some(self.clock.now());
+            let text = format!("the pipeline was called, and took {NEW_VERSION} back everywhere");
+            screen(&show::done(self.began.elapsed(), &text));
         }
     }
 
@@ -222,7 +291,8 @@ impl Stage {
                     self.set(&name, fault, screen);
                 }
             }
-            Act::Heal { region } => {
+            Act::RollOut => self.roll_out(screen),
+            Act::Heal { region } | Act::Restore { region } => {
                 if let Some(name) = named(region) {
                     self.set(&name, Fault::None, screen);
                 }
@@ -311,6 +381,8 @@ impl Stage {
         match script.demand {
             Demand::Moves | Demand::MovesOnceHealed { .. } => through && moved && at_home == 0,
             Demand::Stays | Demand::MovesOnceAtMost => false,
+            Demand::LastResortAndHome => through && at_home == 100,
+            Demand::TakenBack => through && self.healed_at.is_some(),
         }
     }
 
@@ -339,6 +411,9 @@ impl Stage {
             began_at: self.began_at,
             chronicle: &self.chronicle,
             book: &self.world.book,
+            resort: self.world.layout.resort.as_ref().map(|resort| &resort.region),
+            tempo: self.world.layout.tempo,
+            taken_back: self.world.pipeline.as_ref().map_or(0, |pipeline| pipeline.undone()),
             answers_at_home: self.world.answers().get(&self.home).copied().unwrap_or_default(),
             after: self.world.layout.tempo.after,
             interrupted,

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::clients::Book;
 use super::control::{At, Moment};
 use super::outage::{Demand, Outage};
+use super::setup::Tempo;
 use crate::domain::{RegionName, Timestamp};
 use crate::policy::LeverKind;
 
@@ -29,6 +30,11 @@ pub struct Facts<'a> {
     pub began_at: Timestamp,
     pub chronicle: &'a [At],
     pub book: &'a Book,
+    /// The last resort, if there is one.
+    pub resort: Option<&'a RegionName>,
+    pub tempo: Tempo,
+    /// How often a version was taken back.
+    pub taken_back: usize,
     /// Shares of the answers at the end, in per cent.
     pub answers_at_home: u8,
     /// How long the end has to be without a lost request.
@@ -197,12 +203,47 @@ impl Facts<'_> {
                 1 => (Verdict::AsDemanded, "moved once and stayed on the steady side".to_owned()),
                 _ => (Verdict::Wrong, "moved to and fro".to_owned()),
             },
+            Some(Demand::LastResortAndHome) => self.there_and_back(),
+            Some(Demand::TakenBack) => match (moves.len(), self.taken_back) {
+                (0, 1) => {
+                    (Verdict::AsDemanded, "moved nothing; the version was taken back".to_owned())
+                }
+                (0, 0) => (Verdict::Held, "the version was not taken back".to_owned()),
+                (0, _) => (Verdict::Wrong, "the version was taken back twice".to_owned()),
+                (_, _) => (Verdict::Wrong, "moved, and should not have".to_owned()),
+            },
         };
         let served = self.demand.is_none() || self.interrupted || self.all_served_at_the_end();
         if said == Verdict::AsDemanded && !served {
             return (Verdict::Wrong, format!("{words}, but visitors are still not all served"));
         }
         (said, words)
+    }
+
+    /// To the last resort when patience was over and not long after it, and home once.
+    fn there_and_back(&self) -> (Verdict, String) {
+        let decided: Vec<(Timestamp, &RegionName)> =
+            self.chronicle.iter().filter_map(|at| Some((at.at, destination(&at.what)?))).collect();
+        let patience = self.tempo.sustain * 2;
+        let (Some(resort), Some(broke_at)) = (self.resort, self.broke_at) else {
+            return (Verdict::Wrong, "there is no last resort".to_owned());
+        };
+        match decided.as_slice() {
+            [] => (Verdict::Held, "did not move".to_owned()),
+            [(at, to), ..] if *to != resort || *at < broke_at.plus(patience) => {
+                (Verdict::Wrong, "moved before patience was over, or elsewhere".to_owned())
+            }
+            // A machine under load judges late as well.
+            [(at, _), ..] if *at > broke_at.plus(patience * 2 + self.tempo.window) => {
+                (Verdict::Wrong, "the last resort came late".to_owned())
+            }
+            [_, (_, to)] if *to == self.home && self.answers_at_home == 100 => (
+                Verdict::AsDemanded,
+                "a cached copy while nothing was left, and home again".to_owned(),
+            ),
+            [_] => (Verdict::Held, "did not come home".to_owned()),
+            [_, _, ..] => (Verdict::Wrong, "moved to and fro".to_owned()),
+        }
     }
 
     fn moved(&self, moves: &[Timestamp], not_before: Option<Timestamp>) -> (Verdict, String) {
@@ -224,6 +265,14 @@ impl Facts<'_> {
             }
         }
     }
+}
+
+/// Where a move brings everybody.
+fn destination(what: &Moment) -> Option<&RegionName> {
+    let Moment::Decided { to, .. } = what else { return None };
+    let mut carrying = to.weights().iter().filter(|(_, weight)| weight.0 > 0);
+    let (region, _) = carrying.next()?;
+    carrying.next().is_none().then_some(region)
 }
 
 fn name(outage: Outage) -> String {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,19 +15,22 @@ use hyper::{Request, Response, StatusCode};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::clients::{Book, Crowd};
 use super::door::{Answerer, Door, says, serve};
 use super::gates::{self, BUCKET, Looks};
 use super::instruments::Instruments;
 use super::nameserver::NameServer;
+use super::pipeline::{self, Pipeline};
 use super::region::{Fault, Region};
+use super::resort;
 use super::setup::{
-    BEACON, CAPACITY_RPS, CHECK_EVERY, CHECK_FAILURES, HOST, Layout, Place, Tempo, WITNESS, ZONE,
-    ZONE_ID, places, vantage_addresses,
+    self, BEACON, CAPACITY_RPS, CHECK_EVERY, CHECK_FAILURES, HOST, Layout, Place, Props, Resort,
+    Tempo, WITNESS, ZONE, ZONE_ID, places, vantage_addresses,
 };
 use super::zone::{Impairment, Zones};
-use crate::domain::{Malformed, RegionName, Weight};
+use crate::domain::{Malformed, RegionName, Timestamp, Weight};
 use crate::plan::{RecordData, RecordSet};
 use crate::ports::Clock;
 use crate::steer::weighted;
@@ -46,6 +50,7 @@ pub struct Size {
     pub dns_port: u16,
     pub tempo: Tempo,
     pub seed: u64,
+    pub props: Props,
 }
 
 /// The running world. Stops when dropped.
@@ -56,6 +61,9 @@ pub struct World {
     pub zones: Arc<Zones>,
     pub book: Arc<Book>,
     pub instruments: Arc<Instruments>,
+    pub pipeline: Option<Arc<Pipeline>>,
+    /// Where the last resort will answer.
+    resort: Option<TcpListener>,
     barred: watch::Sender<BTreeSet<IpAddr>>,
     name_server: NameServer,
     _keeps_open: watch::Sender<bool>,
@@ -75,7 +83,12 @@ impl World {
     pub async fn start(size: Size, clock: Arc<dyn Clock>) -> Result<Self, NoWorld> {
         let places = places(size.regions);
         let (barred, bars) = watch::channel(BTreeSet::new());
-        let listeners = listeners(&places).await?;
+        let resort = setup::resort().filter(|_| size.props.resort);
+        let addresses = places.iter().map(|place| place.address);
+        let addresses: Vec<IpAddr> =
+            addresses.chain(resort.iter().map(|resort| resort.address)).collect();
+        let mut listeners = listeners(&addresses).await?;
+        let at_resort = if resort.is_some() { listeners.pop() } else { None };
         let port = listeners.first().map_or(Ok(0), |first| first.local_addr().map(|a| a.port()))?;
         let mut regions = Vec::new();
         let mut instruments = Instruments::default();
@@ -87,19 +100,21 @@ impl World {
         }
         let zones = Arc::new(Zones::new(Arc::clone(&clock), size.tempo.propagation, size.seed));
         let name_server = NameServer::start(Arc::clone(&zones), size.dns_port).await?;
-        let records = records(&places, size.tempo)?;
+        let records = records(&places, resort.as_ref(), size.tempo)?;
         let address = name_server.address;
         zones.add(ZONE_ID.parse()?, ZONE.parse()?, vec![format!("ns1.{ZONE}")], records);
 
         let beacon = TcpListener::bind((BEACON, 0)).await?;
         let bucket = gates::bucket().await?;
-        let layout = Layout {
+        let mut layout = Layout {
             places,
             port,
             name_server: address,
             beacon: beacon.local_addr()?,
             bucket: bucket.local_addr()?,
             tempo: size.tempo,
+            resort,
+            pipeline: None,
         };
         let (keeps_open, open) = watch::channel(true);
         let mut tasks = JoinSet::new();
@@ -109,6 +124,17 @@ impl World {
         if let Some(home) = layout.places.first() {
             tasks.spawn(looks(&layout, home).run(Arc::clone(&zones)));
         }
+        let pipeline = if size.props.pipeline {
+            let listener = TcpListener::bind((pipeline::ADDRESS, 0)).await?;
+            layout.pipeline = Some((listener.local_addr()?, PathBuf::new()));
+            let pipeline = Pipeline::new(regions.iter().map(Region::faulty).collect());
+            let (_, everybody) = watch::channel(BTreeSet::new());
+            let door = Door { open: open.clone(), barred: everybody };
+            tasks.spawn(serve(listener, door, Arc::<Pipeline>::clone(&pipeline)));
+            Some(pipeline)
+        } else {
+            None
+        };
         tasks.spawn(serve(beacon, Door { open, barred: bars }, Arc::new(Neutral)));
         let book = Arc::new(Book::default());
         tasks.spawn(crowd(&layout, size, clock, &book)?.run());
@@ -119,11 +145,22 @@ impl World {
             zones,
             book,
             instruments,
+            pipeline,
+            resort: at_resort,
             barred,
             name_server,
             _keeps_open: keeps_open,
             tasks,
         })
+    }
+
+    /// Copies the shop into `folder`, and shows the copy where the last resort is. Nothing, if there is none.
+    pub async fn open_the_resort(&mut self, folder: &Path, now: Timestamp) -> Result<(), String> {
+        let Some(listener) = self.resort.take() else { return Ok(()) };
+        let Some(home) = self.regions.first() else { return Ok(()) };
+        let show = resort::copy(home.address, folder, now).await?;
+        self.tasks.spawn(show.serve(listener, CancellationToken::new()));
+        Ok(())
     }
 
     pub fn region(&self, name: &str) -> Option<&Region> {
@@ -179,15 +216,15 @@ impl World {
 }
 
 /// One listener for each region, all on the same port.
-async fn listeners(places: &[Place]) -> io::Result<Vec<TcpListener>> {
+async fn listeners(addresses: &[IpAddr]) -> io::Result<Vec<TcpListener>> {
     let mut tries = 0;
     loop {
         let mut listeners: Vec<TcpListener> = Vec::new();
         let mut failed = None;
-        for place in places {
+        for address in addresses {
             let port =
                 listeners.first().map_or(Ok(0), |first| first.local_addr().map(|a| a.port()))?;
-            match TcpListener::bind((place.address, port)).await {
+            match TcpListener::bind((*address, port)).await {
                 Ok(listener) => listeners.push(listener),
                 Err(error) => failed = Some(error),
             }
@@ -201,28 +238,35 @@ async fn listeners(places: &[Place]) -> io::Result<Vec<TcpListener>> {
 }
 
 /// The shop's own records, and beside each a witness of the same weight and health check.
-fn records(places: &[Place], tempo: Tempo) -> Result<Vec<RecordSet>, Malformed> {
-    let record = |(number, place): (usize, &Place)| {
+fn records(
+    places: &[Place],
+    resort: Option<&Resort>,
+    tempo: Tempo,
+) -> Result<Vec<RecordSet>, Malformed> {
+    let health_check = |number: usize| places.first().filter(|_| number == 0).map(Place::gate_key);
+    let record = |(number, (region, address)): (usize, (&RegionName, &IpAddr))| {
         let shop = RecordSet {
             zone: ZONE_ID.parse()?,
             name: HOST.parse()?,
             kind: "A".to_owned(),
-            set_identifier: Some(place.region.to_string()),
+            set_identifier: Some(region.to_string()),
             weight: Some(Weight(if number == 0 { 100 } else { 0 })),
             ttl: Some(u32::try_from(tempo.ttl.as_secs()).unwrap_or(1)),
-            data: RecordData::Values(vec![place.address.to_string()]),
-            health_check: (number == 0).then(|| place.gate_key()),
+            data: RecordData::Values(vec![address.to_string()]),
+            health_check: health_check(number),
             foreign: Vec::new(),
         };
         let witness = RecordSet {
             name: WITNESS.parse()?,
             kind: "TXT".to_owned(),
-            data: RecordData::Values(vec![format!("\"{}\"", place.region)]),
+            data: RecordData::Values(vec![format!("\"{region}\"")]),
             ..shop.clone()
         };
         Ok([shop, witness])
     };
-    let both: Result<Vec<_>, Malformed> = places.iter().enumerate().map(record).collect();
+    let all = places.iter().map(|place| (&place.region, &place.address));
+    let all = all.chain(resort.iter().map(|resort| (&resort.region, &resort.address)));
+    let both: Result<Vec<_>, Malformed> = all.enumerate().map(record).collect();
     Ok(both?.into_iter().flatten().collect())
 }
 
@@ -247,7 +291,12 @@ fn crowd(
         name_server: layout.name_server,
         host: HOST.parse()?,
         port: layout.port,
-        regions: layout.places.iter().map(|place| (place.address, place.region.clone())).collect(),
+        regions: layout
+            .places
+            .iter()
+            .map(|place| (place.address, place.region.clone()))
+            .chain(layout.resort.iter().map(|resort| (resort.address, resort.region.clone())))
+            .collect(),
         ttl: size.tempo.ttl,
         requests_per_second: size.requests_per_second,
         clock,
