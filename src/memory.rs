@@ -3,6 +3,7 @@
 
 mod asked;
 mod cure;
+mod matters;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ use crate::ports::{CallFailed, ChangeId};
 use crate::tell::{Letter, Lost, Note, Severity, Thread, Topic};
 
 pub use self::cure::{CallState, CureNote, OpenCure};
+pub use self::matters::{Aside, Copied, SiteState};
 pub use self::told::Tellings;
 pub(crate) use self::told::is_grave;
 pub use asked::{Abort, Asked, Guard, Request};
@@ -182,6 +184,13 @@ pub enum Entry {
     },
     /// A human took back what is asked and what is under way.
     Aborted(Abort),
+    /// A new copy of the site for the last resort was made, or could not be.
+    Copied(Copied),
+    /// Messages from outside were not understood and kept aside; by door the reason of the newest.
+    KeptAside {
+        doors: BTreeMap<String, String>,
+        count: u64,
+    },
 }
 
 /// How an order ended.
@@ -515,6 +524,8 @@ pub struct Acts {
     pub context: Vec<Event>,
     /// What the public was told.
     pub public: Chronicle,
+    pub site: SiteState,
+    pub aside: Option<Aside>,
 }
 
 /// A move by switches that was made beside an order that hangs.
@@ -713,6 +724,10 @@ impl Acts {
             Entry::Aborted(abort) => {
                 self.request = None;
                 self.abort = Some(abort.clone());
+            }
+            Entry::Copied(copied) => self.site.apply(at, copied),
+            Entry::KeptAside { doors, count } => {
+                self.aside = Some(Aside::take(self.aside.take(), at, doors, *count));
             }
         }
     }

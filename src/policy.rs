@@ -11,8 +11,10 @@ mod load;
 mod problem;
 mod raw;
 mod raw_care;
+mod raw_site;
 mod raw_tell;
 mod schema;
+mod site;
 mod switches;
 mod tell;
 mod template;
@@ -42,6 +44,7 @@ pub use case::{
 pub use load::{BYTES_MAX, load, load_bytes};
 pub use problem::{Code, Place, Problem, Problems, Severity};
 pub use schema::{json_schema, markdown};
+pub use site::{Site, SitePlace};
 pub use switches::{ArcLever, Check, Gate, GatesLever, HOLDER, Proof, Slot, Votes, Witness};
 pub use tell::{
     Address, Channel, Component, Mail, MailTls, PageMode, PagePlace, StatusPage, Tell, Way,
@@ -66,6 +69,8 @@ pub struct Policy {
     pub guards: Guards,
     pub tell: Tell,
     pub status_page: Option<StatusPage>,
+    /// The cached copy of the last resort, if it is ours to keep.
+    pub site: Option<Site>,
     pub triggers: Triggers,
     pub hooks: Hooks,
     /// Drawn and recorded outages for `leeward test`. They have no part in any decision.

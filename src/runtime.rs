@@ -31,6 +31,7 @@ pub mod once;
 pub mod peer;
 pub mod pin;
 pub mod prober;
+pub mod reports;
 pub mod round;
 mod secret;
 pub mod serve;

@@ -30,6 +30,7 @@ mod reading;
 mod recorded;
 mod service;
 mod sim;
+mod site;
 mod steer;
 mod switches;
 mod test_command;

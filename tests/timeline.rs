@@ -8,6 +8,7 @@ mod asked;
 mod calm;
 mod doubt;
 mod ladder;
+mod matters;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

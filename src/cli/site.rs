@@ -16,10 +16,8 @@ use crate::clock::SystemClock;
 use crate::ports::Clock as _;
 use crate::runtime::site::shelf::{Bucket, Folder, NotKept, Shelf, Smaller, keep};
 use crate::runtime::site::show::Show;
-use crate::runtime::site::{Address, Bounds, Copy, NoCopy, Wanted, Words, take};
+use crate::runtime::site::{Address, Bounds, Copy, NoCopy, Wanted, Words, read_friendly, take};
 
-/// A friendly page is one page.
-const FRIENDLY_OCTETS_MAX: u64 = 1024 * 1024;
 /// Left-out things that are shown to people; JSON has all of them.
 const SHOWN_MAX: usize = 20;
 
@@ -121,8 +119,9 @@ fn show(copy: &Copy, not_removed: &[String], args: &SnapshotArgs, out: &mut Outp
     let manifest = &copy.manifest;
     let others = manifest.files.len().saturating_sub(manifest.pages);
     out.line(format!(
-        "{} pages and {others} other files, {} KiB, are in `{}`",
-        manifest.pages,
+        "{} and {}, {} KiB, are in `{}`",
+        counted(manifest.pages, "page"),
+        counted(others, "other file"),
         manifest.octets.div_ceil(1024),
         args.to
     ));
@@ -135,6 +134,10 @@ fn show(copy: &Copy, not_removed: &[String], args: &SnapshotArgs, out: &mut Outp
     for one in not_removed {
         out.line(format!("  not needed any more, and could not be removed: {one}"));
     }
+}
+
+fn counted(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 fn wanted(args: &SnapshotArgs) -> Result<Wanted, Failure> {
@@ -154,24 +157,18 @@ fn wanted(args: &SnapshotArgs) -> Result<Wanted, Failure> {
             .map(|page| page.origin.clone())
             .collect::<BTreeSet<_>>(),
         bounds,
-        friendly: args.friendly.as_deref().map(friendly).transpose()?,
+        friendly: args
+            .friendly
+            .as_deref()
+            .map(read_friendly)
+            .transpose()
+            .map_err(|why| Failure::new(Exit::Input, why))?,
         retry_after: args.retry_after,
         words: Words {
             notice: args.notice.clone().unwrap_or(words.notice),
             form: args.form_notice.clone().unwrap_or(words.form),
         },
     })
-}
-
-fn friendly(path: &Path) -> Result<String, Failure> {
-    let unfit = |why: String| {
-        Failure::new(Exit::Input, format!("read the friendly page `{}`: {why}", path.display()))
-    };
-    let octets = std::fs::metadata(path).map_err(|error| unfit(error.to_string()))?.len();
-    if octets > FRIENDLY_OCTETS_MAX {
-        return Err(unfit(format!("it has more than {FRIENDLY_OCTETS_MAX} octets")));
-    }
-    std::fs::read_to_string(path).map_err(|error| unfit(error.to_string()))
 }
 
 async fn shelf(args: &SnapshotArgs) -> Result<Box<dyn Shelf>, Failure> {

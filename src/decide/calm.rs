@@ -86,6 +86,8 @@ fn quiet(policy: &Policy, acts: &Acts, now: Timestamp) -> bool {
         && acts.request.is_none()
         && acts.abort.is_none()
         && acts.dead_channels.is_empty()
+        && acts.site.failing.is_none()
+        && acts.aside.is_none()
         && acts.hooks.is_empty()
         && acts.gates.values().chain(acts.controls.values()).all(|stands| *stands == InAnswers::In)
         && acts.doubtful.is_empty()

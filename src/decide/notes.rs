@@ -1,6 +1,7 @@
 //! Who must hear what, this round. A key stands for one message of one incident: the same key is not
 //! delivered twice.
 
+mod matters;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -117,6 +118,8 @@ pub(super) fn notes(case: &Case<'_>, decision: &Decision, facts: &Facts<'_>) -> 
     desk.moved();
     desk.waits_for_a_human();
     desk.channels();
+    desk.site();
+    desk.kept_aside();
     desk.off();
     desk.home_again(facts);
     desk.over();
@@ -674,7 +677,7 @@ impl Desk<'_> {
                 continue;
             }
             let over = over_key(key);
-            let text = format!("over: {}", key.split(':').take(2).collect::<Vec<_>>().join(" "));
+            let text = matters::over(key);
             let (thread, account) = (thread.clone(), Account::default());
             let (kind, severity) = (Kind::Resolved, Severity::Info);
             let before = self.out.len();

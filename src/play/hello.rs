@@ -171,6 +171,7 @@ impl Hello {
             guards,
             tell: Tell { channels: Vec::new(), status_every: intent.status_every_s.map(seconds) },
             status_page: None,
+            site: None,
             triggers: Triggers::default(),
             hooks: crate::policy::Hooks::default(),
             tests: Vec::new(),

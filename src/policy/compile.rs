@@ -9,6 +9,7 @@ mod metrics;
 mod regions;
 mod rules;
 mod signals;
+mod site;
 mod status;
 mod switches;
 mod tell;
@@ -117,6 +118,7 @@ pub(super) fn compile(file: &raw::File, to: &mut Findings<'_>) -> Option<Policy>
             status::status_page(page, file.service.0.as_ref(), every, &names, to).map(Some)
         }
     };
+    let site = file.regions.0.as_ref().and_then(|regions| site::of_regions(regions, to));
     let triggers = match written(file.triggers.as_ref()) {
         Written::No => Some(Triggers::default()),
         Written::Broken => None,
@@ -153,6 +155,7 @@ pub(super) fn compile(file: &raw::File, to: &mut Findings<'_>) -> Option<Policy>
         guards: guards?,
         tell: tell?,
         status_page: status_page?,
+        site: site?,
         triggers: triggers?,
         hooks: hooks?,
         tests: tests?,

@@ -5,6 +5,7 @@
 
 use super::decode::{At, Entries, OneOrMany, Part, choice, record};
 use super::raw_care::{BalancerCare, ElbPace};
+use super::raw_site::Site;
 use super::raw_tell::{StatusPage, Tell};
 use super::units::{
     Address, Count, LagText, Number, Percent, Port, Rate, RequestRate, Span, StatusRange, Text,
@@ -79,6 +80,8 @@ record! {
         aws_region: Option<At<Text>> = "aws_region: eu-west-1",
         /// Its load balancers.
         balancers: Option<Entries<Balancer>> = "balancers: { web-eu: { connect: web-eu.example.com } }",
+        /// The cached copy of public pages that it shows, if it is a last resort. Somebody else's matter if it is not written.
+        site: Option<Part<At<Site>>> = "site: { pages: [\"https://www.example.com/\"], to: { directory: /var/www/last-resort }, every: 6h }",
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::card::{purpose, title, wish};
 use super::plain;
 use crate::domain::{BalancerName, InAnswers, Timestamp, Turn};
-use crate::memory::{CureNote, Entry, Outcome};
+use crate::memory::{Copied, CureNote, Entry, Outcome};
 use crate::plan::{Plan, Wanted};
 use crate::ports::CallFailed;
 
@@ -158,6 +158,17 @@ fn sentence(entry: &Entry) -> (&'static str, String) {
         Entry::AskDropped { why } => ("dropped", format!("what was asked: {why}")),
         Entry::Aborted(abort) => {
             ("aborted", format!("by {} until {}: {}", abort.by, abort.until, abort.reason))
+        }
+        Entry::Copied(Copied { failure: None, pages, octets, .. }) => {
+            ("copied", format!("{pages} pages, {octets} octets, for the last resort"))
+        }
+        Entry::Copied(Copied { failure: Some(why), .. }) => {
+            ("copied", format!("no new copy for the last resort: {why}"))
+        }
+        Entry::KeptAside { doors, count } => {
+            let doors: Vec<String> =
+                doors.iter().map(|(door, why)| format!("by `{door}`: {why}")).collect();
+            ("aside", format!("{count} messages are not understood, {}", doors.join(", ")))
         }
     }
 }

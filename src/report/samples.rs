@@ -13,7 +13,7 @@ use crate::decide::{
 };
 use crate::domain::{InAnswers, Ratio, RegionName, Split, Timestamp, Turn, Weight};
 use crate::health::{Answers, Reading};
-use crate::memory::{Abort, Acts, Asked, CureNote, Entry, Guard, Outcome, Pin, Request};
+use crate::memory::{Abort, Acts, Asked, Copied, CureNote, Entry, Guard, Outcome, Pin, Request};
 use crate::plan::{
     Batch, Epoch, HookAnswer, HookCall, HookEnd, Move, Plan, Purpose, RecordData, RecordSet, Swap,
     Wanted,
@@ -172,6 +172,7 @@ pub(crate) fn policy() -> Policy {
         },
         tell: Tell::default(),
         status_page: None,
+        site: None,
         triggers: Triggers::default(),
         hooks: crate::policy::Hooks::default(),
         tests: Vec::new(),
@@ -491,8 +492,18 @@ pub(crate) fn entries() -> Vec<Entry> {
         Entry::AskMet,
         Entry::AskDropped { why: "`eu-north-1` is no region of the policy".to_owned() },
         Entry::Aborted(abort()),
+        copied(None),
+        copied(Some("https://shop.example.com/: answers 500".to_owned())),
+        Entry::KeptAside {
+            doors: [("sns".to_owned(), "its topic is not on the policy's list".to_owned())].into(),
+            count: 3,
+        },
     ]);
     entries
+}
+
+fn copied(failure: Option<String>) -> Entry {
+    Entry::Copied(Copied { failure, kept_from: Some(NOW), pages: 12, octets: 345_678 })
 }
 
 fn hook_call() -> HookCall {

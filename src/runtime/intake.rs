@@ -25,6 +25,7 @@ use crate::event::{self, Event, Kind, Meaning, Unknown};
 use crate::health::Sample;
 use crate::policy::Policy;
 use crate::ports::Clock;
+use crate::runtime::reports::Report;
 use crate::telemetry::{ByDoor, Numbers};
 
 use quarantine::Quarantine;
@@ -103,6 +104,8 @@ pub(crate) struct Registered {
     pub(crate) policy: Arc<Policy>,
     arrivals: mpsc::Sender<Arrival>,
     samples: mpsc::Sender<Sample>,
+    /// Where it hears of what was kept aside.
+    reports: Option<mpsc::Sender<Report>>,
 }
 
 impl Registry {
@@ -114,8 +117,16 @@ impl Registry {
         samples: mpsc::Sender<Sample>,
     ) {
         let service = policy.service.clone();
-        self.lock().insert(service, Registered { policy, arrivals, samples });
+        let registered = Registered { policy, arrivals, samples, reports: None };
+        self.lock().insert(service, registered);
         self.changed.send_replace(());
+    }
+
+    /// What is kept aside for this service is reported there.
+    pub fn report_to(&self, service: &ServiceName, reports: mpsc::Sender<Report>) {
+        if let Some(registered) = self.lock().get_mut(service) {
+            registered.reports = Some(reports);
+        }
     }
 
     pub(crate) fn find(&self, service: &ServiceName) -> Option<Registered> {
@@ -194,7 +205,14 @@ impl Intake {
                 Err(Unknown { why }) => Some(why.clone()),
             };
             match (refused, part) {
-                (Some(why), _) => self.keep_aside(service, from.door, &why, body, &mut came),
+                (Some(why), _) => {
+                    self.keep_aside(service, from.door, &why, body, &mut came);
+                    if let Some(reports) = &registered.reports {
+                        // Whoever is flooded counts fewer; the quarantine has them all.
+                        let door = from.door.as_str();
+                        let _ = reports.try_send(Report::Aside { door, why });
+                    }
+                }
                 (None, Ok(event)) => events.push(event),
                 (None, Err(_)) => {}
             }

@@ -6,11 +6,13 @@
 
 mod address;
 mod crawl;
+pub(crate) mod fresh;
 mod rewrite;
 pub mod shelf;
 pub mod show;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -126,6 +128,19 @@ pub struct Manifest {
 pub struct Part {
     pub content_type: String,
     pub octets: usize,
+}
+
+/// A friendly page is one page.
+const FRIENDLY_OCTETS_MAX: u64 = 1024 * 1024;
+
+/// The operator's own friendly page. The error is for people.
+pub fn read_friendly(path: &Path) -> Result<String, String> {
+    let unfit = |why: &str| format!("read the friendly page `{}`: {why}", path.display());
+    let octets = std::fs::metadata(path).map_err(|error| unfit(&error.to_string()))?.len();
+    if octets > FRIENDLY_OCTETS_MAX {
+        return Err(unfit("it has more than a MiB"));
+    }
+    std::fs::read_to_string(path).map_err(|error| unfit(&error.to_string()))
 }
 
 #[cfg(test)]

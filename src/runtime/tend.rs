@@ -18,7 +18,9 @@ use super::file;
 use super::hooks::HookRunner;
 use super::intake::{ARRIVALS_MAX, Arrival, Registry, Taken};
 use super::pin::{self, Answer, Says};
+use super::reports::{Gathered, REPORTS_MAX, Report};
 use super::round::{Done, Service};
+use super::site::fresh::Keeper;
 use super::telling::{Reach, Teller, ways};
 use super::watch::{SAMPLES_MAX, Sources, watch};
 use crate::decide::{Diagnosis, Hold};
@@ -181,6 +183,7 @@ impl Tended {
             info!(service = %life.name(), ?outcome, "What the last run left open is settled.");
         }
         life.start_watching();
+        life.start_keeping();
         loop {
             tokio::select! {
                 biased;
@@ -257,12 +260,17 @@ struct Life {
     sender: mpsc::Sender<Sample>,
     arrivals: mpsc::Receiver<Arrival>,
     arriving: mpsc::Sender<Arrival>,
+    reports: mpsc::Receiver<Report>,
+    reporting: mpsc::Sender<Report>,
+    gathered: Gathered,
     /// Events for the next round.
     waiting: Vec<Arrival>,
     look_now: channel::Sender<()>,
     looked_at: Option<Instant>,
     round_at: Option<Instant>,
     watchers: JoinSet<()>,
+    /// Of the copy for the last resort.
+    keepers: JoinSet<()>,
     /// `None` if the policy names nobody to tell.
     teller: Option<Arc<Teller>>,
     /// Those of older policies too, until what they have under way is over.
@@ -291,6 +299,7 @@ impl Life {
     fn new(shared: Tended, loaded: Loaded, opened: Opened, stop: CancellationToken) -> Self {
         let (sender, samples) = mpsc::channel(SAMPLES_MAX);
         let (arriving, arrivals) = mpsc::channel(ARRIVALS_MAX);
+        let (reporting, reports) = mpsc::channel(REPORTS_MAX);
         let policy = loaded.policy;
         let hooks = HookRunner::default();
         let mut service = Service::new(
@@ -318,11 +327,15 @@ impl Life {
             sender,
             arrivals,
             arriving,
+            reports,
+            reporting,
+            gathered: Gathered::default(),
             waiting: Vec::new(),
             look_now: channel::Sender::default(),
             looked_at: None,
             round_at: None,
             watchers: JoinSet::new(),
+            keepers: JoinSet::new(),
             teller: None,
             tellers: JoinSet::new(),
             stop_watching: stop.child_token(),
@@ -342,9 +355,19 @@ impl Life {
         let policy = Arc::new(self.service.policy.clone());
         let (arriving, sender) = (self.arriving.clone(), self.sender.clone());
         self.shared.registry.enter(Arc::clone(&policy), arriving, sender.clone());
+        self.shared.registry.report_to(&policy.service, self.reporting.clone());
         let look_now = Some(self.look_now.subscribe());
         let sources = Sources { look_now, ..self.shared.sources.clone() };
         self.watchers.spawn(watch(policy, sources, sender, self.stop_watching.clone()));
+    }
+
+    /// Keeps the copy for the last resort fresh, if the policy has one.
+    fn start_keeping(&mut self) {
+        self.keepers.abort_all();
+        let policy = Arc::new(self.service.policy.clone());
+        let (board, pages) = (Arc::clone(&self.shared.board), self.shared.reach.pages.clone());
+        let keeper = Keeper { policy, board, pages, reports: self.reporting.clone() };
+        self.keepers.spawn(keeper.run(self.stop.child_token()));
     }
 
     fn start_telling(&mut self) {
@@ -382,6 +405,14 @@ impl Life {
         }
         if self.watchers.is_empty() {
             self.start_watching();
+        }
+        while let Some(ended) = self.keepers.try_join_next() {
+            if let Err(error) = ended
+                && !error.is_cancelled()
+            {
+                error!(service = %self.name(), %error, "Keeping the copy broke down and is started again.");
+                self.start_keeping();
+            }
         }
         while let Some(ended) = self.tellers.try_join_next() {
             if let Err(error) = ended {
@@ -448,6 +479,7 @@ impl Life {
         self.service.look_again();
         self.service.policy = policy;
         self.start_telling();
+        self.start_keeping();
         self.refused = None;
         self.loaded_at = self.shared.board.now();
         info!(service = %self.name(), mode = ?self.service.policy.mode, "A changed policy is in force.");
@@ -465,6 +497,7 @@ impl Life {
         }
         self.shared.board.keep_readings(&self.service.policy.service, &samples);
         let mut events = self.human_words()?;
+        self.hear_reports()?;
         events.extend(told);
         let answers = self.take_in(&mut events, &mut samples)?;
         let result = self.service.round(samples, events).await;
@@ -569,6 +602,16 @@ impl Life {
     fn write_down(&mut self, now: Timestamp, entry: &Entry) -> Result<(), JournalError> {
         self.service.log.append(now, entry)?;
         self.service.memory.acts.apply(now, entry);
+        Ok(())
+    }
+
+    /// What happened beside the rounds.
+    fn hear_reports(&mut self) -> Result<(), JournalError> {
+        let reports: Vec<Report> = std::iter::from_fn(|| self.reports.try_recv().ok()).collect();
+        let now = self.shared.board.now();
+        for entry in self.gathered.lines(reports.into_iter().take(REPORTS_MAX)) {
+            self.write_down(now, &entry)?;
+        }
         Ok(())
     }
 

@@ -137,7 +137,9 @@ impl Check {
             | Entry::Asked(_)
             | Entry::AskMet
             | Entry::AskDropped { .. }
-            | Entry::Aborted(_) => {}
+            | Entry::Aborted(_)
+            | Entry::Copied(_)
+            | Entry::KeptAside { .. } => {}
         }
     }
 

@@ -542,6 +542,7 @@ fn policy(dice: &mut Dice, kind: Kind) -> Result<Policy, Malformed> {
         regions,
         tell: Tell { channels: Vec::new(), status_every: Some(Duration::from_secs(900)) },
         status_page: None,
+        site: None,
         triggers: Triggers::default(),
         hooks: crate::policy::Hooks::default(),
         tests: Vec::new(),

@@ -243,7 +243,8 @@ fn word(entry: &Entry) -> Option<String> {
 /// All at the same time: they mostly wait.
 #[tokio::test]
 async fn killed_at_any_stage_it_finishes_the_move_and_does_nothing_twice() {
-    let plays =
-        POINTS.map(async |(point, story)| Box::pin(Case::prepare(point)).await.play(story).await);
+    let plays = POINTS.map(async |(point, story)| {
+        Box::pin(Box::pin(Case::prepare(point)).await.play(story)).await;
+    });
     join_all(plays).await;
 }

@@ -94,6 +94,7 @@ pub(crate) fn policy(zones: usize) -> Policy {
         },
         tell: Tell::default(),
         status_page: None,
+        site: None,
         triggers: Triggers::default(),
         hooks: leeward::policy::Hooks::default(),
         tests: Vec::new(),

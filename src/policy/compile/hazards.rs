@@ -185,6 +185,9 @@ fn check_telling(policy: &Policy, file: &raw::File, to: &mut Findings<'_>) {
     if let Written::Yes(page) = written(file.status_page.as_ref()) {
         super::status::check_places(&page.value, &watched, to);
     }
+    if let Some(regions) = &file.regions.0 {
+        super::site::check_places(regions, &watched, to);
+    }
 }
 
 fn check_ttl(policy: &Policy, file: &raw::File, to: &mut Findings<'_>) {

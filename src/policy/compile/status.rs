@@ -122,14 +122,22 @@ fn place(
             None
         }
         raw::Place::S3(bucket) => {
-            let region = aws_region_code(&bucket.region.value.0, bucket.region.at, to);
-            let name = bucket_name(&bucket.bucket, to);
-            let prefix = bucket.prefix.as_ref().map(|prefix| prefix.value.0.clone());
-            let prefix = prefix.unwrap_or_default();
-            Some(PagePlace::S3 { bucket: name?, aws_region: region?, prefix })
+            let (bucket, aws_region, prefix) = self::bucket(bucket, to)?;
+            Some(PagePlace::S3 { bucket, aws_region, prefix })
         }
         raw::Place::Statuspage(page) => hosted(page, components, to),
     }
+}
+
+/// Name, AWS region and prefix.
+pub(super) fn bucket(
+    written: &raw::Bucket,
+    to: &mut Findings<'_>,
+) -> Option<(String, String, String)> {
+    let region = aws_region_code(&written.region.value.0, written.region.at, to);
+    let name = bucket_name(&written.bucket, to);
+    let prefix = written.prefix.as_ref().map(|prefix| prefix.value.0.clone());
+    Some((name?, region?, prefix.unwrap_or_default()))
 }
 
 fn hosted(

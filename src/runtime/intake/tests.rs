@@ -448,3 +448,28 @@ fn no_door_lets_in_more_than_it_can_know() {
     assert!(Door::Signed.lets_in(Kind::Answer));
     assert!(!Door::Alertmanager.lets_in(Kind::Reading));
 }
+
+#[tokio::test]
+async fn what_is_kept_aside_is_reported_to_its_service() {
+    let bench = Bench::new().await;
+    let (reports, mut heard) = mpsc::channel(2);
+    bench.intake.registry.report_to(&"shop".parse().unwrap(), reports);
+    let body = br#"{"what": "is this"}"#;
+    for nonce in ["nonce-01", "nonce-02", "nonce-03"] {
+        assert_eq!(bench.signed("pipeline", nonce, body).await.0, 202);
+    }
+    assert!(matches!(heard.try_recv(), Ok(Report::Aside { door: "signed", .. })));
+    assert!(heard.try_recv().is_ok());
+    // A flood is not waited for: what finds no room is in the quarantine all the same.
+    assert!(heard.try_recv().is_err());
+    assert_eq!(bench.kept(), 1);
+    // Whoever is not believed makes no report.
+    assert_eq!(
+        bench
+            .signed_at("pipeline", "nonce-04", NOW.as_secs(), "a key of somebody else", body)
+            .await
+            .0,
+        401
+    );
+    assert!(heard.try_recv().is_err());
+}

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::address::{self, Address, OWN, Origin, relative};
 use super::rewrite::{self, Link, MARK};
-use super::{Copy, FRIENDLY, MANIFEST, Manifest, Part, Wanted};
+use super::{Bounds, Copy, FRIENDLY, MANIFEST, Manifest, Part, Wanted};
 use crate::domain::{Timestamp, span};
 use crate::runtime::http::{Ask, fetch};
 
@@ -283,12 +284,10 @@ impl Crawl<'_> {
         let (bounds, whole) = (self.wanted.bounds, self.until);
         let left = bounds.octets_max.saturating_sub(self.octets);
         let most = bounds.file_octets_max.min(left);
-        let asks = wave.iter().map(|address| async move {
-            let until = whole.min(Instant::now() + bounds.request_within);
-            let fetched = timeout_at(until, get(address, origins, most, bounds.request_within));
-            let fetched = fetched.await.unwrap_or_else(|_| Err(late(whole, bounds.within)));
-            (address.clone(), fetched)
-        });
+        let origins = Arc::new(origins.clone());
+        let ask =
+            |address: &Address| ask_for(address.clone(), Arc::clone(&origins), most, bounds, whole);
+        let asks: Vec<_> = wave.iter().map(ask).collect();
         let mut asks = stream::iter(asks).buffered(AT_ONCE);
         let mut all = Vec::with_capacity(wave.len());
         // Counted as they come, so that no more than a few files are ever held beyond the bound.
@@ -374,6 +373,19 @@ fn late(until: Instant, within: Duration) -> String {
     } else {
         "did not answer in time".to_owned()
     }
+}
+
+async fn ask_for(
+    address: Address,
+    origins: Arc<BTreeSet<Origin>>,
+    octets_max: usize,
+    bounds: Bounds,
+    whole: Instant,
+) -> (Address, Result<Fetched, String>) {
+    let until = whole.min(Instant::now() + bounds.request_within);
+    let got = timeout_at(until, get(&address, &origins, octets_max, bounds.request_within)).await;
+    let got = got.unwrap_or_else(|_| Err(late(whole, bounds.within)));
+    (address, got)
 }
 
 /// One file, over redirects that stay on these origins.

@@ -21,14 +21,14 @@ use crate::runtime::http::{Ask, fetch};
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
 #[derive(Debug, Clone)]
-struct Answer {
+pub(super) struct Answer {
     status: u16,
     kind: &'static str,
     body: String,
     location: Option<String>,
 }
 
-fn html(body: &str) -> Answer {
+pub(super) fn html(body: &str) -> Answer {
     Answer { status: 200, kind: "text/html; charset=utf-8", body: body.to_owned(), location: None }
 }
 
@@ -36,7 +36,7 @@ fn file(kind: &'static str, body: &str) -> Answer {
     Answer { kind, ..html(body) }
 }
 
-fn status(status: u16) -> Answer {
+pub(super) fn status(status: u16) -> Answer {
     Answer { status, ..html("<p>sorry") }
 }
 
@@ -45,8 +45,8 @@ fn moved(to: &str) -> Answer {
 }
 
 /// A site on loopback.
-struct Site {
-    at: String,
+pub(super) struct Site {
+    pub(super) at: String,
     pages: Arc<Mutex<BTreeMap<String, Answer>>>,
     asked: Arc<AtomicUsize>,
     _stop: tokio_util::sync::DropGuard,
@@ -75,7 +75,7 @@ async fn answer(State((pages, asked)): State<Shared>, uri: Uri) -> Response {
 }
 
 impl Site {
-    async fn start(pages: &[(&str, Answer)]) -> Self {
+    pub(super) async fn start(pages: &[(&str, Answer)]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = format!("http://{}", listener.local_addr().unwrap());
         let pages = pages.iter().map(|(path, answer)| ((*path).to_owned(), answer.clone()));
@@ -87,7 +87,7 @@ impl Site {
         Self { at, pages, asked, _stop: stop.drop_guard() }
     }
 
-    fn set(&self, path: &str, answer: Answer) {
+    pub(super) fn set(&self, path: &str, answer: Answer) {
         self.pages.lock().unwrap().insert(path.to_owned(), answer);
     }
 

@@ -40,6 +40,7 @@ struct Aws {
     verifier: Verifier,
     shelf: Arc<Shelf>,
     key: RsaKeyPair,
+    authority: CertificateDer<'static>,
 }
 
 fn year(year: i32) -> CertificateParams {
@@ -64,7 +65,8 @@ impl Aws {
         let roots = if root_trusted { vec![authority.der().clone()] } else { Vec::new() };
         let verifier = Verifier::new(Arc::clone(&shelf) as Arc<dyn Fetch>, &roots, Vec::new());
         let key = RsaKeyPair::from_pkcs8(&signing.serialize_der()).unwrap();
-        Self { verifier, shelf, key }
+        let authority = authority.der().clone();
+        Self { verifier, shelf, key, authority }
     }
 
     fn new() -> Self {
@@ -233,4 +235,114 @@ async fn what_was_kept_and_sent_again_is_refused() {
         };
         assert!(right, "{timestamp}: {refused}");
     }
+}
+
+/// Also takes a yes to a subscription, at any address, and remembers where it was said.
+#[derive(Debug)]
+struct Confirming {
+    shelf: Arc<Shelf>,
+    said: Mutex<Vec<String>>,
+}
+
+#[async_trait]
+impl Fetch for Confirming {
+    async fn fetch(&self, url: &str) -> Result<Bytes, String> {
+        if url.contains("Action=ConfirmSubscription") {
+            self.said.lock().unwrap().push(url.to_owned());
+            return Ok(Bytes::from_static(b"<ConfirmSubscriptionResponse/>"));
+        }
+        self.shelf.fetch(url).await
+    }
+}
+
+#[derive(Debug)]
+struct Still;
+
+impl crate::ports::Clock for Still {
+    fn now(&self) -> Timestamp {
+        NOW
+    }
+}
+
+/// A door of SNS over a real socket, and the status that each body gets.
+async fn answers(verifier: Verifier, bodies: &[String]) -> Vec<u16> {
+    let mut policy = crate::report::samples::policy();
+    policy.triggers.topics = [TOPIC.to_owned()].into();
+    let state = tempfile::tempdir().unwrap();
+    let registry = Arc::new(super::super::Registry::default());
+    let (arriving, _arrivals) = tokio::sync::mpsc::channel(1);
+    let (sender, _samples) = tokio::sync::mpsc::channel(1);
+    let door = format!("/v1/events/{}/sns", policy.service);
+    registry.enter(Arc::new(policy), arriving, sender);
+    let intake = Arc::new(super::super::Intake {
+        registry,
+        quarantine: super::super::Quarantine::new(state.path()),
+        verifier,
+        clock: Arc::new(Still),
+        numbers: Arc::new(crate::telemetry::Numbers::new()),
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}{door}", listener.local_addr().unwrap());
+    let stop = tokio_util::sync::CancellationToken::new();
+    let task = tokio::spawn(super::super::http::serve(listener, intake, stop.clone()));
+    let mut statuses = Vec::new();
+    for body in bodies {
+        let asked = Ask {
+            method: Method::POST,
+            url: &url,
+            headers: Vec::new(),
+            body: Bytes::from(body.clone()),
+            answer_max: 4096,
+            within: Duration::from_secs(10),
+        };
+        statuses.push(ask(asked).await.unwrap().0.as_u16());
+    }
+    stop.cancel();
+    task.await.unwrap();
+    statuses
+}
+
+#[tokio::test]
+async fn a_subscription_is_confirmed_at_the_address_of_sns_and_nowhere_else() {
+    let aws = Aws::new();
+    let confirm = |topic: &str, place: &str, signed: bool| {
+        let mut body = serde_json::json!({
+            "Type": "SubscriptionConfirmation",
+            "MessageId": "165545c9-2a5c-472c-8df2-7ff2be2b3b1b",
+            "Token": "2336412f37f",
+            "TopicArn": topic,
+            "Message": "You have chosen to subscribe to the topic.",
+            "SubscribeURL": place,
+            "Timestamp": "2027-01-15T08:00:00.000Z",
+            "SignatureVersion": "2",
+            "Signature": "",
+            "SigningCertURL": URL,
+        });
+        let envelope = Envelope::parse(body.to_string().as_bytes()).unwrap();
+        body["Signature"] = aws.sign(envelope).signature.into();
+        if !signed {
+            body["Token"] = "another".into();
+        }
+        body.to_string()
+    };
+    let right = format!(
+        "https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription&TopicArn={TOPIC}&Token=2336412f37f"
+    );
+    let elsewhere = "https://sns.eu-west-1.amazonaws.com.evil.example/?Action=ConfirmSubscription";
+    let other = "https://sns.eu-west-1.amazonaws.com/?Action=Unsubscribe";
+    let fetch = Arc::new(Confirming { shelf: Arc::clone(&aws.shelf), said: Mutex::default() });
+    let verifier = Verifier::new(fetch.clone(), std::slice::from_ref(&aws.authority), Vec::new());
+    let statuses = answers(
+        verifier,
+        &[
+            confirm(TOPIC, elsewhere, true),
+            confirm(TOPIC, other, true),
+            confirm(TOPIC, &right, false),
+            confirm("arn:aws:sns:eu-west-1:111122223333:others", &right, true),
+            confirm(TOPIC, &right, true),
+        ],
+    )
+    .await;
+    assert_eq!(statuses, [403, 403, 403, 403, 200]);
+    assert_eq!(*fetch.said.lock().unwrap(), [right], "once, and only there");
 }
