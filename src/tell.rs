@@ -180,6 +180,20 @@ pub struct Note {
 const SUBJECT_MAX: usize = 100;
 
 impl Note {
+    /// The account without what the text says anyway: nobody reads the same twice at night.
+    pub fn details(&self) -> Account {
+        let new = |sentences: &[String]| -> Vec<String> {
+            sentences.iter().filter(|one| !self.text.contains(one.as_str())).cloned().collect()
+        };
+        Account {
+            seen: new(&self.account.seen),
+            done: new(&self.account.done),
+            not_done: new(&self.account.not_done),
+            would_help: new(&self.account.would_help),
+            to_stop: new(&self.account.to_stop),
+        }
+    }
+
     /// One line: what it is about, without what follows from it.
     pub fn subject(&self) -> String {
         let first = self.text.split([';', '\n']).next().unwrap_or_default();

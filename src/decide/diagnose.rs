@@ -257,6 +257,11 @@ pub(super) fn stale(case: &Case<'_>, name: &RegionName, view: &RegionView) -> Op
 
 /// Nothing from outside tells how a region is: that is not "well".
 pub(super) fn blind(case: &Case<'_>, name: &RegionName, view: &RegionView) -> Option<Finding> {
+    // A cached copy that nobody probes is not missed.
+    let copy = case.policy.last_resort() == Some(name) && !super::respond::is_probed(case, name);
+    if copy {
+        return None;
+    }
     let since =
         view.blind_since.filter(|since| case.now.since(*since) >= case.policy.judge.window)?;
     let says = format!("no probe has told how it is for {}", span(case.now.since(since)));

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::refresh::Treatment;
 use super::respond::Response;
-use super::{Case, Decision, Diagnosis, Finding, Hold, diagnose, hooks, is_stuck};
+use super::{Case, Decision, Diagnosis, Finding, Hold, diagnose, hooks, is_stuck, shares};
 use crate::domain::{RegionName, ServiceName, Timestamp, span};
 use crate::health::{Instruments, Reading};
 use crate::memory::{HookState, Tellings, Told, is_grave};
@@ -98,7 +98,7 @@ pub(super) fn notes(case: &Case<'_>, decision: &Decision, facts: &Facts<'_>) -> 
                 Severity::Warn,
                 format!("stale:{name}:{}", finding.since),
                 &topics,
-                &finding.evidence.join("; "),
+                &format!("`{name}`: {}", finding.evidence.join("; ")),
             );
         }
     }
@@ -289,7 +289,9 @@ impl Desk<'_> {
             let change = common.change.as_deref().unwrap_or("the change or dependency they share");
             account.would_help.insert(0, format!("undo {change}"));
         }
-        let stands = self.decision.wanted.is_none() && needs_a_human(&self.decision.holds);
+        let undone = self.decision.calls.iter().any(|call| call.phase == HookPhase::Rollback);
+        let stands =
+            self.decision.wanted.is_none() && !undone && needs_a_human(&self.decision.holds);
         let kind = if stands { Kind::NeedsYou } else { Kind::Changed };
         let text = format!("{seen}. {does}");
         let (severity, about) = (Severity::Page, topics.as_slice());
@@ -320,9 +322,17 @@ impl Desk<'_> {
         if let Some(common) = &facts.response.common {
             topics.extend([word(Word::Correlated), word(Word::Deploy)]);
             let change = common.change.as_deref().unwrap_or("a shared dependency or a change");
-            let text = format!(
-                "The same fault is in every region, {change} is the suspect: nothing is moved, undo the change"
-            );
+            let undoes = self.decision.calls.iter().find(|call| call.phase == HookPhase::Rollback);
+            let text = match undoes {
+                Some(call) => format!(
+                    "The same fault is in every region, {change} is the suspect: nothing is moved, hook `{}` is \
+                     called to undo it",
+                    call.hook
+                ),
+                None => format!(
+                    "The same fault is in every region, {change} is the suspect: nothing is moved, undo the change"
+                ),
+            };
             if facts.response.nowhere {
                 topics.push(word(Word::NoSafeTarget));
             }
@@ -338,7 +348,10 @@ impl Desk<'_> {
         }
         if let Some(Wanted::Move(wanted)) = &self.decision.wanted {
             topics.push(word(Word::Shifted));
-            return (format!("Moving from {} to {}", wanted.from, wanted.to), topics);
+            return (
+                format!("Moving traffic: {}", shares::changes(&wanted.from, &wanted.to)),
+                topics,
+            );
         }
         for hold in &self.decision.holds {
             topics.extend(match blocking_kind(hold) {
@@ -349,7 +362,16 @@ impl Desk<'_> {
             });
         }
         let why: Vec<String> = self.decision.holds.iter().map(ToString::to_string).collect();
-        let text = if why.is_empty() {
+        let patient = self.decision.holds.iter().find_map(|hold| {
+            let Hold::NotSustained { since, needs, .. } = hold else { return None };
+            facts.response.nowhere.then(|| since.plus(*needs))
+        });
+        let text = if let Some((until, resort)) = patient.zip(self.case.policy.last_resort()) {
+            format!(
+                "No region is fit to take the traffic. If that is still so at {until}, visitors are sent to the \
+                 last resort `{resort}`"
+            )
+        } else if why.is_empty() {
             "Nothing more is to be moved now".to_owned()
         } else {
             format!("Nothing is moved: {}", why.join("; "))
@@ -507,6 +529,10 @@ impl Desk<'_> {
                 self.case.share(name) > 0.0
                     && !facts.sick.contains(name)
                     && self.case.now.since(*since) >= self.case.policy.judge.sustain * 2
+                    // Counters lag behind probes: right after an outage they still tell of it.
+                    && view.good_since.is_none_or(|good| {
+                        self.case.now.since(good) >= self.case.policy.judge.sustain * 2
+                    })
             }) else {
                 continue;
             };
@@ -536,14 +562,14 @@ impl Desk<'_> {
     /// A standby that could not carry everybody is an incident before it is needed.
     fn too_small(&mut self) {
         let case = self.case;
-        let Some(needs) = super::shares::demand(case.policy, case.picture) else { return };
+        let Some(needs) = shares::demand(case.policy, case.picture) else { return };
         for (name, _) in case.policy.serving().filter(|(name, _)| case.share(name) < 0.5) {
-            let Some(room) = super::shares::room(case.policy, case.picture, name) else { continue };
+            let Some(room) = shares::room(case.policy, case.picture, name) else { continue };
             let others: f64 = case
                 .policy
                 .serving()
                 .filter(|(other, _)| *other != name && case.share(other) < 0.5)
-                .filter_map(|(other, _)| super::shares::room(case.policy, case.picture, other))
+                .filter_map(|(other, _)| shares::room(case.policy, case.picture, other))
                 .sum();
             if room + others < needs && room > 0.0 {
                 let text =
@@ -569,7 +595,7 @@ impl Desk<'_> {
             return;
         };
         let took = shift.at;
-        let text = format!("traffic was moved from {} to {}", shift.from, shift.to);
+        let text = format!("traffic was moved: {}", shares::changes(&shift.from, &shift.to));
         let gaining = shift.to.weights().keys();
         let gaining =
             gaining.filter(|name| shift.to.share(name).get() > shift.from.share(name).get());

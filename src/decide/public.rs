@@ -44,10 +44,16 @@ fn phase(case: &Case<'_>, decision: &Decision, sick: &BTreeSet<RegionName>) -> P
     let moved = acts.incident_since.is_some_and(|since| {
         acts.order.is_some() || acts.shifts.last().is_some_and(|shift| shift.at >= since)
     });
+    let refreshed = acts
+        .incident_since
+        .is_some_and(|since| acts.refreshes.values().flatten().any(|refresh| refresh.at >= since));
+    // A friendly page is not the service: it does not work again while visitors get that.
+    let resort = case.policy.last_resort().is_some_and(|name| case.share(name) >= shares::SAME);
     match (decision.incident, sick.is_empty()) {
         (false, _) => Phase::Resolved,
+        (true, _) if resort => Phase::Identified,
         (true, true) => Phase::Monitoring,
-        (true, false) if moved || decision.wanted.is_some() => Phase::Identified,
+        (true, false) if moved || refreshed || decision.wanted.is_some() => Phase::Identified,
         (true, false) => Phase::Investigating,
     }
 }

@@ -164,7 +164,8 @@ fn nowhere(case: &Case<'_>, sick: &BTreeSet<RegionName>, suspect: Option<Hold>) 
     let since = sick.iter().filter_map(|name| case.convicted_since(name)).min().unwrap_or(case.now);
     let until = since.plus(case.policy.judge.sustain).plus(patience);
     if case.now < until {
-        let region = resort.clone();
+        let first = sick.iter().min_by_key(|name| case.convicted_since(name).unwrap_or(case.now));
+        let region = first.unwrap_or(resort).clone();
         response.holds.push(Hold::NotSustained {
             region,
             since,

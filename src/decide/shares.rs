@@ -158,3 +158,16 @@ pub(super) fn may_spill(policy: &Policy) -> bool {
         Overflow::Hold => false,
     }
 }
+
+/// `eu-west-1` from 100% to 0%, and so on: the regions whose share changes.
+pub(super) fn changes(from: &Split, to: &Split) -> String {
+    let percent = |split: &Split, name: &RegionName| (split.share(name).get() * 100.0).round();
+    let names: BTreeSet<&RegionName> = from.weights().keys().chain(to.weights().keys()).collect();
+    let changed = names.into_iter().filter_map(|name| {
+        let (before, after) = (percent(from, name), percent(to, name));
+        // Exactly what is printed.
+        (before.to_bits() != after.to_bits())
+            .then(|| format!("`{name}` from {before}% to {after}%"))
+    });
+    changed.collect::<Vec<_>>().join(", ")
+}

@@ -51,7 +51,7 @@ fn the_end_of_a_matter_is_told_in_rounds_that_are_calm_otherwise() {
     assert!(matters.iter().any(|key| key.starts_with("standby:west")), "{matters:?}");
     let said = picture.rests(30);
     assert_eq!(
-        said.iter().filter(|text| text.contains("over: standby west")).count(),
+        said.iter().filter(|text| text.contains("over: `west` could take over again")).count(),
         1,
         "{said:?}"
     );

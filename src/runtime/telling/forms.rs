@@ -56,7 +56,7 @@ pub(super) fn everything(bundle: &Bundle) -> String {
 fn whole(note: &Note) -> String {
     // Writing to a string cannot fail.
     let mut text = format!("{}\n", note.text);
-    for (heading, sentences) in note.account.parts() {
+    for (heading, sentences) in note.details().parts() {
         let _ = writeln!(text, "\n{heading}:");
         for sentence in sentences {
             let _ = writeln!(text, "- {sentence}");
