@@ -75,12 +75,10 @@ mod tests {
             tokio::time::advance(Duration::from_secs(1)).await;
         }
         assert_eq!(lines.len(), 10);
-        let count = |entry: &Entry| match entry {
-            Entry::KeptAside { count, doors } => {
-                assert_eq!(doors["sns"], "last");
-                *count
-            }
-            other => panic!("{other:?}"),
+        let count = |entry: &Entry| {
+            let Entry::KeptAside { count, doors } = entry else { panic!("{entry:?}") };
+            assert_eq!(doors["sns"], "last");
+            *count
         };
         assert_eq!(lines.iter().map(count).sum::<u64>(), 2 + 9 * 120, "all of them are counted");
         assert!(gathered.lines(std::iter::empty()).len() <= 1);

@@ -88,18 +88,20 @@ fn who_shows_the_copy_to_visitors_is_not_calm() {
     assert!(!is_calm(&policy, &view));
 }
 
+#[derive(Debug)]
+struct Ticking(tokio::time::Instant);
+
+impl Clock for Ticking {
+    fn now(&self) -> Timestamp {
+        NOW.plus(self.0.elapsed())
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_failure_is_told_once_and_tried_again() {
     // Nobody listens there.
     let mut bench = bench("http://127.0.0.1:9", samples::calm_view());
     let (stop, keeper) = (CancellationToken::new(), bench.keeper);
-    #[derive(Debug)]
-    struct Ticking(tokio::time::Instant);
-    impl Clock for Ticking {
-        fn now(&self) -> Timestamp {
-            NOW.plus(self.0.elapsed())
-        }
-    }
     let clock = Arc::new(Ticking(tokio::time::Instant::now()));
     let board = Arc::new(Board::new(Arc::new(Numbers::new()), clock));
     board.publish(samples::calm_view());
