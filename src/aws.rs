@@ -4,9 +4,27 @@
 //! after a call went wrong. Each service file lists the IAM actions it uses beside its client;
 //! `infra/iam/policy.json` allows their union and nothing else, and a test holds the two together.
 
+/// What a client of one service is configured with: where it calls, how long it waits, how often it tries.
+///
+/// A macro, because every service's crate has a builder type of its own and no trait is common to them.
+macro_rules! configured {
+    ($sdk:ident, $base:expr, $service:expr, $aws_region:expr, $call:expr) => {{
+        let (base, aws_region, call): (&$crate::aws::Base, &str, _) = ($base, $aws_region, $call);
+        let mut config = $sdk::config::Builder::from(&base.sdk)
+            .region(::aws_config::Region::new(aws_region.to_owned()))
+            .retry_config($crate::aws::Base::retries(call))
+            .timeout_config(base.timeouts(call));
+        if let Some(url) = base.settings.endpoint($service, aws_region) {
+            config.set_endpoint_url(Some(url.to_owned()));
+        }
+        config
+    }};
+}
+
 mod account;
 mod arc;
 mod balancer;
+mod body;
 mod checks;
 mod cloudwatch;
 mod convert;

@@ -394,6 +394,11 @@ fn all_bad(case: &Case<'_>, leaving: &BTreeSet<RegionName>) -> BTreeSet<RegionNa
 }
 
 fn nothing(policy: &Policy, now: Timestamp) -> Decision {
+    Decision { holds: vec![Hold::AnswersUnknown], ..blank(policy, now) }
+}
+
+/// A decision in which nothing was found, and nothing is wanted or said.
+fn blank(policy: &Policy, now: Timestamp) -> Decision {
     Decision {
         at: now,
         mode: policy.mode,
@@ -401,7 +406,7 @@ fn nothing(policy: &Policy, now: Timestamp) -> Decision {
         findings: Vec::new(),
         wanted: None,
         proposed: None,
-        holds: vec![Hold::AnswersUnknown],
+        holds: Vec::new(),
         withdraw: None,
         calls: Vec::new(),
         notes: Vec::new(),

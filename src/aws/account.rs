@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_config::Region;
 use aws_sdk_elasticloadbalancingv2 as elb;
 use aws_sdk_iam as iam;
 use aws_sdk_iam::types::{ContextEntry, ContextKeyTypeEnum, PolicyEvaluationDecisionType};
@@ -62,31 +61,14 @@ impl AwsAccount {
     pub(super) fn new(base: &Base) -> Self {
         let control = &base.settings.control_region;
         let home = base.settings.home_region.as_deref().unwrap_or(control);
-        let route53 = route53::config::Builder::from(&base.sdk)
-            .retry_config(Base::retries(Call::List))
-            .timeout_config(base.timeouts(Call::List));
+        let route53 = configured!(route53, base, Service::Route53, control, Call::List);
         // The regional endpoint of the place where this runs: the global one is another region's.
-        let sts = sts::config::Builder::from(&base.sdk)
-            .region(Region::new(home.to_owned()))
-            .retry_config(Base::retries(Call::Status))
-            .timeout_config(base.timeouts(Call::Status));
-        let iam = iam::config::Builder::from(&base.sdk)
-            .retry_config(Base::retries(Call::Status))
-            .timeout_config(base.timeouts(Call::Status));
-        let at = |service| base.settings.endpoint(service, control);
+        let sts = configured!(sts, base, Service::Sts, home, Call::Status);
+        let iam = configured!(iam, base, Service::Iam, control, Call::Status);
         Self {
-            route53: route53::Client::from_conf(match at(Service::Route53) {
-                Some(url) => route53.endpoint_url(url).build(),
-                None => route53.build(),
-            }),
-            sts: sts::Client::from_conf(match base.settings.endpoint(Service::Sts, home) {
-                Some(url) => sts.endpoint_url(url).build(),
-                None => sts.build(),
-            }),
-            iam: iam::Client::from_conf(match at(Service::Iam) {
-                Some(url) => iam.endpoint_url(url).build(),
-                None => iam.build(),
-            }),
+            route53: route53::Client::from_conf(route53.build()),
+            sts: sts::Client::from_conf(sts.build()),
+            iam: iam::Client::from_conf(iam.build()),
             elb: PerRegion::new(),
             base: base.clone(),
         }
@@ -94,14 +76,8 @@ impl AwsAccount {
 
     fn elb(&self, aws_region: &str) -> elb::Client {
         self.elb.client(aws_region, || {
-            let config = elb::config::Builder::from(&self.base.sdk)
-                .region(Region::new(aws_region.to_owned()))
-                .retry_config(Base::retries(Call::Targets))
-                .timeout_config(self.base.timeouts(Call::Targets));
-            elb::Client::from_conf(match self.base.settings.endpoint(Service::Elb, aws_region) {
-                Some(url) => config.endpoint_url(url).build(),
-                None => config.build(),
-            })
+            let config = configured!(elb, &self.base, Service::Elb, aws_region, Call::Targets);
+            elb::Client::from_conf(config.build())
         })
     }
 }

@@ -4,12 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use aws_config::Region;
-use aws_sdk_elasticloadbalancingv2::config::Builder;
 use aws_sdk_elasticloadbalancingv2::{Client, types as elb};
 
+use super::body::Body;
 use super::fail::failed;
-use super::tree::Body;
 use super::{Base, Call as Kind, PerRegion, Service, words};
 use crate::balancer::{Call, Snapshot, Tree};
 use crate::domain::Timestamp;
@@ -102,14 +100,14 @@ impl Balancers {
     fn client(&self, aws_region: &str, call: Kind) -> Client {
         let clients = if call == Kind::Change { &self.changing } else { &self.reading };
         clients.client(aws_region, || {
-            let config = Builder::from(&self.base.sdk)
-                .region(Region::new(aws_region.to_owned()))
-                .retry_config(Base::retries(call))
-                .timeout_config(self.base.timeouts(call));
-            Client::from_conf(match self.base.settings.endpoint(Service::Elb, aws_region) {
-                Some(url) => config.endpoint_url(url).build(),
-                None => config.build(),
-            })
+            let config = configured!(
+                aws_sdk_elasticloadbalancingv2,
+                &self.base,
+                Service::Elb,
+                aws_region,
+                call
+            );
+            Client::from_conf(config.build())
         })
     }
 }

@@ -3,7 +3,6 @@
 
 use async_trait::async_trait;
 use aws_sdk_route53::Client;
-use aws_sdk_route53::config::Builder;
 
 use super::fail::failed;
 use super::{Base, Call, Service};
@@ -21,14 +20,9 @@ pub(super) struct Checks {
 impl Checks {
     pub(super) fn new(base: &Base) -> Self {
         let region = &base.settings.control_region;
-        let config = Builder::from(&base.sdk)
-            .retry_config(Base::retries(Call::Change))
-            .timeout_config(base.timeouts(Call::Status));
-        let config = match base.settings.endpoint(Service::Route53, region) {
-            Some(url) => config.endpoint_url(url).build(),
-            None => config.build(),
-        };
-        Self { client: Client::from_conf(config) }
+        let config = configured!(aws_sdk_route53, base, Service::Route53, region, Call::Status);
+        let config = config.retry_config(Base::retries(Call::Change));
+        Self { client: Client::from_conf(config.build()) }
     }
 }
 

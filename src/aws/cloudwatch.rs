@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_config::Region;
 use aws_sdk_cloudwatch::Client;
-use aws_sdk_cloudwatch::config::Builder;
 use aws_sdk_cloudwatch::types::{MetricDataQuery, MetricDataResult, ScanBy, StatusCode};
 
 use super::convert::Wanted;
@@ -47,14 +45,14 @@ impl CloudWatch {
 
     fn client(&self, aws_region: &str) -> Client {
         self.clients.client(aws_region, || {
-            let config = Builder::from(&self.base.sdk)
-                .region(Region::new(aws_region.to_owned()))
-                .retry_config(Base::retries(Call::Metrics))
-                .timeout_config(self.base.timeouts(Call::Metrics));
-            Client::from_conf(match self.base.settings.endpoint(Service::CloudWatch, aws_region) {
-                Some(url) => config.endpoint_url(url).build(),
-                None => config.build(),
-            })
+            let config = configured!(
+                aws_sdk_cloudwatch,
+                &self.base,
+                Service::CloudWatch,
+                aws_region,
+                Call::Metrics
+            );
+            Client::from_conf(config.build())
         })
     }
 

@@ -1,9 +1,7 @@
 //! The port [`TargetHealth`] over Elastic Load Balancing, version 2.
 
 use async_trait::async_trait;
-use aws_config::Region;
 use aws_sdk_elasticloadbalancingv2::Client;
-use aws_sdk_elasticloadbalancingv2::config::Builder;
 
 use super::fail::failed;
 use super::{Base, Call, PerRegion, Service, convert};
@@ -25,14 +23,14 @@ impl Elb {
 
     fn client(&self, aws_region: &str) -> Client {
         self.clients.client(aws_region, || {
-            let config = Builder::from(&self.base.sdk)
-                .region(Region::new(aws_region.to_owned()))
-                .retry_config(Base::retries(Call::Targets))
-                .timeout_config(self.base.timeouts(Call::Targets));
-            Client::from_conf(match self.base.settings.endpoint(Service::Elb, aws_region) {
-                Some(url) => config.endpoint_url(url).build(),
-                None => config.build(),
-            })
+            let config = configured!(
+                aws_sdk_elasticloadbalancingv2,
+                &self.base,
+                Service::Elb,
+                aws_region,
+                Call::Targets
+            );
+            Client::from_conf(config.build())
         })
     }
 }

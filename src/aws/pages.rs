@@ -2,13 +2,12 @@
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{Builder, Region};
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 
 use super::fail::failed;
-use super::{Base, Call, PerRegion, Service};
+use super::{Base, Call, PerRegion, s3};
 use crate::ports::{CallFailed, Pages};
 
 /// What this client calls, for the policy of least privilege.
@@ -34,17 +33,7 @@ impl S3Pages {
     }
 
     fn client(&self, aws_region: &str) -> Client {
-        self.clients.client(aws_region, || {
-            let config = Builder::from(&self.base.sdk)
-                .region(Region::new(aws_region.to_owned()))
-                .retry_config(Base::retries(Call::Tell))
-                .timeout_config(self.base.timeouts(Call::Tell));
-            Client::from_conf(match self.base.settings.endpoint(Service::S3, aws_region) {
-                // Servers on loopback have no host name for each bucket.
-                Some(url) => config.endpoint_url(url).force_path_style(true).build(),
-                None => config.build(),
-            })
-        })
+        self.clients.client(aws_region, || s3::client(&self.base, aws_region, Call::Tell))
     }
 }
 

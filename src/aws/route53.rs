@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use aws_sdk_route53::Client;
-use aws_sdk_route53::config::Builder;
 use aws_sdk_route53::operation::list_resource_record_sets::ListResourceRecordSetsOutput;
 use aws_sdk_route53::types::RrType;
 
+use super::body::Body;
 use super::fail::failed;
-use super::unknown::Unknown;
+use super::unknown::unknown_elements;
 use super::{Base, Call, Service, convert};
 use crate::domain::{RecordName, ZoneId};
 use crate::plan::{Batch, RecordSet};
@@ -42,13 +42,8 @@ impl Route53 {
     pub(super) fn new(base: &Base) -> Self {
         let client = |call| {
             let region = &base.settings.control_region;
-            let config = Builder::from(&base.sdk)
-                .retry_config(Base::retries(call))
-                .timeout_config(base.timeouts(call));
-            Client::from_conf(match base.settings.endpoint(Service::Route53, region) {
-                Some(url) => config.endpoint_url(url).build(),
-                None => config.build(),
-            })
+            let config = configured!(aws_sdk_route53, base, Service::Route53, region, call);
+            Client::from_conf(config.build())
         };
         Self {
             list: client(Call::List),
@@ -63,7 +58,7 @@ impl Route53 {
         zone: &ZoneId,
         start: Option<&Start>,
     ) -> Result<(ListResourceRecordSetsOutput, Vec<Vec<String>>), CallFailed> {
-        let unknown = Unknown::default();
+        let body = Body::default();
         let page = self
             .list
             .list_resource_record_sets()
@@ -73,11 +68,11 @@ impl Route53 {
             .set_start_record_identifier(start.and_then(|start| start.identifier.clone()))
             .max_items(PAGE_SETS)
             .customize()
-            .interceptor(unknown.clone())
+            .interceptor(body.clone())
             .send()
             .await
             .map_err(|error| failed(&error))?;
-        let unknown = unknown.take();
+        let unknown = unknown_elements(&String::from_utf8_lossy(&body.take()));
         if unknown.len() == page.resource_record_sets().len() {
             Ok((page, unknown))
         } else {

@@ -2,7 +2,6 @@
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{Builder, Region};
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::primitives::ByteStream;
 
@@ -30,19 +29,16 @@ impl S3 {
     }
 
     fn client(&self, aws_region: &str) -> Client {
-        let make = |call| {
-            let config = Builder::from(&self.base.sdk)
-                .region(Region::new(aws_region.to_owned()))
-                .retry_config(Base::retries(call))
-                .timeout_config(self.base.timeouts(call));
-            Client::from_conf(match self.base.settings.endpoint(Service::S3, aws_region) {
-                // Servers on loopback have no host name for each bucket.
-                Some(url) => config.endpoint_url(url).force_path_style(true).build(),
-                None => config.build(),
-            })
-        };
-        self.clients.client(aws_region, || make(Call::Gate))
+        self.clients.client(aws_region, || client(&self.base, aws_region, Call::Gate))
     }
+}
+
+/// A client of one AWS region's endpoint.
+pub(super) fn client(base: &Base, aws_region: &str, call: Call) -> Client {
+    let config = configured!(aws_sdk_s3, base, Service::S3, aws_region, call);
+    // Servers on loopback have no host name for each bucket.
+    let elsewhere = base.settings.endpoint(Service::S3, aws_region).is_some();
+    Client::from_conf(config.force_path_style(elsewhere).build())
 }
 
 #[async_trait]

@@ -2,7 +2,6 @@
 
 use async_trait::async_trait;
 use aws_sdk_sns::Client;
-use aws_sdk_sns::config::{Builder, Region};
 use aws_sdk_sns::types::MessageAttributeValue;
 
 use super::fail::failed;
@@ -33,14 +32,8 @@ impl Sns {
 
     fn client(&self, aws_region: &str) -> Client {
         self.clients.client(aws_region, || {
-            let config = Builder::from(&self.base.sdk)
-                .region(Region::new(aws_region.to_owned()))
-                .retry_config(Base::retries(Call::Tell))
-                .timeout_config(self.base.timeouts(Call::Tell));
-            Client::from_conf(match self.base.settings.endpoint(Service::Sns, aws_region) {
-                Some(url) => config.endpoint_url(url).build(),
-                None => config.build(),
-            })
+            let config = configured!(aws_sdk_sns, &self.base, Service::Sns, aws_region, Call::Tell);
+            Client::from_conf(config.build())
         })
     }
 }

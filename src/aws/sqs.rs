@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_config::Region;
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::config::Builder;
 use aws_sdk_sqs::types::MessageSystemAttributeName;
 
 use super::fail::failed;
@@ -36,14 +34,8 @@ impl Sqs {
 
     fn client(&self, aws_region: &str) -> Client {
         self.clients.client(aws_region, || {
-            let config = Builder::from(&self.base.sdk)
-                .region(Region::new(aws_region.to_owned()))
-                .retry_config(Base::retries(Call::Poll))
-                .timeout_config(self.base.timeouts(Call::Poll));
-            Client::from_conf(match self.base.settings.endpoint(Service::Sqs, aws_region) {
-                Some(url) => config.endpoint_url(url).build(),
-                None => config.build(),
-            })
+            let config = configured!(aws_sdk_sqs, &self.base, Service::Sqs, aws_region, Call::Poll);
+            Client::from_conf(config.build())
         })
     }
 }

@@ -4,17 +4,12 @@
 //! compared, kept and brought back must not lose that, so it is read from the wire.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_sdk_elasticloadbalancingv2::config::ConfigBag;
-use aws_smithy_runtime_api::box_error::BoxError;
-use aws_smithy_runtime_api::client::interceptors::Intercept;
-use aws_smithy_runtime_api::client::interceptors::context::AfterDeserializationInterceptorContextRef;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use quick_xml::Reader;
 use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::{BytesRef, Event};
 
+use super::body::Body;
 use crate::balancer::Tree;
 use crate::ports::CallFailed;
 
@@ -23,38 +18,13 @@ const DEPTH_MAX: usize = 32;
 /// A page of 400 rules with long conditions is under two megabytes.
 const BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Keeps the body of the last answer.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Body {
-    bytes: Arc<Mutex<Vec<u8>>>,
-}
-
 impl Body {
     /// The answer without its envelope: `<XResponse><XResult>` is taken off.
     pub(super) fn result(&self, action: &str) -> Result<Tree, CallFailed> {
-        let bytes = std::mem::take(&mut *self.bytes.lock().unwrap_or_else(PoisonError::into_inner));
         let unreadable = |why: String| CallFailed::Unknown { why: format!("{action}: {why}") };
-        let root = tree(&bytes).map_err(unreadable)?;
+        let root = tree(&self.take()).map_err(unreadable)?;
         let result = root.field(&format!("{action}Result")).cloned();
         result.ok_or_else(|| unreadable("the answer has no result".to_owned()))
-    }
-}
-
-impl Intercept for Body {
-    fn name(&self) -> &'static str {
-        "Body"
-    }
-
-    fn read_after_deserialization(
-        &self,
-        context: &AfterDeserializationInterceptorContextRef<'_>,
-        _components: &RuntimeComponents,
-        _bag: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let body = context.response().body().bytes().unwrap_or_default();
-        // Anew with each attempt: the last one is what was read.
-        *self.bytes.lock().unwrap_or_else(PoisonError::into_inner) = body.to_vec();
-        Ok(())
     }
 }
 

@@ -3,14 +3,6 @@
 //! Its parser passes over elements that were added to the service after it was made. A set that carries
 //! one must be known as such, because writing it back would lose what we never saw.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
-use aws_sdk_route53::config::ConfigBag;
-use aws_smithy_runtime_api::box_error::BoxError;
-use aws_smithy_runtime_api::client::interceptors::Intercept;
-use aws_smithy_runtime_api::client::interceptors::context::AfterDeserializationInterceptorContextRef;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-
 /// Every element inside `ResourceRecordSet` in the service model of 2013-04-01 as the SDK has it.
 const KNOWN: [&str; 31] = [
     "Name",
@@ -46,41 +38,10 @@ const KNOWN: [&str; 31] = [
     "Longitude",
 ];
 
-/// Of one page: for each of its record sets, in order, the elements that nobody here knows.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Unknown {
-    found: Arc<Mutex<Vec<Vec<String>>>>,
-}
-
-impl Unknown {
-    pub(super) fn take(&self) -> Vec<Vec<String>> {
-        std::mem::take(&mut *self.found.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Intercept for Unknown {
-    fn name(&self) -> &'static str {
-        "Unknown"
-    }
-
-    fn read_after_deserialization(
-        &self,
-        context: &AfterDeserializationInterceptorContextRef<'_>,
-        _components: &RuntimeComponents,
-        _bag: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let body = context.response().body().bytes().unwrap_or_default();
-        let found = unknown_elements(&String::from_utf8_lossy(body));
-        // Anew with each attempt: the last one is what was read.
-        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = found;
-        Ok(())
-    }
-}
-
-/// One list of names for each `ResourceRecordSet` of the document.
+/// Of one page: for each `ResourceRecordSet`, in order, the elements that nobody here knows.
 ///
 /// Looks at tags only. In text and attributes `<` is always written as an entity, so none is mistaken.
-fn unknown_elements(document: &str) -> Vec<Vec<String>> {
+pub(super) fn unknown_elements(document: &str) -> Vec<Vec<String>> {
     let mut sets: Vec<Vec<String>> = Vec::new();
     let mut inside = false;
     for tag in document.split('<').skip(1) {

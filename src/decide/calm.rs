@@ -9,7 +9,7 @@ use crate::memory::{Acts, Memory};
 use crate::policy::{Mode, Policy};
 
 use super::convict::Charge;
-use super::{Asking, Decision, diagnose, notes, shares};
+use super::{Decision, blank, diagnose, notes, shares};
 
 /// True if [`super::decide`] could come to nothing but `Well`: nothing wanted, held, told or withdrawn, no
 /// incident. Then only its numbers would be new. When in doubt it is false.
@@ -42,20 +42,10 @@ pub(super) fn decision(policy: &Policy, memory: &Memory, now: Timestamp) -> Deci
         })
         .collect();
     Decision {
-        at: now,
-        mode: policy.mode,
         regions,
         findings: vec![diagnose::well(picture, now)],
-        wanted: None,
-        proposed: None,
-        holds: Vec::new(),
-        withdraw: None,
-        calls: Vec::new(),
-        notes: Vec::new(),
-        incident: false,
-        asked: Asking::Nothing,
-        public: None,
         split: memory.evidence.split().cloned(),
+        ..blank(policy, now)
     }
 }
 

@@ -427,11 +427,14 @@ fn turns_with(
         let to = if *share < shares::SAME {
             // Behind one with weight that is open, a standby is not answered, and ready.
             let ready = purpose == Purpose::Failback && weight(name) <= 0.0;
-            match () {
-                () if kept_out.contains(name) => InAnswers::Out,
-                () if ready => InAnswers::In,
-                () if case.share(name) < NOTHING => stands,
-                () => InAnswers::Out,
+            if kept_out.contains(name) {
+                InAnswers::Out
+            } else if ready {
+                InAnswers::In
+            } else if case.share(name) < NOTHING {
+                stands
+            } else {
+                InAnswers::Out
             }
         } else {
             let open = for_its_weight(name, *share).map_or(1.0, |part| part / most);

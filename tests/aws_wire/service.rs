@@ -493,3 +493,18 @@ async fn throttled_changes_are_carried_out_in_the_end() {
     assert_eq!(changes.iter().filter(|change| change.forwarded).count(), 1);
     assert_eq!(shop.weights(&shop.zones[0]).await, split([100, 0]));
 }
+
+/// A story in words, each word or two that come again right away told once.
+pub(super) fn folded(story: impl Iterator<Item = String>) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for word in story {
+        words.push(word);
+        for length in [1, 2] {
+            let end = words.len();
+            if end >= 2 * length && words[end - length..] == words[end - 2 * length..end - length] {
+                words.truncate(end - length);
+            }
+        }
+    }
+    words.join(", ")
+}

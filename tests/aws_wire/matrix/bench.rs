@@ -20,6 +20,7 @@ use leeward::ports::{CallFailed, Clock, Levers, TargetState};
 use leeward::runtime::round::Service;
 
 use super::{CHANGE, Cell, Kind, Step, fault_of};
+use crate::aws_wire::service::folded;
 use crate::aws_wire::signals::page_of;
 use crate::aws_wire::{create_zone, kind_of, settings, weighted};
 use crate::wire::nameserver::{Mood, NameServer};
@@ -331,21 +332,9 @@ impl<'a> Bench<'a> {
 
     /// What the journal says of the order, a word for each line.
     fn story(&self) -> String {
-        let mut words: Vec<String> = Vec::new();
-        for record in Journal::read(&self.journal).unwrap() {
-            let Some(word) = word(&record.entry) else { continue };
-            words.push(word);
-            // The same again, one word or two.
-            for length in [1, 2] {
-                let end = words.len();
-                if end >= 2 * length
-                    && words[end - length..] == words[end - 2 * length..end - length]
-                {
-                    words.truncate(end - length);
-                }
-            }
-        }
-        words.join(", ")
+        folded(
+            Journal::read(&self.journal).unwrap().iter().filter_map(|record| word(&record.entry)),
+        )
     }
 }
 

@@ -17,6 +17,7 @@ use leeward::ports::{Clock, Levers};
 use leeward::runtime::gates::Board;
 use leeward::runtime::round::Service;
 
+use crate::aws_wire::service::folded;
 use crate::aws_wire::{kind_of, settings};
 use crate::wire::cluster::{Cluster, UPDATE, control};
 use crate::wire::http;
@@ -358,20 +359,7 @@ impl Bench {
 
     /// What the journal says of orders, without repetitions.
     pub(super) fn story(&self) -> String {
-        let mut words: Vec<String> = Vec::new();
-        for record in self.journal() {
-            let Some(word) = word(&record.entry) else { continue };
-            words.push(word);
-            for length in [1, 2] {
-                let end = words.len();
-                if end >= 2 * length
-                    && words[end - length..] == words[end - 2 * length..end - length]
-                {
-                    words.truncate(end - length);
-                }
-            }
-        }
-        words.join(", ")
+        folded(self.journal().iter().filter_map(|record| word(&record.entry)))
     }
 }
 
