@@ -25,6 +25,7 @@ use leeward::ports::{CallFailed, ChangeId};
 use proptest::prelude::*;
 
 mod gates;
+mod grey;
 mod hooks;
 
 const POLICY: &str = r"

@@ -119,6 +119,12 @@ pub enum Hold {
         done: usize,
         steps: usize,
     },
+    /// It is bad while its targets are well, not yet for as long or as steadily as a refresh needs. Until
+    /// then its region is kept.
+    BalancerUnsure {
+        balancer: BalancerName,
+        until: Timestamp,
+    },
     FailbackManual {
         home: RegionName,
     },
@@ -250,6 +256,11 @@ impl fmt::Display for Hold {
             Self::RefreshUnderWay { balancer, done, steps } => {
                 write!(f, "`{balancer}` is being refreshed: {done} of {steps} steps are over")
             }
+            Self::BalancerUnsure { balancer, until } => write!(
+                f,
+                "`{balancer}` fails while its targets are well, not yet for long enough to refresh \
+                 it; its region is kept until {until} at most"
+            ),
             Self::Kept { by, reason, until } => {
                 write!(f, "kept as {by} asked until {until}: {reason}")
             }
@@ -305,6 +316,7 @@ impl Hold {
             | Self::RefreshExhausted { .. }
             | Self::RefreshWatching { .. }
             | Self::RefreshUnderWay { .. }
+            | Self::BalancerUnsure { .. }
             | Self::FailbackManual { .. }
             | Self::StepNeedsWeights
             | Self::Kept { .. }
@@ -368,6 +380,9 @@ impl Hold {
             Self::RefreshExhausted { .. } => "a human refreshes it or raises the limit".to_owned(),
             Self::RefreshWatching { until, .. } => format!("it is {until}"),
             Self::RefreshUnderWay { .. } => "its last step is over, or it is undone".to_owned(),
+            Self::BalancerUnsure { balancer, until } => {
+                format!("`{balancer}` goes on failing, and is refreshed, or it is {until}")
+            }
             Self::FailbackManual { .. } => "somebody says `leeward failback`".to_owned(),
             Self::Kept { until, .. } => format!("it is {until}, or `leeward failback`"),
             Self::Aborted { until, .. } => {

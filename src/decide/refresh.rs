@@ -28,15 +28,14 @@ pub(super) fn treatment(case: &Case<'_>, name: &RegionName, view: &RegionView) -
     let Some(rules) = &case.policy.refresh else { return Treatment::None };
     let faulty = faulty(case, name, view);
     if let Some(open) = &case.acts.cure {
-        return under_way(case, open, name, view, faulty.is_empty());
+        return under_way(case, open, name, view, faulty.sure.is_empty());
     }
     if let Some(treatment) = last_one(case, rules, name, view) {
         return treatment;
     }
-    let Some(first) = faulty.first() else { return Treatment::None };
     // One that got better is left to get well while there are others to try.
     let mut next = None;
-    for balancer in &faulty {
+    for balancer in &faulty.sure {
         match next_act(case, rules, balancer) {
             Next::Act(act) => {
                 next = Some((balancer, act));
@@ -49,7 +48,41 @@ pub(super) fn treatment(case: &Case<'_>, name: &RegionName, view: &RegionView) -
     if let Some((balancer, act)) = next {
         return want(case, name, balancer, act);
     }
-    give_up(rules, first)
+    if let Some(wait) = unsure(case, rules, name, view, &faulty.unsure) {
+        return wait;
+    }
+    let left_alone = |balancer: &&BalancerName| {
+        case.convicted_since(name).is_some()
+            && matches!(next_act(case, rules, balancer), Next::Nothing)
+    };
+    let done = faulty.sure.first().or_else(|| faulty.unsure.iter().find(left_alone));
+    done.map_or(Treatment::None, |balancer| give_up(rules, balancer))
+}
+
+/// A region that would be left is kept while a balancer explains its trouble and is not bad for long
+/// enough, or not in the newest probes of enough vantages: vantages agree that a region is bad before they
+/// agree which of its balancers is, and one that drops half answers every other probe. Balancers may come
+/// and go by turns for ever, so this ends when one that was bad from the beginning would be sure: counted
+/// from when the region could have been left, or from the end of the last refresh here.
+fn unsure(
+    case: &Case<'_>,
+    rules: &RefreshRules,
+    name: &RegionName,
+    view: &RegionView,
+    unsure: &[BalancerName],
+) -> Option<Treatment> {
+    case.convicted_since(name)?;
+    let sustain = case.policy.judge.sustain;
+    let refreshed = view.balancers.keys().filter_map(|balancer| tries(case, balancer).last());
+    let refreshed = refreshed.map(|refresh| refresh.at.plus(rules.wait)).max();
+    let began = view.bad_since.map(|since| since.plus(sustain)).max(refreshed);
+    let until = began.unwrap_or(case.incident).max(case.incident).plus(sustain);
+    let balancer = unsure
+        .iter()
+        .find(|balancer| !matches!(next_act(case, rules, balancer), Next::Nothing))
+        .filter(|_| case.now < until)?;
+    let hold = Hold::BalancerUnsure { balancer: balancer.clone(), until };
+    Some(Treatment::Wait(hold, balancer.clone()))
 }
 
 fn want(
@@ -241,36 +274,50 @@ fn wilson(tally: Tally) -> (f64, f64, f64) {
 }
 
 /// Balancers at fault, in the order in which they are to be refreshed.
-fn faulty(case: &Case<'_>, name: &RegionName, view: &RegionView) -> Vec<BalancerName> {
-    let Some(rules) = &case.policy.refresh else { return Vec::new() };
+#[derive(Default)]
+struct Faulty {
+    /// Bad for long enough, and in the newest probes still.
+    sure: Vec<BalancerName>,
+    unsure: Vec<BalancerName>,
+}
+
+fn faulty(case: &Case<'_>, name: &RegionName, view: &RegionView) -> Faulty {
+    let Some(rules) = &case.policy.refresh else { return Faulty::default() };
     if view.failing != Some(Failing::Errors) || is_full(view) {
-        return Vec::new();
+        return Faulty::default();
     }
-    let mut found: Vec<(BalancerName, f64)> = Vec::new();
+    let (mut sure, mut unsure) = (Vec::new(), Vec::new());
+    let mut others = false;
     for balancer in case.policy.regions.get(name).into_iter().flat_map(|region| &region.balancers) {
         let Some(seen) = view.balancers.get(&balancer.name) else { continue };
-        let is_bad = seen.outside == Reading::Bad && seen.still_bad;
-        let sustained =
-            seen.bad_since.is_some_and(|since| case.now.since(since) >= case.policy.judge.sustain);
-        if !is_bad {
+        if seen.outside != Reading::Bad {
             continue;
         }
         if !targets_are_well(case, seen) || !is_its_own(case, seen) {
-            // One bad balancer whose targets fail is explained by them: no refresh will cure it.
-            return Vec::new();
+            if seen.still_bad {
+                // One bad balancer whose targets fail is explained by them: no refresh will cure it.
+                return Faulty::default();
+            }
+            others = true;
+            continue;
         }
-        if sustained {
-            found.push((balancer.name.clone(), balancer.carries.get()));
-        }
+        let sustained =
+            seen.bad_since.is_some_and(|since| case.now.since(since) >= case.policy.judge.sustain);
+        let found = if seen.still_bad && sustained { &mut sure } else { &mut unsure };
+        found.push((balancer.name.clone(), balancer.carries.get()));
     }
-    order(rules, &mut found);
-    found.into_iter().map(|(name, _)| name).collect()
+    if others {
+        // Not all of the trouble is the balancers' own: no reason to wait.
+        unsure.clear();
+    }
+    Faulty { sure: order(rules, sure), unsure: order(rules, unsure) }
 }
 
-fn order(rules: &RefreshRules, found: &mut [(BalancerName, f64)]) {
+fn order(rules: &RefreshRules, mut found: Vec<(BalancerName, f64)>) -> Vec<BalancerName> {
     let place =
         |name: &BalancerName| rules.order.iter().position(|n| n == name).unwrap_or(usize::MAX);
     found.sort_by(|(a, x), (b, y)| place(a).cmp(&place(b)).then(y.total_cmp(x)).then(a.cmp(b)));
+    found.into_iter().map(|(name, _)| name).collect()
 }
 
 fn targets_are_well(case: &Case<'_>, seen: &BalancerView) -> bool {

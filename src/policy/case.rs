@@ -206,6 +206,7 @@ pub const HOLDS: &[&str] = &[
     "RefreshExhausted",
     "RefreshWatching",
     "RefreshUnderWay",
+    "BalancerUnsure",
     "FailbackManual",
     "FailbackSoaking",
     "StepNeedsWeights",

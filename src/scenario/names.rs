@@ -27,8 +27,8 @@ names! { hold_name(&Hold) of Hold:
     WarmingUp NotSustained OneClassOnly TooFewVantages EvidenceStale ObserverIsolated ModeObserves
     ApprovalNeeded Denied Pinned Cooldown ShiftsExhausted Latched Blocked DestinationUnready NoRoom
     LagTooHigh LagUnknown CommonCause DeploySuspected OrderOpen ChangeStuck LeverImpaired Drift
-    AnswersUnknown NowhereToGo RefreshExhausted RefreshWatching RefreshUnderWay FailbackManual
-    FailbackSoaking StepNeedsWeights Kept Aborted HookAsked HookVetoed
+    AnswersUnknown NowhereToGo RefreshExhausted RefreshWatching RefreshUnderWay BalancerUnsure
+    FailbackManual FailbackSoaking StepNeedsWeights Kept Aborted HookAsked HookVetoed
 }
 
 #[cfg(test)]

@@ -1,0 +1,232 @@
+//! Which balancer it is shows later than that the region is in trouble: vantages agree on the region first.
+
+use super::*;
+
+/// What the three vantages see of the two balancers in the east, and what its counters say.
+#[derive(Clone, Copy)]
+struct Parts {
+    web: &'static str,
+    api: &'static str,
+    /// Of `web` and of `api`.
+    counters: [char; 2],
+}
+
+impl Parts {
+    const fn new(web: &'static str, api: &'static str) -> Self {
+        Self { web, api, counters: ['b', 'b'] }
+    }
+
+    const fn with(self, counters: char) -> Self {
+        self.each(counters, counters)
+    }
+
+    const fn each(self, web: char, api: char) -> Self {
+        Self { counters: [web, api], ..self }
+    }
+}
+
+/// Each balancer is seen bad by one vantage, so two of three see the region bad and no two agree why.
+const SPLIT: Parts = Parts::new("x..", ".x.");
+/// The same with the vantages exchanged: by turns with the other, both balancers fail half of the time by
+/// two vantages, and never in the newest probes of both.
+const TURNED: Parts = Parts::new(".x.", "x..");
+const WEB: Parts = Parts::new("~~~", ".x.");
+const BOTH: Parts = Parts::new("~~~", "~~~");
+
+const REFRESH: (&str, &str) =
+    ("guards:", "refresh: { order: [east-web, east-api], wait: 5m, tries: 1 }\nguards:");
+
+impl Picture {
+    fn grey(&mut self, parts: Parts) -> char {
+        let mut samples = Vec::new();
+        for (place, vantage) in ["one", "two", "three"].into_iter().enumerate() {
+            self.probe(&mut samples, "west", vantage, '.');
+            for (part, seen) in [("east-web", parts.web), ("east-api", parts.api)] {
+                let (success, latency_ms) = match seen.chars().nth(place) {
+                    Some('x') => (0.0, None),
+                    Some('~') => (0.5, Some(200.0)),
+                    Some('?') => continue,
+                    _ => (1.0, Some(100.0)),
+                };
+                let about = About {
+                    region: Some("east".parse().unwrap()),
+                    balancer: Some(part.parse().unwrap()),
+                    vantage: Some(vantage.parse().unwrap()),
+                };
+                let measure = Measure::Probe { success, latency_ms, failure: None };
+                self.sample(&mut samples, "probes", Class::Outside, about, measure);
+            }
+        }
+        for (part, drawn) in ["east-web", "east-api"].into_iter().zip(parts.counters) {
+            let mut all = Vec::new();
+            self.counters(&mut all, "east", drawn);
+            let of_it = |sample: &Sample| {
+                sample.about.balancer.as_ref().is_none_or(|name| name.as_str() == part)
+            };
+            samples.extend(all.into_iter().filter(of_it));
+        }
+        self.counters(&mut samples, "west", '.');
+        self.decide(samples, Vec::new())
+    }
+
+    fn greys(&mut self, steps: usize, parts: Parts) -> String {
+        (0..steps).map(|_| self.grey(parts)).collect()
+    }
+
+    fn refreshed(&self) -> Vec<String> {
+        self.memory.acts.refreshes.keys().map(ToString::to_string).collect()
+    }
+}
+
+/// The round in which a region is left that nothing else can help.
+fn left_at(parts: Parts) -> usize {
+    let mut picture = Picture::new(policy(&[]));
+    picture.greys(24, parts).find('S').expect("it is left")
+}
+
+/// The region is bad for long enough before the balancer that explains it is: the refresh is waited for.
+#[test]
+fn a_region_is_kept_until_the_balancer_that_ails_it_is_sure() {
+    let mut picture = Picture::new(policy(&[REFRESH]));
+    let left = left_at(SPLIT);
+    let before = left - 3;
+    assert!(!picture.greys(before, SPLIT).contains('R'));
+    let after = picture.greys(16, WEB);
+    // It was time to leave the region, and for two minutes to come the balancer was not bad for long.
+    assert_eq!(after.find(|done| done != '-'), after.find('R'), "{after}");
+    let refreshed = after.find('R').expect("it is refreshed");
+    assert!((10..=14).contains(&refreshed), "two minutes after it was bad: {after}");
+    assert_eq!(picture.refreshed(), ["east-web"]);
+    picture.finds(Diagnosis::BalancerFault);
+}
+
+#[test]
+fn what_is_waited_for_is_said() {
+    let mut picture = Picture::new(policy(&[REFRESH]));
+    picture.greys(left_at(SPLIT) - 3, SPLIT);
+    assert_eq!(picture.greys(6, WEB), "------");
+    picture.finds(Diagnosis::BalancerFault);
+    picture.holds(|hold| {
+        matches!(hold, Hold::BalancerUnsure { balancer, .. } if balancer.as_str() == "east-web")
+    });
+}
+
+/// A region that is not to be left yet is not kept either: nothing is said before it is time.
+#[test]
+fn nothing_is_waited_for_before_the_region_could_be_left() {
+    let mut picture = Picture::new(policy(&[REFRESH]));
+    for _ in 0..left_at(BOTH) {
+        assert_eq!(picture.grey(BOTH), '-');
+        let decision = picture.last.as_ref().unwrap();
+        assert!(!decision.incident, "{:?}", decision.holds);
+        assert!(decision.holds.iter().all(|hold| !matches!(hold, Hold::BalancerUnsure { .. })));
+    }
+    assert_eq!(picture.grey(BOTH), 'R');
+}
+
+/// A balancer that drops half of the requests answers the newest probe as often as not.
+#[test]
+fn one_lucky_probe_does_not_leave_a_region_that_a_refresh_would_cure() {
+    let mut picture = Picture::new(policy(&[REFRESH]));
+    let left = left_at(BOTH);
+    picture.greys(left, BOTH);
+    // Of three vantages two still see the region bad, and none two the same balancer.
+    assert_eq!(picture.grey(SPLIT), '-');
+    picture.holds(|hold| matches!(hold, Hold::BalancerUnsure { .. }));
+    assert_eq!(picture.grey(BOTH), 'R');
+}
+
+/// The doubt ends: after the time that it takes to be sure, the region is left whatever the balancers do.
+#[test]
+fn a_region_is_not_kept_for_ever_for_balancers_that_come_and_go() {
+    let turns = |mut picture: Picture| -> String {
+        let parts = |step: usize| if step.is_multiple_of(2) { SPLIT } else { TURNED };
+        (0..40).map(|step| picture.grey(parts(step))).collect()
+    };
+    let done = turns(Picture::new(policy(&[REFRESH])));
+    let at_once = turns(Picture::new(policy(&[])));
+    let (left, at_once) = (done.find('S').expect("left at last"), at_once.find('S').unwrap());
+    assert_eq!(left - at_once, 12, "two minutes later: {done}");
+    assert!(!done.contains('R'), "{done}");
+}
+
+/// What explained the trouble is well again or cannot be seen any more, and the trouble stays.
+#[test]
+fn a_region_is_left_when_no_balancer_explains_its_trouble_any_more() {
+    let blind = Parts::new("x??", "??x");
+    for (what, parts, within) in [
+        ("the balancers are well", SPLIT, 6),
+        ("their probes are silent", blind, 6),
+        ("their targets fail", WEB.with('x'), 6),
+        ("nobody counts", WEB.with('?'), 20),
+    ] {
+        let mut picture = Picture::new(policy(&[REFRESH]));
+        picture.greys(left_at(SPLIT) - 3, SPLIT);
+        assert_eq!(picture.greys(5, WEB), "-----", "{what}");
+        let done = picture.greys(24, parts);
+        let left = done.find('S');
+        assert!(left.is_some_and(|at| at <= within), "{what}: {done}");
+    }
+}
+
+/// Not a round is lost where no refresh could help.
+#[test]
+fn trouble_that_balancers_do_not_explain_is_left_as_soon_as_without_them() {
+    // Targets of one balancer fail as well: a refresh of the other would cure half of it at best.
+    let mixed = BOTH.each('b', 'x');
+    let dark = Parts::new("xxx", "xxx").with('?');
+    for parts in
+        [dark, dark.with('.'), BOTH.with('x'), SPLIT.with('x'), SPLIT, WEB.with('?'), mixed]
+    {
+        let [with, without] = [&[REFRESH][..], &[]].map(|changes| {
+            let mut picture = Picture::new(policy(changes));
+            picture.greys(30, parts)
+        });
+        assert_eq!(with, without, "{} {} {:?}", parts.web, parts.api, parts.counters);
+    }
+}
+
+/// The same where the newest probes of those with failing targets happened to go well.
+#[test]
+fn one_balancer_is_not_waited_for_while_the_targets_of_another_fail() {
+    let [with, without] = [&[REFRESH][..], &[]].map(|changes| {
+        let mut picture = Picture::new(policy(changes));
+        let api = |step: usize| if step.is_multiple_of(2) { "x.." } else { ".x." };
+        let mut done = String::new();
+        for step in 0..30 {
+            let web = if step < 10 { "..." } else { "~~~" };
+            done.push(picture.grey(Parts::new(web, api(step)).each('b', 'x')));
+        }
+        done
+    });
+    assert_eq!(with, without);
+    assert!(with.contains('S'), "{with}");
+}
+
+/// One that was refreshed as often as allowed is not waited for.
+#[test]
+fn what_was_refreshed_and_is_bad_again_is_not_waited_for() {
+    let mut picture = Picture::new(policy(&[REFRESH]));
+    let refreshed = picture.greys(30, WEB).find('R').expect("it is refreshed");
+    let watched = refreshed + 30;
+    assert!(!picture.greys(watched - 30 - 3, SPLIT).contains(['R', 'S']));
+    let done: Vec<char> =
+        (0..12).map(|_| picture.grey(WEB)).take_while(|done| *done != 'S').collect();
+    assert!(done.len() <= 4, "{done:?}");
+    picture.holds(|hold| matches!(hold, Hold::RefreshExhausted { .. }));
+}
+
+/// `give_up: page` stands also in a round in which the newest probes of the balancer went well.
+#[test]
+fn a_page_instead_of_a_move_is_not_undone_by_a_lucky_probe() {
+    let mut picture = Picture::new(policy(&LADDER));
+    let web = Parts::new("~~~", "...");
+    let climbed = picture.greys(90, web);
+    assert_eq!(climbed.matches('R').count(), 2, "{climbed}");
+    for _ in 0..4 {
+        for parts in [Parts::new("~..", ".x."), web, web, web] {
+            assert_eq!(picture.grey(parts), '-');
+            picture.holds(|hold| matches!(hold, Hold::RefreshExhausted { .. }));
+        }
+    }
+}
