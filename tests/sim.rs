@@ -7,8 +7,9 @@ use std::time::Duration;
 use leeward::sim::{Kind, Run, run, run_in_full, run_plain};
 use tokio::time::Instant;
 
-/// In a debug build a thousand take minutes; a release build runs them in a bench (`benches/simulator.rs`).
-const SEEDS: u64 = if cfg!(debug_assertions) { 300 } else { 1000 };
+/// A debug build takes minutes for them on two cores; a release build runs more in a bench
+/// (`benches/simulator.rs`).
+const SEEDS: u64 = 1000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::vars().find(|(key, _)| key == name).and_then(|(_, value)| value.parse().ok())

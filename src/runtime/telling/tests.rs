@@ -157,6 +157,22 @@ async fn a_dead_channel_falls_through_to_the_one_that_stands_in() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_dead_channel_is_stood_in_for_though_another_one_took_it() {
+    let (pager, chat) = (Fake::new(Does::Fails), Fake::new(Does::Takes));
+    let second = Fake::new(Does::Takes);
+    let mut ways = vec![
+        way("chat", &chat, Severity::Info),
+        way("pager", &pager, Severity::Page),
+        way("second", &second, Severity::Page),
+    ];
+    ways[2].stands_in = true;
+    let (teller, desk) = Teller::new(ways, None);
+    teller.post(letter(Severity::Page, "a", 1)).unwrap();
+    let (receipts, _) = told(teller, desk).await;
+    assert_eq!(receipts[0].took, ["chat", "second"], "nobody wakes up of a chat");
+}
+
+#[tokio::test(start_paused = true)]
 async fn nobody_left_means_whoever_is_there() {
     let (chat, pager) = (Fake::new(Does::Fails), Fake::new(Does::Takes));
     let ways = vec![way("chat", &chat, Severity::Info), way("pager", &pager, Severity::Page)];
