@@ -130,12 +130,18 @@ pub struct Reach {
 }
 
 impl Way {
+    /// False for a status page: what is for people alone never goes there.
+    fn is_private(&self) -> bool {
+        self.from != Severity::Status
+    }
+
     fn wants(&self, note: &Note) -> bool {
         match note.severity {
             Severity::Status => self.takes_status,
             Severity::Info | Severity::Warn | Severity::Page => {
-                rank(note.severity) >= rank(self.from)
-                    || (self.keeps_alerts && note.kind == Kind::Resolved)
+                self.is_private()
+                    && (rank(note.severity) >= rank(self.from)
+                        || (self.keeps_alerts && note.kind == Kind::Resolved))
             }
         }
     }
@@ -261,10 +267,14 @@ async fn deliver(ends: &[End], letter: Letter) -> Receipt {
         if done || note.severity == Severity::Status {
             break;
         }
-        if tried.iter().all(|(other, _)| *other != next) {
+        let private = ends.get(next).is_some_and(|end| end.way.is_private());
+        if private && tried.iter().all(|(other, _)| *other != next) {
             let result = try_one(ends, next, &letter).await;
             tried.push((next, result));
         }
+    }
+    if note.severity != Severity::Status && !ends.iter().any(|end| end.way.is_private()) {
+        warn!(service = %note.service, note = note.text, "No channel to tell it to.");
     }
     let name = |place: usize| ends.get(place).map_or(String::new(), |end| end.way.name.clone());
     let (mut took, mut lost) = (Vec::new(), Vec::new());

@@ -173,6 +173,23 @@ async fn a_dead_channel_is_stood_in_for_though_another_one_took_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_for_people_never_goes_to_the_public_page() {
+    let (chat, public) = (Fake::new(Does::Fails), Fake::new(Does::Takes));
+    let mut ways =
+        vec![way("chat", &chat, Severity::Info), way("status page", &public, Severity::Status)];
+    ways[1].takes_status = true;
+    let (teller, desk) = Teller::new(ways, None);
+    teller.post(letter(Severity::Page, "a", 1)).unwrap();
+    teller.post(letter(Severity::Status, "b", 1)).unwrap();
+    let (receipts, _) = told(teller, desk).await;
+    let of = |key: &str| receipts.iter().find(|receipt| receipt.letter.key == key).unwrap();
+    let lost: Vec<&str> = of("a:1").lost.iter().map(|lost| lost.channel.as_str()).collect();
+    assert_eq!((of("a:1").delivered, lost), (false, vec!["chat"]), "no way of its own, no failure");
+    assert_eq!(of("b:1").took, ["status page"]);
+    assert_eq!(public.got(), [[1]]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn nobody_left_means_whoever_is_there() {
     let (chat, pager) = (Fake::new(Does::Fails), Fake::new(Does::Takes));
     let ways = vec![way("chat", &chat, Severity::Info), way("pager", &pager, Severity::Page)];
