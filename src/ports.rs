@@ -61,6 +61,11 @@ impl CallFailed {
     pub fn nothing_happened(&self) -> bool {
         !matches!(self, Self::Unknown { .. })
     }
+
+    /// True if the same call would be refused again until somebody mends a permission, a name or a place.
+    pub fn is_for_good(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::NotFound { .. })
+    }
 }
 
 /// The id of an accepted change, without the `/change/` in front.

@@ -31,6 +31,7 @@ where
             code: answer.err().meta().code(),
             message: answer.err().meta().message(),
             body: answer.raw().body().bytes().unwrap_or_default(),
+            bucket_region: answer.raw().headers().get("x-amz-bucket-region"),
         }),
         // A time-out (also while connecting was over), a body that broke off, and whatever a later
         // SDK adds: it may have happened.
@@ -44,6 +45,8 @@ struct Answer<'a> {
     code: Option<&'a str>,
     message: Option<&'a str>,
     body: &'a [u8],
+    /// Where S3 says that the bucket is (API reference, "Common response headers" and "HeadBucket").
+    bucket_region: Option<&'a str>,
 }
 
 fn classify(answer: &Answer<'_>) -> CallFailed {
@@ -62,6 +65,15 @@ fn classify(answer: &Answer<'_>) -> CallFailed {
         | "TooManyRequestsException"
         | "SlowDown" => CallFailed::Throttled { code, why },
         "PriorRequestNotComplete" => CallFailed::Busy,
+        // "The bucket that you are attempting to access must be addressed using the specified endpoint" (S3
+        // API reference, "Error responses"): it will be as wrong the next time.
+        "PermanentRedirect" => {
+            let place = answer.bucket_region.map(clip).map_or_else(
+                || "in another region than the policy says".to_owned(),
+                |region| format!("in {region}, not where the policy says"),
+            );
+            CallFailed::Refused { code, why: format!("the bucket is {place}: {why}") }
+        }
         // A batch of ours is compare-and-swap throughout, so a batch that does not fit means that
         // somebody else was there. Its text is for people; AWS changed it in 2024.
         "InvalidChangeBatch" => CallFailed::Conflict { why },
@@ -176,7 +188,27 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, code: Option<&str>, body: &str) -> CallFailed {
-        classify(&Answer { status, code, message: Some("text"), body: body.as_bytes() })
+        let (message, body) = (Some("text"), body.as_bytes());
+        classify(&Answer { status, code, message, body, bucket_region: None })
+    }
+
+    #[test]
+    fn a_bucket_elsewhere_is_said_with_its_region_and_would_be_refused_again() {
+        let said = |bucket_region| {
+            let (code, message) = (Some("PermanentRedirect"), Some("use the endpoint"));
+            classify(&Answer { status: 301, code, message, body: b"", bucket_region })
+        };
+        for (region, place) in [
+            (Some("ap-south-1"), "the bucket is in ap-south-1, not where the policy says"),
+            (None, "the bucket is in another region than the policy says"),
+        ] {
+            let failure = said(region);
+            assert!(failure.is_for_good() && failure.to_string().contains(place), "{failure}");
+        }
+        assert!(answer(403, Some("AccessDenied"), "").is_for_good());
+        assert!(answer(403, Some("AuthorizationError"), "").is_for_good(), "of SNS");
+        assert!(!answer(403, Some("ExpiredToken"), "").is_for_good());
+        assert!(!answer(503, Some("SlowDown"), "").is_for_good());
     }
 
     fn kind(failed: &CallFailed) -> &'static str {

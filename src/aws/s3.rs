@@ -51,7 +51,7 @@ impl Objects for S3 {
         body: &str,
     ) -> Result<(), CallFailed> {
         let write = self.client(aws_region);
-        write
+        let taken = write
             .put_object()
             .bucket(bucket)
             .key(key)
@@ -62,7 +62,7 @@ impl Objects for S3 {
             .send()
             .await
             .map_err(|error| failed(&error))?;
-        Ok(())
+        told_by_s3(taken.e_tag())
     }
 
     async fn delete(&self, aws_region: &str, bucket: &str, key: &str) -> Result<(), CallFailed> {
@@ -76,11 +76,20 @@ impl Objects for S3 {
         let read = self.client(aws_region);
         // Not a HEAD, whose refusals have no code: 403 and 404 would be all there is to go by.
         match read.get_object().bucket(bucket).key(key).send().await {
-            Ok(_) => Ok(true),
+            Ok(found) => told_by_s3(found.e_tag()).map(|()| true),
             Err(error) => {
                 let absent = error.as_service_error().is_some_and(GetObjectError::is_no_such_key);
                 if absent { Ok(false) } else { Err(failed(&error)) }
             }
         }
+    }
+}
+
+/// Every object has an entity tag, which is told when it is written and when it is read (API reference,
+/// `PutObject` and `GetObject`). Somebody on the way who says 200 to everything does not know it.
+fn told_by_s3(tag: Option<&str>) -> Result<(), CallFailed> {
+    match tag.filter(|tag| !tag.is_empty()) {
+        Some(_) => Ok(()),
+        None => Err(CallFailed::Unknown { why: "the answer is not that of S3".to_owned() }),
     }
 }

@@ -86,6 +86,11 @@ impl Untaken {
         Self { why, again: false }
     }
 
+    /// What AWS said to it: a permission that is missing, or a bucket elsewhere, passes by no waiting.
+    fn by(failure: &CallFailed) -> Self {
+        Self { why: failure.to_string(), again: !failure.is_for_good() }
+    }
+
     /// Something answered, but not who should have: a proxy, or half a service.
     fn strange() -> Self {
         Self { why: "the answer is not that of such a service".to_owned(), again: true }

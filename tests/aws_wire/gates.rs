@@ -9,8 +9,8 @@ use leeward::ports::{CallFailed, Switchboard, Switches};
 use leeward::runtime::gates::Board;
 
 use super::{World, kind_of};
-use crate::wire::http;
-use crate::wire::proxy::Fault;
+use crate::wire::http::{self, Message};
+use crate::wire::proxy::{ALL, Fault};
 
 const BUCKET: &str = "shop-gates";
 /// Where a bucket is that was made without saying where.
@@ -114,4 +114,32 @@ async fn a_bucket_that_refuses_is_refused_and_one_that_is_not_there_says_so() {
     let failure = gates.turn(&to(InAnswers::Out)).await.unwrap_err();
     let told = matches!(&failure, CallFailed::NotFound { code, .. } | CallFailed::Refused { code, .. } if code == "NoSuchBucket");
     assert!(told, "{failure}");
+}
+
+#[tokio::test]
+async fn a_bucket_elsewhere_and_an_answer_that_is_not_s3s_are_told_apart_from_done() {
+    let world = World::start().await;
+    bucket(world.server.port).await;
+    let gates = gates(&world.edge);
+    let body = "<?xml version=\"1.0\"?>\n<Error><Code>PermanentRedirect</Code><Message>use the endpoint</Message><Endpoint>shop-gates.s3.ap-south-1.amazonaws.com</Endpoint></Error>";
+    let mut moved = Message::answer(301, "application/xml", body);
+    moved.headers.push(("x-amz-bucket-region".to_owned(), "ap-south-1".to_owned()));
+    let elsewhere = world.proxy.inject(ALL, "elsewhere", Fault::Answer(moved), usize::MAX);
+    let failures =
+        [gates.turn(&to(InAnswers::Out)).await.unwrap_err(), gates.standing().await.unwrap_err()];
+    for failure in failures {
+        assert!(failure.is_for_good(), "{failure}");
+        assert!(failure.to_string().contains("the bucket is in ap-south-1"), "{failure}");
+    }
+    assert_eq!(elsewhere.fired(), 2, "once each: it would say the same again");
+    world.proxy.calm();
+
+    // Somebody on the way who welcomes everybody: nothing is published and nothing is closed.
+    let welcome = Message::answer(200, "text/html", "<html>welcome</html>");
+    world.proxy.inject(ALL, "welcome", Fault::Answer(welcome), usize::MAX);
+    let failures =
+        [gates.turn(&to(InAnswers::Out)).await.unwrap_err(), gates.standing().await.unwrap_err()];
+    for failure in failures {
+        assert_eq!(kind_of(&failure), "unknown", "{failure}");
+    }
 }

@@ -106,7 +106,7 @@ impl Post {
             sequence,
         };
         let published = topics.publish(region, topic, &message).await;
-        published.map_err(|failure| Untaken { why: failure.to_string(), again: true })
+        published.map_err(|failure| Untaken::by(&failure))
     }
 }
 

@@ -68,7 +68,7 @@ impl Carrier for Publisher {
                     let body = file.body.into();
                     let put = pages.publish(aws_region, bucket, &key, file.content_type, body);
                     let put = put.await;
-                    put.map_err(|failure| Untaken { why: failure.to_string(), again: true })?;
+                    put.map_err(|failure| Untaken::by(&failure))?;
                 }
                 Ok(())
             }

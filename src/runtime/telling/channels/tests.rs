@@ -209,7 +209,7 @@ async fn opsgenie_creates_notes_and_closes_by_alias() {
 }
 
 #[derive(Debug, Default)]
-struct Topic(Mutex<Vec<(String, String, String, u32)>>);
+struct Topic(Mutex<Vec<(String, String, String, u32)>>, Mutex<Option<CallFailed>>);
 
 #[async_trait]
 impl Topics for Topic {
@@ -222,7 +222,7 @@ impl Topics for Topic {
         let told =
             (aws_region.to_owned(), topic.to_owned(), message.subject.to_owned(), message.sequence);
         self.0.lock().unwrap().push(told);
-        Ok(())
+        self.1.lock().unwrap().take().map_or(Ok(()), Err)
     }
 }
 
@@ -237,6 +237,16 @@ async fn a_topic_gets_the_message_with_its_number() {
     let told = topic.0.lock().unwrap().remove(0);
     assert_eq!((told.0, told.1, told.3), (region, arn, 4));
     assert!(told.2.starts_with("[page] shop: `eu-west-1` is bad"), "{}", told.2);
+    let (code, why) = ("AuthorizationError".to_owned(), "not authorized".to_owned());
+    for (failure, again) in [
+        (CallFailed::Refused { code, why }, false),
+        (CallFailed::Throttled { code: "Throttling".to_owned(), why: String::new() }, true),
+        (CallFailed::Unknown { why: "no answer".to_owned() }, true),
+    ] {
+        *topic.1.lock().unwrap() = Some(failure.clone());
+        let untaken = sns.carry(&bundle(Kind::Opened, 5)).await.unwrap_err();
+        assert_eq!(untaken.again, again, "{failure}");
+    }
 }
 
 /// A mail server as of RFC 5321 that takes one mail, or refuses the recipient.
