@@ -713,7 +713,10 @@ fn order_objections(case: &Case<'_>, wanted: &crate::plan::Move) -> Option<Hold>
     let order = case.acts.order.as_ref().filter(|order| !order.is_unsent())?;
     let since = order.accepted_at().unwrap_or(order.intended_at);
     let stuck = is_stuck(case, order);
-    if wanted.lever.is_switch() && (stuck || order.accepted_at().is_none()) {
+    // Switches that stand hang at nothing: they come into force, or are turned back when their time is over.
+    let hangs = order.accepted_at().is_none()
+        && (!order.lever().is_switch() || order.lever() == wanted.lever);
+    if wanted.lever.is_switch() && (stuck || hangs) {
         return None;
     }
     let to = match &order.plan.wanted {

@@ -323,6 +323,13 @@ impl Order {
         turns
     }
 
+    /// True if each of these turns is one of its own, and not one back.
+    fn asks_for(&self, turns: &[Turn]) -> bool {
+        let crate::plan::Wanted::Move(moved) = &self.plan.wanted else { return false };
+        let own = moved.turned();
+        turns.iter().all(|turn| own.contains(turn))
+    }
+
     /// When the last batch was accepted, if all were.
     pub fn accepted_at(&self) -> Option<Timestamp> {
         self.batches
@@ -620,15 +627,15 @@ impl Acts {
                         self.cools_from =
                             self.cools_from.or(self.shifts.last().map(|last| last.at));
                     }
+                    if *outcome == Outcome::Done && order.lever().is_switch() {
+                        self.lever_works(order.lever());
+                    }
                     self.note_turned_shift(at, &order, outcome);
                 }
             }
             Entry::LeverHeard { lever, failure } => match failure {
                 Some(failure) => self.fail_lever(*lever, at, failure),
-                None => {
-                    self.lever(*lever).failures_in_a_row = 0;
-                    self.lever(*lever).first_failure = None;
-                }
+                None => self.lever_works(*lever),
             },
             Entry::Turning { lever, turns } => self.begin_turning(*lever, turns, at),
             Entry::Turned { lever, turns, failure } => {
@@ -651,6 +658,7 @@ impl Acts {
                 self.last_end = Some(at);
                 self.cools_from = Some(at);
                 self.push_shift(at, moved);
+                self.lever_works(moved.lever);
                 self.beside = Some(Beside { moved: (**moved).clone(), at });
             }
             Entry::BesideEnded { outcome } => self.end_beside(outcome),
@@ -782,6 +790,11 @@ impl Acts {
         let tries = &mut self.lever(kind).tries;
         tries.push(at);
         trim(tries);
+    }
+
+    fn lever_works(&mut self, kind: LeverKind) {
+        let lever = self.lever(kind);
+        (lever.failures_in_a_row, lever.first_failure) = (0, None);
     }
 
     fn fail_lever(&mut self, kind: LeverKind, at: Timestamp, failure: &CallFailed) {
@@ -975,14 +988,17 @@ impl Acts {
         self.doubtful.retain(|_, regions| !regions.is_empty());
         let sure = !self.doubtful.contains_key(&lever);
         let order = self.order.as_mut().filter(|order| order.lever() == lever);
+        // What stood so already, or is only turned back, tells nothing of a lever that failed to turn it.
+        let works = !turns.is_empty() && order.as_ref().is_none_or(|order| order.asks_for(turns));
         let Some(failure) = failure else {
             if let Some(order) = order {
                 order.turning = Turning::Stands { at };
             }
             let turned = turns.iter().map(|turn| (turn.region.clone(), turn.to));
             self.standing_mut(lever).extend(turned);
-            self.lever(lever).failures_in_a_row = 0;
-            self.lever(lever).first_failure = None;
+            if works {
+                self.lever_works(lever);
+            }
             return;
         };
         if let Some(order) = order.filter(|_| sure) {

@@ -23,6 +23,7 @@ mod infra;
 mod lab;
 mod ladder;
 mod orders;
+mod pace_of_levers;
 mod planted;
 mod policies;
 mod policy_text;
