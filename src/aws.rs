@@ -44,12 +44,14 @@ mod words;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use aws_config::environment::region::EnvironmentVariableRegionProvider;
 use aws_config::identity::IdentityCache;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 
@@ -100,6 +102,7 @@ pub struct Edge {
     pub configurations: Arc<dyn Configurations>,
     pub objects: Arc<dyn Objects>,
     pub checks: Arc<dyn HealthChecks>,
+    sessions: SharedCredentialsProvider,
 }
 
 impl Edge {
@@ -107,6 +110,7 @@ impl Edge {
     /// first request, so a missing one is that request's failure and no reason not to start.
     pub async fn connect(settings: &Settings) -> Self {
         let sessions = session::Sessions::new(issuers(settings).await, Arc::clone(&settings.clock));
+        let sessions = SharedCredentialsProvider::new(sessions);
         // The behaviour version is named, not `latest`: an update of the SDK must not change timeouts
         // or retries behind our back.
         let loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
@@ -115,7 +119,7 @@ impl Edge {
             .region(Region::new(settings.control_region.clone()))
             // Its cache gives up a session whose renewal fails; ours is behind the provider.
             .identity_cache(IdentityCache::no_cache())
-            .credentials_provider(sessions);
+            .credentials_provider(sessions.clone());
         let base = Base { sdk: loader.load().await, settings: settings.clone() };
         Self {
             weights: Arc::new(route53::Route53::new(&base)),
@@ -129,6 +133,17 @@ impl Edge {
             topics: Arc::new(sns::Sns::new(base.clone())),
             pages: Arc::new(pages::S3Pages::new(base.clone())),
             clusters: Arc::new(Clusters { base, writes: Mutex::default() }),
+            sessions,
+        }
+    }
+
+    /// Keeps a session at hand where nothing is asked of AWS on a calm day: on another kind of day nobody
+    /// may issue one. Never ends.
+    pub async fn stay_ready(self) {
+        loop {
+            // What went wrong was logged.
+            let _ = self.sessions.provide_credentials().await;
+            tokio::time::sleep(READY_EVERY).await;
         }
     }
 
@@ -171,6 +186,9 @@ impl ports::Clusters for Clusters {
         }))
     }
 }
+
+/// How often it is seen to that there is a session. It is renewed much more seldom than that.
+const READY_EVERY: Duration = Duration::from_secs(60);
 
 /// STS is asked in so many regions: one may be sick, and a second one as well.
 const STS_REGIONS_MAX: usize = 3;

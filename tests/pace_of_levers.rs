@@ -241,7 +241,7 @@ async fn two_levers_that_fail_are_tried_at_a_growing_pace() {
             let told: Vec<u64> =
                 tries.iter().map(|at| at.duration_since(first).as_secs()).collect();
             // The first minute may need several tries, as each may be the one that counts; then fewer.
-            let (minute, later) = (within(&tries, SECOND * 0, SECOND * 60), SECOND * 180);
+            let (minute, later) = (within(&tries, Duration::ZERO, SECOND * 60), SECOND * 180);
             assert!(minute <= 6, "{what}: {name} {told:?}");
             // A try a minute, and what it may have done is taken back.
             assert!(within(&tries, later, later * 2) <= 7, "{what}: {name} {told:?}");

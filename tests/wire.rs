@@ -6,3 +6,4 @@ pub(crate) mod http;
 pub(crate) mod nameserver;
 pub(crate) mod proxy;
 pub(crate) mod servers;
+pub(crate) mod sts;

@@ -45,7 +45,7 @@ struct Answer<'a> {
     code: Option<&'a str>,
     message: Option<&'a str>,
     body: &'a [u8],
-    /// Where S3 says that the bucket is (API reference, "Common response headers" and "HeadBucket").
+    /// Where S3 says that the bucket is (API reference, `HeadBucket`, response elements).
     bucket_region: Option<&'a str>,
 }
 

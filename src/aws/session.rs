@@ -1,6 +1,6 @@
 //! Credentials that outlast trouble at whoever issues them.
 //!
-//! A session is renewed at half of its life, in the background and one issuer after the other, and used
+//! A session is renewed at half of its life, in the background and at one issuer after the other, and used
 //! to its very end if nobody issues a new one: the SDK's own cache gives a session up as soon as its
 //! renewal fails. An issuer is the SDK's standard chain of sources, set up to ask the Security Token
 //! Service (STS) of one region; a second and a third one ask in other regions, so that the sick region
@@ -16,8 +16,10 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_smithy_types::DateTime;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use crate::domain::Timestamp;
@@ -25,6 +27,9 @@ use crate::ports::Clock;
 
 /// One issuer may take so long. A healthy one needs well under a second.
 const ISSUED_WITHIN: Duration = Duration::from_secs(5);
+/// Until the next issuer is asked as well, as long as none has answered: a call to a routing control that
+/// waits for its session has two seconds in all.
+const NEXT_AFTER: Duration = Duration::from_millis(700);
 /// Keys without an end are read anew after so long: somebody may have replaced them in their file.
 const REREAD_AFTER: Duration = Duration::from_secs(300);
 /// Between two attempts to renew a session that still lives.
@@ -47,6 +52,11 @@ impl Issuer {
         let chain = DefaultCredentialsChain::builder().region(Region::new(region.to_owned()));
         let source = SharedCredentialsProvider::new(chain.build().await);
         Self { region: region.to_owned(), source }
+    }
+
+    async fn ask(&self) -> Result<Credentials, CredentialsError> {
+        let asked = timeout(ISSUED_WITHIN, self.source.provide_credentials()).await;
+        asked.unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(ISSUED_WITHIN)))
     }
 }
 
@@ -104,8 +114,16 @@ impl Sessions {
                 self.renew_beside();
                 Ok(credentials)
             }
-            Verdict::Over => self.shared.renew().await,
+            Verdict::Over => self.renewed().await,
         }
+    }
+
+    /// In a task of its own: the call that needs the session may give up sooner than the renewal, and its
+    /// next attempt finds what came of it.
+    async fn renewed(&self) -> Result<Credentials, CredentialsError> {
+        let shared = Arc::clone(&self.shared);
+        let renewing = tokio::spawn(async move { shared.renew().await });
+        renewing.await.unwrap_or_else(|error| Err(CredentialsError::unhandled(error)))
     }
 
     /// Nobody waits for it: the session in force will do.
@@ -155,7 +173,8 @@ impl Shared {
         self.held().tried_at.is_none_or(|at| now.since(at) >= RENEW_EVERY)
     }
 
-    /// Asks the issuers in their order. The first that gives something wins.
+    /// Asks the issuers in their order, the next one as soon as one fails or is silent for a moment. The first
+    /// that gives something wins.
     async fn renew(&self) -> Result<Credentials, CredentialsError> {
         let asked_at = self.clock.now();
         let _turn = self.turn.lock().await;
@@ -167,14 +186,27 @@ impl Shared {
         }
         self.held().tried_at = Some(asked_at);
         let mut last = CredentialsError::not_loaded("there is no source of credentials");
-        for issuer in &self.issuers {
-            let asked = timeout(ISSUED_WITHIN, issuer.source.provide_credentials()).await;
-            let failure = match asked {
-                Ok(Ok(credentials)) => return Ok(self.hold(credentials, &issuer.region)),
-                Ok(Err(failure)) => failure,
-                Err(_) => CredentialsError::provider_timed_out(ISSUED_WITHIN),
+        let mut unasked = self.issuers.iter();
+        let mut asked = FuturesUnordered::new();
+        loop {
+            if let Some(issuer) = unasked.next() {
+                asked.push(async move { (issuer.region.as_str(), issuer.ask().await) });
+            }
+            let patience = async {
+                if unasked.as_slice().is_empty() {
+                    std::future::pending::<()>().await;
+                }
+                sleep(NEXT_AFTER).await;
             };
-            let region = issuer.region.as_str();
+            let answer = tokio::select! {
+                answer = asked.next() => answer,
+                () = patience => continue,
+            };
+            let (region, failure) = match answer {
+                Some((region, Ok(credentials))) => return Ok(self.hold(credentials, region)),
+                Some((region, Err(failure))) => (region, failure),
+                None => break,
+            };
             warn!(region, error = &failure as &dyn std::error::Error, "No session was issued.");
             let nothing_configured = matches!(failure, CredentialsError::CredentialsNotLoaded(_));
             last = failure;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Exit, Failure};
 use crate::answers::DnsResolver;
 use crate::clock::SystemClock;
-use crate::policy::{Policy, Problem};
+use crate::policy::{LeverKind, Policy, Problem};
 use crate::ports::{Account, Levers};
 use crate::runtime::World;
 use crate::runtime::file;
@@ -58,17 +58,25 @@ impl EdgeArgs {
 
     /// The world of these policies: sessions are asked for in the regions that they name as well.
     pub(super) async fn connect_for(&self, policies: &[&Policy]) -> Result<World, Failure> {
-        self.reach(policies.iter().flat_map(|policy| policy.aws_regions()).collect()).await
+        // Records and targets are read all day long; switches only when they are needed.
+        let switches = |policy: &&Policy| {
+            [LeverKind::Gates, LeverKind::Arc].into_iter().any(|kind| policy.has_lever(kind))
+        };
+        let regions = policies.iter().flat_map(|policy| policy.aws_regions()).collect();
+        self.reach(regions, policies.iter().any(switches)).await
     }
 
     pub(super) async fn connect(&self) -> Result<World, Failure> {
-        self.reach(Vec::new()).await
+        self.reach(Vec::new(), false).await
     }
 
     #[cfg(feature = "aws")]
-    async fn reach(&self, sts_regions: Vec<String>) -> Result<World, Failure> {
+    async fn reach(&self, sts_regions: Vec<String>, ready: bool) -> Result<World, Failure> {
         let settings = crate::aws::Settings { sts_regions, ..self.settings()? };
         let edge = crate::aws::Edge::connect(&settings).await;
+        if ready {
+            tokio::spawn(edge.clone().stay_ready());
+        }
         let clusters = Some(edge.clusters());
         Ok(World {
             levers: Levers {
@@ -90,7 +98,7 @@ impl EdgeArgs {
     /// This build has no AWS edge: records cannot be read, and every plan says so.
     #[cfg(not(feature = "aws"))]
     #[expect(clippy::unused_async, reason = "with the AWS edge it waits for the SDK's set-up")]
-    async fn reach(&self, _sts_regions: Vec<String>) -> Result<World, Failure> {
+    async fn reach(&self, _sts_regions: Vec<String>, _ready: bool) -> Result<World, Failure> {
         if let Some(endpoint) = self.endpoints.first() {
             let why = format!("this build has no AWS edge that could use `{endpoint}`");
             return Err(Failure::new(Exit::Input, why));

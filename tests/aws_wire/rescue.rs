@@ -4,6 +4,9 @@
 //! Time is made up: each round is five seconds later than the last.
 
 mod bench;
+mod home;
+mod killed;
+mod matrix;
 
 use futures_util::future::join_all;
 use leeward::memory::{Entry, Outcome};

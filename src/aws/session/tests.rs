@@ -157,6 +157,19 @@ async fn when_home_is_sick_another_region_issues() {
     }
 }
 
+/// A call to a routing control waits for two seconds in all, and is then made again elsewhere.
+#[tokio::test(start_paused = true)]
+async fn whoever_gives_up_waiting_leaves_the_renewal_alone() {
+    let give_up = Duration::from_millis(500);
+    let world = world(&[Mood::Hangs, Mood::Hangs, Mood::Well]);
+    for _ in 0..2 {
+        assert!(timeout(give_up, world.key()).await.is_err(), "nobody has issued one yet");
+    }
+    assert_eq!(timeout(give_up, world.key()).await.unwrap().unwrap(), "key-1");
+    let asked: Vec<usize> = world.sources.iter().map(Source::asked).collect();
+    assert_eq!(asked, [1, 1, 1], "and not begun anew each time");
+}
+
 #[tokio::test(start_paused = true)]
 async fn where_nothing_is_configured_nobody_else_is_asked() {
     let world = world(&[Mood::Nothing, Mood::Well]);

@@ -6,7 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use leeward::aws::Edge;
+use aws_config::sts::AssumeRoleProvider;
+use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+use leeward::aws::{Edge, Settings};
 use leeward::domain::{RegionName, Timestamp};
 use leeward::health::{About, Measure, Sample};
 use leeward::journal::{Journal, Record};
@@ -18,16 +23,19 @@ use leeward::runtime::gates::Board;
 use leeward::runtime::round::Service;
 
 use crate::aws_wire::service::folded;
-use crate::aws_wire::{kind_of, settings};
+use crate::aws_wire::{credentials, kind_of, settings};
 use crate::wire::cluster::{Cluster, UPDATE, control};
 use crate::wire::http;
 use crate::wire::proxy::{Fault, Proxy, Rule, Seen};
 use crate::wire::servers::{self, Server};
+use crate::wire::sts::{self, Sts};
 
 pub(super) const EU: &str = "eu-west-1";
 pub(super) const CENTRAL: &str = "eu-central-1";
 const STEP: Duration = Duration::from_secs(5);
 const BUCKET: &str = "rescue-gates";
+/// Shorter than the calls that need a session: what a call came to depends on no other time-out.
+const SESSION_WITHIN: Duration = Duration::from_millis(1000);
 /// Ten minutes.
 const ROUNDS_MAX: usize = 120;
 
@@ -52,7 +60,10 @@ pub(super) struct Bench {
     pub(super) cluster: Cluster,
     /// Before the bucket.
     pub(super) bucket: Proxy,
-    server: Server,
+    /// Before whoever issues sessions.
+    pub(super) sts: Proxy,
+    _issuer: Sts,
+    server: Arc<Server>,
     key: String,
     clock: Arc<StepClock>,
     policy: Policy,
@@ -121,17 +132,29 @@ tell: {{ channels: [ {{ command: [/bin/true] }} ], status_every: 15m }}
 
 impl Bench {
     pub(super) async fn new(order: Order) -> Self {
-        let server = servers::ministack().await;
+        Self::at(order, &Arc::new(servers::ministack().await), 0).await
+    }
+
+    /// `number` keeps its object apart from those of others at the same server.
+    pub(super) async fn at(order: Order, server: &Arc<Server>, number: usize) -> Self {
         let cluster = Cluster::start(&[("eu", true), ("central", false)]).await;
         let bucket = Proxy::start(server.port).await;
         let there = format!(
             "<CreateBucketConfiguration><LocationConstraint>{CENTRAL}</LocationConstraint></CreateBucketConfiguration>"
         );
+        // Made already, if others are at this server.
         http::call(server.port, "PUT", &format!("/{BUCKET}"), &there).await.unwrap();
         let clock = Arc::new(StepClock(AtomicI64::new(1_800_000_000_000)));
-        let settings = settings(&bucket.url());
+        let hands = Arc::clone(&clock);
+        let issuer = Sts::start(move || hands.now(), |_| sts::Endpoint::Well).await;
+        let sts = Proxy::start(issuer.port).await;
+        let settings = Settings {
+            credentials: Some(sessions(&sts).await),
+            clock: Arc::<StepClock>::clone(&clock),
+            ..settings(&bucket.url())
+        };
         let edge = Edge::connect(&settings).await;
-        let key = "shop/0".to_owned();
+        let key = format!("shop/{number}");
         let policy = compiled(order, &cluster, &key);
         let board = Board {
             objects: Some(Arc::clone(&edge.objects)),
@@ -147,7 +170,9 @@ impl Bench {
             order,
             cluster,
             bucket,
-            server,
+            sts,
+            _issuer: issuer,
+            server: Arc::clone(server),
             key,
             clock,
             policy,
@@ -166,6 +191,22 @@ impl Bench {
 
     pub(super) fn lose(&mut self) {
         self.lost = true;
+    }
+
+    /// With a session at hand, as a running service has one.
+    pub(super) async fn have_session(&mut self) {
+        let gates = self.levers.switches(LeverKind::Gates).unwrap();
+        // A machine with much else to do needs more than one try.
+        for _ in 0..20 {
+            if gates.standing().await.is_ok() {
+                break;
+            }
+        }
+    }
+
+    /// So much later that the session in force is past half of its life, or over. What was seen before is old.
+    pub(super) fn session_ages(&mut self, by: Duration) {
+        self.clock.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
     fn samples(&self) -> Vec<Sample> {
@@ -251,8 +292,12 @@ impl Bench {
         seen.forwarded && seen.action == self.put()
     }
 
-    fn put(&self) -> String {
+    pub(super) fn put(&self) -> String {
         format!("PUT /{BUCKET}/{}", self.key)
+    }
+
+    pub(super) fn get(&self) -> String {
+        format!("GET /{BUCKET}/{}", self.key)
     }
 
     /// Calls of the lever under test that changed something: each of them would be one too many if it
@@ -282,6 +327,7 @@ impl Bench {
     pub(super) fn release(&self, rules: &[Rule]) {
         for rule in rules {
             self.bucket.relieve(rule);
+            self.sts.relieve(rule);
             self.cluster.endpoints.iter().for_each(|endpoint| endpoint.relieve(rule));
         }
     }
@@ -331,10 +377,7 @@ impl Bench {
 
     /// The AWS regions that requests were signed for.
     pub(super) fn regions_called(&self) -> BTreeSet<String> {
-        let signed = |seen: Seen| {
-            let scope = seen.request.header("authorization")?.to_owned();
-            scope.split("Credential=").nth(1)?.split('/').nth(2).map(str::to_owned)
-        };
+        let signed = |seen: Seen| sts::signed_for(&seen.request);
         let endpoints = self.cluster.endpoints.iter().flat_map(Proxy::seen);
         self.bucket.seen().into_iter().chain(endpoints).filter_map(signed).collect()
     }
@@ -363,6 +406,20 @@ impl Bench {
     }
 }
 
+/// A role whose sessions are issued behind this proxy.
+async fn sessions(sts: &Proxy) -> SharedCredentialsProvider {
+    let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .region(Region::new(CENTRAL))
+        .endpoint_url(sts.url())
+        .credentials_provider(credentials())
+        .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(SESSION_WITHIN).build())
+        .retry_config(RetryConfig::disabled())
+        .load()
+        .await;
+    let role = AssumeRoleProvider::builder("arn:aws:iam::111122223333:role/leeward");
+    SharedCredentialsProvider::new(role.configure(&config).build().await)
+}
+
 fn service(policy: &Policy, levers: &Levers, clock: &Arc<StepClock>, path: &Path) -> Service {
     let (log, recovered) = Journal::open(path).unwrap();
     let pace = Arc::new(Pacer::new(Pace { requests_per_second: 2000.0, ..Pace::default() }));
@@ -374,7 +431,7 @@ fn service(policy: &Policy, levers: &Levers, clock: &Arc<StepClock>, path: &Path
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "other entries are no part of the story")]
-fn word(entry: &Entry) -> Option<String> {
+pub(super) fn word(entry: &Entry) -> Option<String> {
     let by = |lever: &LeverKind, what: &str| match lever {
         LeverKind::Gates => format!("gate {what}"),
         LeverKind::Arc => format!("arc {what}"),
