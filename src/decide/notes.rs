@@ -1,6 +1,7 @@
 //! Who must hear what, this round. A key stands for one message of one incident: the same key is not
 //! delivered twice.
 
+mod cures;
 mod matters;
 mod status;
 
@@ -233,34 +234,10 @@ impl Desk<'_> {
         let Some(view) = self.case.picture.regions.get(name) else { return };
         let incident = self.case.incident;
         let seen = format!("`{name}` is bad since {}: {}", when(view.bad_since), view.outside.says);
-        match facts.treated.get(name) {
-            Some(Treatment::Wait(hold @ Hold::RefreshExhausted { .. }, balancer)) => {
-                let topics = [region(name), Topic::Balancer(balancer.clone()), word(Word::Lb)];
-                let text = format!(
-                    "{seen}. {hold}, and it is still bad. The policy leaves the region alone then: \
-                     somebody has to look"
-                );
-                self.say(Severity::Page, format!("given-up:{name}:{incident}"), &topics, &text);
-                return;
-            }
-            Some(Treatment::Refresh(_, balancer) | Treatment::Wait(_, balancer)) => {
-                let topics = [region(name), Topic::Balancer(balancer.clone()), word(Word::Lb)];
-                let text = format!(
-                    "{seen}. Its targets are well, so balancer `{balancer}` is refreshed first"
-                );
-                let mut account = self.account(view.outside.says.to_string(), name);
-                account.done.push(format!("balancer `{balancer}` is refreshed, then looked at"));
-                self.tell(Draft {
-                    severity: Severity::Page,
-                    key: format!("balancer:{name}:{incident}"),
-                    kind: Kind::Changed,
-                    about: &topics,
-                    text: &text,
-                    account,
-                });
-                return;
-            }
-            Some(Treatment::None | Treatment::GiveUp(..)) | None => {}
+        if let Some(treatment) = facts.treated.get(name)
+            && self.cured_in_place(name, view, &seen, treatment)
+        {
+            return;
         }
         let mut topics = vec![region(name), word(Word::RegionDown)];
         if diagnose::is_slow(view) {
@@ -620,6 +597,13 @@ impl Desk<'_> {
         else {
             return;
         };
+        // A region that was left is bad still, more often than not.
+        let well = self.case.picture.regions.get(home).is_some_and(|view| {
+            view.outside.reading == Reading::Good && view.traffic.reading != Reading::Bad
+        });
+        if !well {
+            return;
+        }
         let incident = self.case.incident;
         let (home, why, flips) = (home.clone(), hold.to_string(), hold.flips_when());
         let text = format!("`{home}` is well again; {why}");

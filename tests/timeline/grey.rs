@@ -1,5 +1,7 @@
 //! Which balancer it is shows later than that the region is in trouble: vantages agree on the region first.
 
+use leeward::tell::Severity;
+
 use super::*;
 
 /// What the three vantages see of the two balancers in the east, and what its counters say.
@@ -229,4 +231,47 @@ fn a_page_instead_of_a_move_is_not_undone_by_a_lucky_probe() {
             picture.holds(|hold| matches!(hold, Hold::RefreshExhausted { .. }));
         }
     }
+}
+
+/// The first balancer wakes somebody up; who is awake hears of the second in the same thread.
+#[test]
+fn the_second_balancer_is_told_as_well_and_wakes_nobody() {
+    let mut picture = Picture::new(policy(&[REFRESH]));
+    picture.tells = true;
+    let mut letters = Vec::new();
+    for _ in 0..60 {
+        picture.grey(BOTH);
+        letters.extend(picture.last.as_ref().unwrap().notes.clone());
+    }
+    letters.retain(|letter| letter.key.starts_with("balancer:"));
+    let [first, second] = letters.as_slice() else { panic!("{letters:#?}") };
+    assert!(first.note.text.contains("`east-web` is refreshed first"), "{}", first.note.text);
+    assert_eq!(first.note.severity, Severity::Page);
+    let text = &second.note.text;
+    assert!(text.contains("After `east-web` it is the turn of balancer `east-api`"), "{text}");
+    assert_eq!(second.note.severity, Severity::Warn);
+    assert_eq!(first.note.thread, second.note.thread);
+    assert!(first.note.sequence < second.note.sequence);
+}
+
+/// That home is well is said when it is, not as soon as nobody is there any more.
+#[test]
+fn a_region_that_was_left_is_not_called_well_while_it_is_dark() {
+    let mut picture = Picture::new(policy(&[]));
+    picture.tells = true;
+    let mut said = |east: &str, steps: usize| {
+        let mut texts = Vec::new();
+        for _ in 0..steps {
+            picture.see(&Seen { east, east_counters: "?", ..Seen::default() });
+            let notes = &picture.last.as_ref().unwrap().notes;
+            texts.extend(notes.iter().map(|letter| letter.note.text.clone()));
+        }
+        texts
+    };
+    let is_well = |text: &&String| text.contains("`east` is well again");
+    let dark = said("x", 40);
+    assert!(dark.iter().any(|text| text.contains("traffic was moved")), "{dark:?}");
+    assert_eq!(dark.iter().filter(is_well).count(), 0, "{dark:?}");
+    let well = said(".", 20);
+    assert_eq!(well.iter().filter(is_well).count(), 1, "{well:?}");
 }

@@ -1,0 +1,80 @@
+//! What is told of balancers that are cured where they stand.
+
+use super::{Desk, Draft, region, word};
+use crate::decide::Hold;
+use crate::decide::refresh::Treatment;
+use crate::domain::{BalancerName, RegionName};
+use crate::health::RegionView;
+use crate::tell::{Kind, Severity, Topic, Word};
+
+impl Desk<'_> {
+    /// Says which balancer is refreshed, or that refreshing is over and the region stays as it is. False if
+    /// the region is left or has no such balancer. `seen` says what is seen of the region.
+    pub(super) fn cured_in_place(
+        &mut self,
+        name: &RegionName,
+        view: &RegionView,
+        seen: &str,
+        treatment: &Treatment,
+    ) -> bool {
+        match treatment {
+            Treatment::Wait(hold @ Hold::RefreshExhausted { .. }, balancer) => {
+                let topics = topics(name, balancer);
+                let text = format!(
+                    "{seen}. {hold}, and it is still bad. The policy leaves the region alone then: \
+                     somebody has to look"
+                );
+                let key = format!("given-up:{name}:{}", self.case.incident);
+                self.say(Severity::Page, key, &topics, &text);
+                true
+            }
+            Treatment::Refresh(_, balancer) | Treatment::Wait(_, balancer) => {
+                self.refreshed(name, view, seen, balancer);
+                true
+            }
+            Treatment::None | Treatment::GiveUp(..) => false,
+        }
+    }
+
+    /// The first balancer of an incident wakes somebody up. Who is awake hears of the others.
+    fn refreshed(
+        &mut self,
+        name: &RegionName,
+        view: &RegionView,
+        seen: &str,
+        balancer: &BalancerName,
+    ) {
+        let incident = self.case.incident;
+        let key = |balancer: &BalancerName| format!("balancer:{name}:{balancer}:{incident}");
+        let others = view.balancers.keys().filter(|other| *other != balancer);
+        let told = others.filter(|other| self.case.acts.told.get(&key(other)).is_some());
+        let before: Vec<String> = told.map(|other| format!("`{other}`")).collect();
+        let (severity, text) = if before.is_empty() {
+            let text = format!(
+                "{seen}. Its targets are well, so balancer `{balancer}` is refreshed first"
+            );
+            (Severity::Page, text)
+        } else {
+            let before = before.join(" and ");
+            let text = format!(
+                "{seen}. After {before} it is the turn of balancer `{balancer}`: its targets are well \
+                 too, so it is refreshed next"
+            );
+            (Severity::Warn, text)
+        };
+        let mut account = self.account(view.outside.says.to_string(), name);
+        account.done.push(format!("balancer `{balancer}` is refreshed, then looked at"));
+        self.tell(Draft {
+            severity,
+            key: key(balancer),
+            kind: Kind::Changed,
+            about: &topics(name, balancer),
+            text: &text,
+            account,
+        });
+    }
+}
+
+fn topics(name: &RegionName, balancer: &BalancerName) -> [Topic; 3] {
+    [region(name), Topic::Balancer(balancer.clone()), word(Word::Lb)]
+}
