@@ -8,6 +8,7 @@ pub mod balancer;
 pub mod clients;
 pub mod control;
 pub mod door;
+pub mod elb;
 pub mod gates;
 pub mod instruments;
 pub mod nameserver;

@@ -11,9 +11,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use leeward::balancer::cure::Purpose;
 use leeward::journal::Journal;
-use leeward::memory::Entry;
-use leeward::policy;
+use leeward::memory::{CureNote, Entry};
+use leeward::policy::{self, RungKind};
 use serde_json::Value;
 
 const DUBLIN: Ipv4Addr = Ipv4Addr::new(127, 0, 11, 1);
@@ -532,4 +533,129 @@ fn a_bad_deploy_is_taken_back_and_nothing_moves() {
     let called = |record: &&leeward::journal::Record| matches!(record.entry, Entry::HookCalled(_));
     assert_eq!(journal.iter().filter(called).count(), 1);
     assert!(!journal.iter().any(|record| matches!(record.entry, Entry::Intended(_))));
+}
+
+/// One request past the name server: when, and whether it was served; `None` without a connection.
+type Asked = (Instant, Option<bool>);
+
+/// Asks two balancers in turn, past the name server, until the laboratory is gone.
+struct TwoFronts {
+    seen: Arc<Mutex<[Vec<Asked>; 2]>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl TwoFronts {
+    fn over(lab: &Lab) -> Self {
+        let port = lab.shop_port();
+        let (seen, stop) = (Arc::<Mutex<[Vec<Asked>; 2]>>::default(), Arc::<AtomicBool>::default());
+        let (kept, ended) = (Arc::clone(&seen), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            while !ended.load(Ordering::SeqCst) {
+                for (place, last) in [1, 2].into_iter().enumerate() {
+                    let address = SocketAddr::from((Ipv4Addr::new(127, 0, 11, last), port));
+                    let at = Instant::now();
+                    let open = TcpStream::connect_timeout(&address, EXCHANGE_MAX).is_ok();
+                    kept.lock().unwrap()[place].push((at, open.then(|| get(address))));
+                }
+                std::thread::sleep(Duration::from_millis(40));
+            }
+        });
+        Self { seen, stop, thread: Some(thread) }
+    }
+
+    /// What each balancer did, without what was asked when the curtain had fallen.
+    fn stop(mut self) -> [Vec<(Instant, bool)>; 2] {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.take().unwrap().join().unwrap();
+        self.seen.lock().unwrap().clone().map(|mut seen| {
+            while seen.pop_if(|(_, served)| served.is_none()).is_some() {}
+            // Connected, and then it fell.
+            seen.pop_if(|(_, served)| *served == Some(false));
+            seen.into_iter().map(|(at, served)| (at, served == Some(true))).collect()
+        })
+    }
+}
+
+/// What the executor wrote down of refreshes: balancer and rung, in order.
+fn rungs(state: &std::path::Path) -> Vec<(String, Purpose)> {
+    let journal = Journal::read(&state.join("shop.journal")).unwrap();
+    let begun = journal.into_iter().filter_map(|record| {
+        let Entry::Cure { balancer, note: CureNote::Intended(cure) } = record.entry else {
+            return None;
+        };
+        Some((balancer.to_string(), cure.purpose))
+    });
+    begun.collect()
+}
+
+#[test]
+fn grey_balancers_are_cured_one_after_the_other_where_they_stand() {
+    let state = tempfile::tempdir().unwrap();
+    let place = state.path().to_str().unwrap();
+    let lab = Lab::start(&["--outage", "grey-balancer", "--state", place]);
+    let fronts = TwoFronts::over(&lab);
+    let (status, sum, lines) = lab.end();
+    let [web, api] = fronts.stop();
+    let screen = lines.join("\n");
+    assert!(status.success() && sum["ok"] == true, "{status} {sum:#}\n{screen}");
+    assert_eq!(sum["moves"], 0, "{screen}");
+    lab_line(&lines, "diagnosis: BalancerFault (web-dublin)");
+    lab_line(&lines, "web-dublin: targets is done");
+    lab_line(&lines, "api-dublin: targets is done");
+
+    // Each was well, then failed, then was well; the busier one first.
+    let last_lost = |seen: &[(Instant, bool)]| {
+        let first = seen.iter().position(|(_, served)| !served).expect("it fails");
+        assert!(first > 20, "well at first\n{screen}");
+        let last = seen.iter().rposition(|(_, served)| !served).unwrap();
+        assert!(last + 5 < seen.len(), "well at last\n{screen}");
+        let during = &seen[first..=last];
+        let failures = during.iter().filter(|(_, served)| !served).count();
+        assert!(failures * 4 < during.len() * 3, "a refresh is no outage of its own\n{screen}");
+        seen[last].0
+    };
+    assert!(last_lost(&web) < last_lost(&api), "{screen}");
+
+    // By the executor of `run`, mildest first, one balancer after the other.
+    let (reassert, targets) = (Purpose::Rung(RungKind::Reassert), Purpose::Rung(RungKind::Targets));
+    let rungs = rungs(state.path());
+    assert_eq!(rungs[0].0, "web-dublin", "{screen}");
+    for name in ["web-dublin", "api-dublin"] {
+        let of_it: Vec<_> =
+            rungs.iter().filter(|(of, _)| of == name).map(|(_, rung)| *rung).collect();
+        assert_eq!(of_it, [reassert, targets], "{name}\n{screen}");
+    }
+}
+
+#[test]
+fn a_refresh_that_does_harm_is_the_last_one_and_the_region_is_left() {
+    let state = tempfile::tempdir().unwrap();
+    let place = state.path().to_str().unwrap();
+    let arguments = ["--outage", "grey-balancer", "--refresh-makes-it-worse", "--state", place];
+    let (status, sum, lines) = Lab::start(&arguments).end();
+    let screen = lines.join("\n");
+    assert!(status.success() && sum["ok"] == true, "{status} {sum:#}\n{screen}");
+    assert_eq!(sum["moves"], 1, "{screen}");
+    lab_line(&lines, "its probes fail more than before");
+    assert!(lines_with(&lines, "is well again").is_empty(), "{screen}");
+    assert_eq!(
+        rungs(state.path()),
+        [
+            ("web-dublin".to_owned(), Purpose::Rung(RungKind::Reassert)),
+            ("web-dublin".to_owned(), Purpose::Undo),
+        ],
+        "{screen}"
+    );
+}
+
+#[test]
+fn harm_is_for_grey_balancers_only() {
+    let output = Command::new(env!("CARGO_BIN_EXE_leeward"))
+        .args(["lab", "--outage", "blip", "--refresh-makes-it-worse"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("needs `--outage grey-balancer`"), "{said}");
 }

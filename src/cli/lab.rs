@@ -38,6 +38,7 @@ const DEFAULT_CONTROL: SocketAddr =
 /// as it must, 3 it should have moved and held, 5 anything else.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each switch of the command line")]
 pub struct Args {
     #[command(subcommand)]
     order: Option<Order>,
@@ -45,6 +46,10 @@ pub struct Args {
     /// What goes wrong.
     #[arg(long, value_enum, required_unless_present = "hands_on", conflicts_with = "hands_on")]
     outage: Option<Outage>,
+
+    /// With --outage grey-balancer: the first refresh does harm instead of good.
+    #[arg(long, requires = "outage")]
+    refresh_makes_it_worse: bool,
 
     /// Nothing goes wrong by itself: break things from another terminal.
     #[arg(long)]
@@ -180,6 +185,11 @@ async fn give(order: &Order, out: &mut Output) -> Result<Exit, Failure> {
 }
 
 async fn perform(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
+    if args.refresh_makes_it_worse && args.outage != Some(Outage::GreyBalancer) {
+        let why =
+            "`--refresh-makes-it-worse` needs `--outage grey-balancer`: nothing else is refreshed";
+        return Err(Failure::new(Exit::Input, why));
+    }
     let kept = args
         .state
         .as_deref()
@@ -222,6 +232,15 @@ fn holds_a_journal(state: &Path) -> bool {
     SERVICE.parse().is_ok_and(|service| pin::journal_path(state, &service).exists())
 }
 
+fn tempo(args: &Args) -> Tempo {
+    let tempo = if args.fast { Tempo::FAST } else { Tempo::EYES };
+    if args.outage == Some(Outage::GreyBalancer) {
+        // Probes of one balancer are compared with those before: that takes a few dozen of them.
+        return Tempo { window: tempo.window * 2, ..tempo };
+    }
+    tempo
+}
+
 fn show<'a>(args: &Args, state: &'a Path) -> Show<'a> {
     Show {
         outage: args.outage,
@@ -229,10 +248,11 @@ fn show<'a>(args: &Args, state: &'a Path) -> Show<'a> {
             regions: usize::from(args.regions),
             requests_per_second: args.visitors,
             dns_port: args.dns_port,
-            tempo: if args.fast { Tempo::FAST } else { Tempo::EYES },
+            tempo: tempo(args),
             seed: args.seed,
             props: args.outage.map(Outage::props).unwrap_or_default(),
         },
+        harm: args.refresh_makes_it_worse,
         lasts: args.lasts.map(Duration::from_secs),
         control: args.control.or(args.hands_on.then_some(DEFAULT_CONTROL)),
         state,

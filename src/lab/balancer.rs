@@ -1,6 +1,6 @@
 //! A small load balancer: passes requests to the targets that are alive, counts, and turns away too many.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,8 @@ use hyper::{Request, Response, StatusCode};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::door::{Answerer, Ask, ask, fetch, says, typed};
-use super::region::ALIVE;
+use super::region::{ALIVE, spread};
+use crate::balancer::Call;
 use crate::domain::Timestamp;
 use crate::ports::{Clock, Point, Target, TargetState};
 
@@ -25,6 +26,10 @@ const CHECK_WITHIN: Duration = Duration::from_millis(1000);
 const CHECKS_IN_A_ROW: u32 = 2;
 /// An answer of a target may take so long.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// A target that was taken out is told to drain for so long.
+const DRAINS_FOR: Duration = Duration::from_secs(1);
+/// The part of the requests that a grey balancer drops.
+const GREY_DROPS: f64 = 0.5;
 /// Seconds of counts that are kept.
 const SECONDS_KEPT: i64 = 120;
 
@@ -44,6 +49,33 @@ struct Checked {
     address: SocketAddr,
     state: TargetState,
     in_a_row: u32,
+    /// Taken out: it gets nothing new, and is not told any more after this.
+    gone_at: Option<Instant>,
+}
+
+/// A target as the balancer knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Registration {
+    pub address: SocketAddr,
+    pub state: TargetState,
+}
+
+/// What a grey balancer makes of being written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stirred {
+    /// Well again once all of its targets were registered anew; nothing else helps.
+    Cured,
+    /// Drops everything from the first write on, and stays so.
+    Worse,
+}
+
+/// A fault of the balancer itself: its targets are idle and well.
+#[derive(Debug)]
+struct Grey {
+    drops: f64,
+    stirred: Stirred,
+    renewed: BTreeSet<SocketAddr>,
+    count: u64,
 }
 
 /// The balancer of one region.
@@ -51,6 +83,8 @@ struct Checked {
 pub struct Balancer {
     targets: Mutex<Vec<Checked>>,
     tallies: Mutex<BTreeMap<i64, Tally>>,
+    grey: Mutex<Option<Grey>>,
+    cured_at: Mutex<Option<Timestamp>>,
     turn: AtomicUsize,
     /// Requests per second; what comes on top is answered 503.
     capacity_rps: u64,
@@ -59,14 +93,79 @@ pub struct Balancer {
 
 impl Balancer {
     pub fn new(targets: Vec<SocketAddr>, capacity_rps: u64, clock: Arc<dyn Clock>) -> Self {
-        let initial = |address| Checked { address, state: TargetState::Initial, in_a_row: 0 };
         Self {
             targets: Mutex::new(targets.into_iter().map(initial).collect()),
             tallies: Mutex::default(),
+            grey: Mutex::default(),
+            cured_at: Mutex::default(),
             turn: AtomicUsize::new(0),
             capacity_rps,
             clock,
         }
+    }
+
+    /// From now on half of the requests are dropped, whatever the targets do.
+    pub fn turn_grey(&self, stirred: Stirred) {
+        let grey = Grey { drops: GREY_DROPS, stirred, renewed: BTreeSet::new(), count: 0 };
+        *lock(&self.grey) = Some(grey);
+    }
+
+    pub fn is_grey(&self) -> bool {
+        lock(&self.grey).is_some()
+    }
+
+    /// When it was well again.
+    pub fn cured_at(&self) -> Option<Timestamp> {
+        *lock(&self.cured_at)
+    }
+
+    pub fn registrations(&self) -> Vec<Registration> {
+        let told = |c: &Checked| Registration { address: c.address, state: c.state };
+        lock(&self.targets).iter().map(told).collect()
+    }
+
+    /// Sends requests there from now on, if it is not dead.
+    pub fn register(&self, address: SocketAddr) {
+        let mut targets = lock(&self.targets);
+        targets.retain(|checked| checked.address != address);
+        targets.push(initial(address));
+    }
+
+    /// Sends nothing new there, and forgets it when what is under way had its time.
+    pub fn deregister(&self, address: SocketAddr) {
+        for checked in lock(&self.targets).iter_mut().filter(|c| c.address == address) {
+            checked.state = TargetState::Draining;
+            checked.gone_at = Some(Instant::now() + DRAINS_FOR);
+        }
+    }
+
+    /// Its configuration was written to.
+    pub fn touched(&self, call: &Call) {
+        let mut grey = lock(&self.grey);
+        let Some(ill) = grey.as_mut() else { return };
+        match (ill.stirred, call) {
+            (Stirred::Worse, _) => ill.drops = 1.0,
+            (Stirred::Cured, Call::Register { targets, .. }) => {
+                let all = lock(&self.targets);
+                ill.renewed.extend(all.iter().map(|checked| checked.address).filter(|known| {
+                    targets.iter().any(|new| new.to_string() == known.to_string())
+                }));
+                if all.iter().all(|checked| ill.renewed.contains(&checked.address)) {
+                    *grey = None;
+                    *lock(&self.cured_at) = Some(self.clock.now());
+                }
+            }
+            (Stirred::Cured, _) => {}
+        }
+    }
+
+    /// Whether this request is one of those that get lost.
+    fn drops(&self) -> bool {
+        let mut grey = lock(&self.grey);
+        grey.as_mut().is_some_and(|ill| {
+            ill.count += 1;
+            spread(ill.count) < ill.drops
+        })
     }
 
     /// The targets as `DescribeTargetHealth` tells of them.
@@ -129,12 +228,15 @@ impl Balancer {
             beat.tick().await;
             let addresses: Vec<SocketAddr> =
                 lock(&self.targets).iter().map(|checked| checked.address).collect();
-            for (place, address) in addresses.into_iter().enumerate() {
+            for address in addresses {
                 let request =
                     Ask { address, source: None, host: "alive", path: ALIVE, within: CHECK_WITHIN };
                 let alive = ask(request).await.is_ok_and(|(status, _)| status.is_success());
                 let state = if alive { TargetState::Healthy } else { TargetState::Unhealthy };
-                if let Some(checked) = lock(&self.targets).get_mut(place) {
+                let mut targets = lock(&self.targets);
+                targets.retain(|checked| checked.gone_at.is_none_or(|at| Instant::now() < at));
+                let found = targets.iter_mut().find(|checked| checked.address == address);
+                if let Some(checked) = found.filter(|checked| checked.gone_at.is_none()) {
                     checked.in_a_row =
                         if checked.state == state { 0 } else { checked.in_a_row + 1 };
                     if checked.in_a_row >= CHECKS_IN_A_ROW {
@@ -150,7 +252,9 @@ impl Balancer {
         let targets = lock(&self.targets);
         let alive: Vec<SocketAddr> = targets
             .iter()
-            .filter(|checked| checked.state != TargetState::Unhealthy)
+            .filter(|checked| {
+                !matches!(checked.state, TargetState::Unhealthy | TargetState::Draining)
+            })
             .map(|checked| checked.address)
             .collect();
         let choice = if alive.is_empty() {
@@ -173,6 +277,9 @@ impl Balancer {
 
     /// The answer, and whether it is the balancer's own.
     async fn pass_on(&self, path: &str, host: &str) -> (Response<Full<Bytes>>, bool) {
+        if self.drops() {
+            return (says(StatusCode::BAD_GATEWAY, "bad gateway\n"), true);
+        }
         let Some(address) = self.next() else {
             return (says(StatusCode::SERVICE_UNAVAILABLE, "no target\n"), true);
         };
@@ -225,6 +332,10 @@ impl Drop for Timed<'_> {
         tally.ended += 1;
         tally.latency_ms += self.begun.elapsed().as_secs_f64() * 1000.0;
     }
+}
+
+fn initial(address: SocketAddr) -> Checked {
+    Checked { address, state: TargetState::Initial, in_a_row: 0, gone_at: None }
 }
 
 fn value(metric: &str, sum: Tally, seconds: i64) -> Option<f64> {

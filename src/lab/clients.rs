@@ -130,6 +130,7 @@ impl Crowd {
         for number in 0..CLIENTS {
             let client = Client {
                 crowd: self.clone(),
+                number: number as usize,
                 keeps: if number % STRAGGLER_EACH == STRAGGLER_EACH - 1 {
                     self.ttl * STRAGGLER_KEEPS
                 } else {
@@ -145,6 +146,8 @@ impl Crowd {
 
 struct Client {
     crowd: Crowd,
+    /// Which of several addresses it takes.
+    number: usize,
     keeps: Duration,
 }
 
@@ -159,7 +162,7 @@ impl Client {
         loop {
             beat.tick().await;
             if kept.is_none_or(|(_, until)| until <= Instant::now()) {
-                let address = resolve(&crowd).await;
+                let address = resolve(&crowd, self.number).await;
                 kept = address.map(|address| (address, Instant::now() + self.keeps));
             }
             // A slow answer must not keep a visitor from trying again: people press reload.
@@ -169,10 +172,10 @@ impl Client {
     }
 }
 
-async fn resolve(crowd: &Crowd) -> Option<SocketAddr> {
+async fn resolve(crowd: &Crowd, number: usize) -> Option<SocketAddr> {
     let resolver = DnsResolver::new(PATIENCE);
     let answer = resolver.ask(&crowd.name_server.to_string(), &crowd.host, "A").await.ok()?;
-    let address: IpAddr = answer.first()?.parse().ok()?;
+    let address: IpAddr = answer.get(number % answer.len().max(1))?.parse().ok()?;
     Some(SocketAddr::new(address, crowd.port))
 }
 

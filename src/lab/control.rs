@@ -13,11 +13,12 @@ use tokio_util::sync::CancellationToken;
 use super::gates::Bucket;
 use super::world::World;
 use crate::answers::DnsResolver;
+use crate::balancer::cure::Purpose;
 use crate::decide::{Decision, Diagnosis};
-use crate::domain::{RegionName, ServiceName, Split, Timestamp};
+use crate::domain::{BalancerName, RegionName, ServiceName, Split, Timestamp};
 use crate::health::Reading;
 use crate::journal::{Journal, Record};
-use crate::memory::{Entry, Outcome};
+use crate::memory::{CureNote, Entry, Outcome};
 use crate::plan::Wanted;
 use crate::policy::LeverKind;
 use crate::ports::{Clock, Levers};
@@ -47,6 +48,7 @@ pub enum Moment {
     Diagnosed {
         diagnosis: Diagnosis,
         region: Option<RegionName>,
+        balancer: Option<BalancerName>,
     },
     /// Every guard let a move pass, and the intention is in the journal.
     Decided {
@@ -61,6 +63,19 @@ pub enum Moment {
     },
     /// In sync, and answered by the name server.
     InForce,
+    /// The steps of a refresh are in the journal.
+    Refreshing {
+        balancer: BalancerName,
+        purpose: Purpose,
+        because: String,
+    },
+    /// They are through, or given up.
+    Refreshed {
+        balancer: BalancerName,
+        /// Unknown if it began before the laboratory did.
+        purpose: Option<Purpose>,
+        outcome: Outcome,
+    },
     /// An order ended otherwise.
     Ended(Outcome),
     Told {
@@ -93,7 +108,9 @@ struct Last {
     seq: u64,
     suspected: BTreeMap<RegionName, bool>,
     readings: BTreeMap<RegionName, Reading>,
-    finding: Option<(Diagnosis, Option<RegionName>)>,
+    finding: Option<(Diagnosis, Option<RegionName>, Option<BalancerName>)>,
+    /// What the open refresh is for.
+    curing: Option<Purpose>,
     told: BTreeSet<String>,
 }
 
@@ -120,6 +137,7 @@ impl Control {
             levers: Levers {
                 weights: Some(Arc::clone(&world.zones) as Arc<_>),
                 resolver: Some(Arc::new(DnsResolver::new(ANSWER_WITHIN))),
+                configurations: Some(Arc::clone(&world.elb) as Arc<_>),
                 ..Levers::default()
             },
             targets: Some(Arc::clone(&world.instruments) as Arc<_>),
@@ -206,10 +224,11 @@ impl Last {
             }
         }
         let finding = decision.findings.first();
-        let finding = finding.map(|finding| (finding.diagnosis, finding.region.clone()));
+        let finding = finding
+            .map(|finding| (finding.diagnosis, finding.region.clone(), finding.balancer.clone()));
         if finding != self.finding {
-            if let Some((diagnosis, region)) = finding.clone() {
-                say(Moment::Diagnosed { diagnosis, region });
+            if let Some((diagnosis, region, balancer)) = finding.clone() {
+                say(Moment::Diagnosed { diagnosis, region, balancer });
             }
             self.finding = finding;
         }
@@ -227,6 +246,13 @@ impl Last {
             Entry::Turned { lever, failure: None, .. } => Moment::Turned { lever },
             Entry::Ended { outcome: Outcome::Done, .. }
             | Entry::BesideEnded { outcome: Outcome::Done } => Moment::InForce,
+            Entry::Cure { balancer, note: CureNote::Intended(cure) } => {
+                self.curing = Some(cure.purpose);
+                Moment::Refreshing { balancer, purpose: cure.purpose, because: cure.because }
+            }
+            Entry::Cure { balancer, note: CureNote::Ended { outcome } } => {
+                Moment::Refreshed { balancer, purpose: self.curing.take(), outcome }
+            }
             Entry::Ended { outcome, .. } => Moment::Ended(outcome),
             Entry::Told { severity, text, .. } => {
                 let new = self.told.insert(text.clone());

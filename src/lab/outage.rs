@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::balancer::Stirred;
 use super::region::Fault;
 use super::setup::{CHECK_EVERY, CHECK_FAILURES, Props, Tempo};
 
@@ -30,6 +31,8 @@ pub enum Outage {
     NoPower,
     /// A new version breaks the shop everywhere: nothing is moved, and it is taken back.
     BadDeploy,
+    /// Two balancers at home drop requests while their targets are well, until they are refreshed.
+    GreyBalancer,
 }
 
 /// Something that is done to the world.
@@ -51,6 +54,12 @@ pub enum Act {
     },
     /// A new version goes everywhere, and the pipeline says so.
     RollOut,
+    /// A balancer of the region drops requests.
+    Grey {
+        region: usize,
+        balancer: usize,
+        stirred: Stirred,
+    },
 }
 
 /// What must come of it.
@@ -62,6 +71,10 @@ pub enum Demand {
     MovesOnceHealed { region: usize },
     /// Nothing moves.
     Stays,
+    /// Nothing moves: every balancer is cured where it stands.
+    Cured,
+    /// One refresh, which does harm, and then a move.
+    MovesAfterHarm,
     /// It may move once, and not to and fro.
     MovesOnceAtMost,
     /// Visitors are moved to the last resort in time, and home again.
@@ -84,14 +97,37 @@ pub struct Script {
 /// under load is slow; the figures printed are what it really took.
 const PATIENCE: u32 = 5;
 
+const GREY_PATIENCE: u32 = 2;
+/// One refresh with its waits, and the look at its effect besides the window.
+const REFRESH_TAKES: Duration = Duration::from_secs(8);
+
+fn grey(tempo: Tempo, harm: bool) -> (&'static str, Vec<(Duration, Act)>, Demand) {
+    let (stirred, demand) = if harm {
+        (Stirred::Worse, Demand::MovesAfterHarm)
+    } else {
+        (Stirred::Cured, Demand::Cured)
+    };
+    let grey = |balancer| Act::Grey { region: 0, balancer, stirred };
+    // The second fails while the first is cured. Where that does harm the region is left soon after.
+    let second = tempo.sustain + if harm { Duration::ZERO } else { tempo.window * 2 };
+    let steps = vec![(tempo.calm, grey(0)), (tempo.calm + second, grey(1))];
+    ("balancers drop requests", steps, demand)
+}
+
 impl Outage {
     /// What it needs besides regions.
     pub fn props(self) -> Props {
-        Props { resort: self == Self::NoPower, pipeline: self == Self::BadDeploy }
+        Props {
+            resort: self == Self::NoPower,
+            pipeline: self == Self::BadDeploy,
+            two: self == Self::GreyBalancer,
+        }
     }
 
-    pub fn script(self, regions: usize, tempo: Tempo) -> Script {
-        let (title, steps, demand) = self.steps(regions, tempo);
+    /// `harm`: a refresh makes a grey balancer worse.
+    pub fn script(self, regions: usize, tempo: Tempo, harm: bool) -> Script {
+        let (title, steps, demand) =
+            if self == Self::GreyBalancer { grey(tempo, harm) } else { self.steps(regions, tempo) };
         let last = steps.last().map_or(Duration::ZERO, |(at, _)| *at);
         let by_gate = self == Self::ControlPlaneDown;
         let gate = if by_gate { CHECK_EVERY * CHECK_FAILURES } else { Duration::ZERO };
@@ -99,6 +135,10 @@ impl Outage {
         let limit = match demand {
             Demand::Moves | Demand::MovesOnceHealed { .. } => {
                 last + (needed + gate) * PATIENCE + tempo.after
+            }
+            // Two rungs for each of two balancers, each with its time to be looked at.
+            Demand::Cured | Demand::MovesAfterHarm => {
+                last + (needed + (tempo.window + REFRESH_TAKES) * 4) * GREY_PATIENCE + tempo.after
             }
             Demand::Stays | Demand::MovesOnceAtMost => last + needed + tempo.after,
             // There and back, and patience before either.
@@ -176,6 +216,7 @@ impl Outage {
                 vec![(calm, Act::RollOut)],
                 Demand::TakenBack,
             ),
+            Self::GreyBalancer => grey(tempo, false),
             Self::BothDown => (
                 "every region is lost",
                 (0..regions)

@@ -101,8 +101,10 @@ pub struct Region {
     pub name: RegionName,
     pub balancer: Arc<Balancer>,
     pub address: SocketAddr,
+    /// Further balancers, each with instances of its own.
+    pub more: Vec<Arc<Balancer>>,
     faulty: Faulty,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Region {
@@ -115,27 +117,30 @@ impl Region {
         clock: Arc<dyn Clock>,
     ) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
-        let (fault, seen) = watch::channel(Fault::None);
-        let (open, opened) = watch::channel(true);
-        let nobody = watch::channel(BTreeSet::new()).1;
-        let mut tasks = JoinSet::new();
-        let mut instances = Vec::new();
-        for _ in 0..INSTANCES {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-            instances.push(listener.local_addr()?);
-            let instance =
-                Instance { region: name.clone(), fault: seen.clone(), count: AtomicU64::new(0) };
-            let door = Door { open: opened.clone(), barred: nobody.clone() };
-            tasks.spawn(serve(listener, door, Arc::new(instance)));
-        }
-        let balancer = Arc::new(Balancer::new(instances, capacity_rps, clock));
-        let door = Door { open: opened, barred };
-        let answerer: Arc<dyn Answerer> = Arc::<Balancer>::clone(&balancer);
-        tasks.spawn(serve(listener, door, answerer));
-        let checking = Arc::clone(&balancer);
-        tasks.spawn(async move { checking.check_for_ever().await });
-        let faulty = Faulty { fault, open };
-        Ok(Self { name, balancer, address, faulty, _tasks: tasks })
+        let (fault, open) = (watch::channel(Fault::None).0, watch::channel(true).0);
+        let (mut tasks, faulty) = (JoinSet::new(), Faulty { fault, open });
+        let balancer =
+            front(&name, listener, capacity_rps, barred, clock, &faulty, &mut tasks).await?;
+        Ok(Self { name, balancer, address, more: Vec::new(), faulty, tasks })
+    }
+
+    /// One more balancer.
+    pub async fn add(
+        &mut self,
+        listener: TcpListener,
+        capacity_rps: u64,
+        barred: watch::Receiver<BTreeSet<IpAddr>>,
+        clock: Arc<dyn Clock>,
+    ) -> std::io::Result<Arc<Balancer>> {
+        let (faulty, tasks) = (&self.faulty, &mut self.tasks);
+        let more = front(&self.name, listener, capacity_rps, barred, clock, faulty, tasks).await?;
+        self.more.push(Arc::clone(&more));
+        Ok(more)
+    }
+
+    /// All of them.
+    pub fn balancers(&self) -> impl Iterator<Item = &Arc<Balancer>> {
+        std::iter::once(&self.balancer).chain(&self.more)
     }
 
     /// Lets a fault in, or heals the region.
@@ -150,6 +155,38 @@ impl Region {
     pub fn faulty(&self) -> Faulty {
         self.faulty.clone()
     }
+}
+
+/// Instances and, on `listener`, the balancer before them.
+async fn front(
+    name: &RegionName,
+    listener: TcpListener,
+    capacity_rps: u64,
+    barred: watch::Receiver<BTreeSet<IpAddr>>,
+    clock: Arc<dyn Clock>,
+    faulty: &Faulty,
+    tasks: &mut JoinSet<()>,
+) -> std::io::Result<Arc<Balancer>> {
+    let nobody = watch::channel(BTreeSet::new()).1;
+    let mut instances = Vec::new();
+    for _ in 0..INSTANCES {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        instances.push(listener.local_addr()?);
+        let instance = Instance {
+            region: name.clone(),
+            fault: faulty.fault.subscribe(),
+            count: AtomicU64::new(0),
+        };
+        let door = Door { open: faulty.open.subscribe(), barred: nobody.clone() };
+        tasks.spawn(serve(listener, door, Arc::new(instance)));
+    }
+    let balancer = Arc::new(Balancer::new(instances, capacity_rps, clock));
+    let door = Door { open: faulty.open.subscribe(), barred };
+    let answerer: Arc<dyn Answerer> = Arc::<Balancer>::clone(&balancer);
+    tasks.spawn(serve(listener, door, answerer));
+    let checking = Arc::clone(&balancer);
+    tasks.spawn(async move { checking.check_for_ever().await });
+    Ok(balancer)
 }
 
 /// One process of the shop.
@@ -215,7 +252,7 @@ const HTML: &str = "text/html; charset=utf-8";
 
 /// 0 to 1, evenly spread over the count (the golden ratio's multiples), so that a part is met exactly
 /// after a few requests.
-fn spread(count: u64) -> f64 {
+pub(super) fn spread(count: u64) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a count of requests")]
     let turned = count as f64 * 0.618_033_988_749_895;
     turned.fract()

@@ -34,6 +34,8 @@ pub const WITNESS: &str = "_where.shop.lab.test";
 /// As the quickest health checks of Route 53: every 10 s, and one look is enough.
 pub const CHECK_EVERY: Duration = Duration::from_secs(10);
 pub const CHECK_FAILURES: u32 = 1;
+/// The tag by which the policy knows what it may touch.
+pub const OWNED: (&str, &str) = ("leeward", "may-refresh");
 /// Requests per second that each region can carry.
 pub const CAPACITY_RPS: u64 = 300;
 
@@ -86,33 +88,75 @@ impl Tempo {
 pub struct Place {
     pub region: RegionName,
     pub aws_region: &'static str,
+    /// Of its first balancer.
     pub address: IpAddr,
+    /// Its balancers, busiest first.
+    pub fronts: Vec<Front>,
+}
+
+/// One balancer as laid out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Front {
+    /// What it serves: the name of its target group.
+    pub serves: &'static str,
+    pub region: RegionName,
+    pub address: IpAddr,
+    /// Per cent of the region's requests.
+    pub carries: u8,
+}
+
+impl Front {
+    pub fn name(&self) -> String {
+        format!("{}-{}", self.serves, self.region)
+    }
+
+    pub fn group_name(&self) -> String {
+        self.serves.to_owned()
+    }
+
+    pub fn arn(&self, aws_region: &str) -> String {
+        self.thing(aws_region, "loadbalancer/app")
+    }
+
+    pub fn listener(&self, aws_region: &str) -> String {
+        format!("{}/{:016x}", self.thing(aws_region, "listener/app"), 2)
+    }
+
+    pub fn target_group(&self, aws_region: &str) -> String {
+        self.thing(aws_region, "targetgroup")
+    }
+
+    fn thing(&self, aws_region: &str, kind: &str) -> String {
+        let serves = self.serves;
+        format!("arn:aws:elasticloadbalancing:{aws_region}:000000000000:{kind}/{serves}/{:016x}", 1)
+    }
 }
 
 impl Place {
-    pub fn balancer(&self) -> String {
-        format!("web-{}", self.region)
-    }
-
     /// The key of its gate, which is also the id of the health check that looks at it.
     pub fn gate_key(&self) -> String {
         format!("shop/{}", self.region)
     }
-
-    pub fn target_group(&self) -> String {
-        format!(
-            "arn:aws:elasticloadbalancing:{}:000000000000:targetgroup/web/{:016x}",
-            self.aws_region, 1
-        )
-    }
 }
 
-/// The first `count` regions; the first of them is home.
-pub fn places(count: usize) -> Vec<Place> {
+/// The first `count` regions; the first of them is home, with two balancers if `two` is asked for.
+pub fn places(count: usize, two: bool) -> Vec<Place> {
     let place = |(number, (name, aws_region)): (u8, &(&str, &'static str))| {
-        let region = name.parse().ok()?;
-        let address = IpAddr::V4(Ipv4Addr::new(127, 0, 11 + number, 1));
-        Some(Place { region, aws_region, address })
+        let region: RegionName = name.parse().ok()?;
+        let address = |last| IpAddr::V4(Ipv4Addr::new(127, 0, 11 + number, last));
+        let front = |serves, last, carries| Front {
+            serves,
+            region: region.clone(),
+            address: address(last),
+            carries,
+        };
+        let fronts = if two && number == 0 {
+            // Visitors ask both alike; what is written says which one comes first.
+            vec![front("web", 1, 60), front("api", 2, 40)]
+        } else {
+            vec![front("web", 1, 100)]
+        };
+        Some(Place { address: address(1), region, aws_region, fronts })
     };
     (0..).zip(&PLACES).take(count).filter_map(place).collect()
 }
@@ -128,6 +172,8 @@ pub struct Props {
     pub resort: bool,
     /// A pipeline that rolls versions out and takes them back.
     pub pipeline: bool,
+    /// Two balancers at home, which may be refreshed.
+    pub two: bool,
 }
 
 /// The last resort as laid out.
@@ -177,23 +223,61 @@ impl Layout {
         text.push_str("\nregions:\n");
         for (number, place) in self.places.iter().enumerate() {
             let (role, weight) = if number == 0 { ("primary", 100) } else { ("standby", 0) };
-            let _ = writeln!(
+            let _ = write!(
                 text,
                 "  {region}:\n    role: {role}\n    weight: {weight}\n    capacity: {CAPACITY_RPS} rps\n    \
-                 aws_region: {aws}\n    balancers:\n      {balancer}:\n        carries: 100%\n        \
-                 connect: {address}\n        target_groups: [\"{group}\"]",
+                 aws_region: {aws}\n    balancers:\n",
                 region = place.region,
                 aws = place.aws_region,
-                balancer = place.balancer(),
-                address = place.address,
-                group = place.target_group(),
             );
+            for front in &place.fronts {
+                let _ = writeln!(
+                    text,
+                    "      {balancer}:\n        carries: {carries}%\n        connect: {address}\n        \
+                     target_groups: [\"{group}\"]",
+                    balancer = front.name(),
+                    carries = front.carries,
+                    address = front.address,
+                    group = front.target_group(place.aws_region),
+                );
+                if self.refreshes() {
+                    let _ = writeln!(text, "        arn: \"{}\"", front.arn(place.aws_region));
+                }
+            }
         }
         if let Some(resort) = &self.resort {
             let region = &resort.region;
             let _ = writeln!(
                 text,
                 "  # A copy of the shop, made while it was well.\n  {region}:\n    role: last_resort\n    weight: 0"
+            );
+        }
+    }
+
+    /// Whether balancers may be refreshed.
+    pub fn refreshes(&self) -> bool {
+        self.places.iter().any(|place| place.fronts.len() > 1)
+    }
+
+    /// What may be done to the balancers at home.
+    fn refresh(&self, text: &mut String) {
+        let Some(home) = self.places.first().filter(|_| self.refreshes()) else { return };
+        let names: Vec<String> = home.fronts.iter().map(Front::name).collect();
+        let (key, value) = OWNED;
+        let _ = write!(
+            text,
+            "\nrefresh:\n  order: [{}]\n  wait: {}\n  tries: 3\n  # Nobody shares this account.\n  \
+             pace: {{ calls: 100/s, calls_burst: 500, registrations: 100/s, changes: 100/s, subnets: 1/s }}\n  \
+             balancers:\n",
+            names.join(", "),
+            span(self.tempo.window + Duration::from_secs(2)),
+        );
+        for name in names {
+            let _ = write!(
+                text,
+                "    {name}:\n      owned: {{ tag: {{ key: {key}, value: {value} }} }}\n      rungs:\n        \
+                 - reassert: as_read\n        - targets: {{ batch: 1, floor: 50%, healthy_within: 30s, \
+                 drained_within: 30s }}\n      give_up: shift\n"
             );
         }
     }
@@ -264,13 +348,18 @@ impl Layout {
                  {measures}\n      every: 1s\n      period: 1s\n      window: 5s\n      queries:\n"
             );
             for place in &self.places {
-                let _ = writeln!(
-                    text,
-                    "        {region}: {{ balancer: {balancer}, namespace: Lab, name: {metric}, statistic: \
-                     Average, dimensions: {{ LoadBalancer: {balancer} }} }}",
-                    region = place.region,
-                    balancer = place.balancer(),
-                );
+                let query = |front: &Front| {
+                    format!(
+                        "{{ balancer: {0}, namespace: Lab, name: {metric}, statistic: Average, dimensions: \
+                         {{ LoadBalancer: {0} }} }}",
+                        front.name()
+                    )
+                };
+                let queries: Vec<String> = place.fronts.iter().map(query).collect();
+                let _ = match queries.as_slice() {
+                    [one] => writeln!(text, "        {}: {one}", place.region),
+                    all => writeln!(text, "        {}: [{}]", place.region, all.join(", ")),
+                };
             }
         }
         let _ = write!(
@@ -311,11 +400,10 @@ impl Layout {
                 key.display(),
             );
         }
-        let _ = write!(
-            text,
-            "\n\ntell:\n  channels:\n    - webhook: \"http://{}/pager\"\n",
-            self.beacon
-        );
+        text.push('\n');
+        self.refresh(text);
+        let _ =
+            write!(text, "\ntell:\n  channels:\n    - webhook: \"http://{}/pager\"\n", self.beacon);
     }
 }
 
@@ -353,9 +441,11 @@ mod tests {
 
     #[test]
     fn the_policy_of_the_laboratory_is_valid() {
-        for (count, tempo) in [(2, Tempo::EYES), (3, Tempo::FAST)] {
+        for (count, tempo, two) in
+            [(2, Tempo::EYES, false), (3, Tempo::FAST, false), (2, Tempo::FAST, true)]
+        {
             let layout = Layout {
-                places: places(count),
+                places: places(count, two),
                 port: 8080,
                 name_server: "127.0.0.1:5300".parse().unwrap(),
                 beacon: "127.0.10.1:8081".parse().unwrap(),
@@ -372,6 +462,7 @@ mod tests {
                     assert_eq!(policy.regions.len(), count + resort);
                     assert_eq!(policy.hooks.rollback.is_some(), layout.pipeline.is_some());
                     assert_eq!(policy.judge.sustain, tempo.sustain);
+                    assert_eq!(policy.refresh.is_some(), two);
                     for warning in &warnings {
                         eprintln!("{}", warning.message);
                     }

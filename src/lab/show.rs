@@ -8,12 +8,15 @@ use anstyle::{AnsiColor, Style};
 
 use super::clients::Sent;
 use super::control::Moment;
-use super::setup::{EPOCH_NAME, HOST, Layout};
+use super::setup::{EPOCH_NAME, Front, HOST, Layout};
 use super::summary::Summary;
 use super::world::World;
+use crate::balancer::cure::Purpose;
 use crate::decide::{Decision, Diagnosis, Hold};
 use crate::domain::{Split, Timestamp, span};
 use crate::health::Reading;
+use crate::memory::Outcome;
+use crate::plan::Wanted;
 use crate::tell::Severity;
 
 /// Octets of the last column, so that a line fits into 110 columns with two regions.
@@ -47,7 +50,9 @@ pub fn head(
     };
     for (number, place) in layout.places.iter().enumerate() {
         let role = if number == 0 { "primary" } else { "standby" };
-        let text = format!("{role}, http://{}:{}/", place.address, layout.port);
+        let url = |front: &Front| format!("http://{}:{}/", front.address, layout.port);
+        let urls: Vec<String> = place.fronts.iter().map(url).collect();
+        let text = format!("{role}, {}", urls.join(" "));
         row(place.region.as_str(), &text);
     }
     if let Some(resort) = &layout.resort {
@@ -145,16 +150,28 @@ fn says(decision: &Decision) -> String {
     let finding = decision.findings.first();
     let about = finding.and_then(|finding| finding.region.as_ref());
     let diagnosis = finding.map_or(Diagnosis::Well, |finding| finding.diagnosis);
-    let words = match (about, diagnosis) {
-        (_, Diagnosis::Well) => String::new(),
-        (Some(region), _) => format!("{diagnosis} {region}"),
-        (None, _) => diagnosis.to_string(),
+    let balancer = finding.and_then(|finding| finding.balancer.as_ref());
+    let words = match (balancer, about, diagnosis) {
+        (_, _, Diagnosis::Well) => String::new(),
+        (Some(balancer), _, _) => format!("{diagnosis} {balancer}"),
+        (None, Some(region), _) => format!("{diagnosis} {region}"),
+        (None, None, _) => diagnosis.to_string(),
     };
     if let (None, Some(Hold::FailbackManual { .. })) = (&decision.wanted, decision.holds.first()) {
         return "moved; going home waits for a human".to_owned();
     }
-    let act = match (&decision.wanted, decision.holds.first()) {
-        (Some(wanted), _) => format!("moves {}", target(wanted)),
+    let of_refresh = |hold: &&Hold| {
+        matches!(
+            hold,
+            Hold::RefreshUnderWay { .. }
+                | Hold::RefreshWatching { .. }
+                | Hold::BalancerUnsure { .. }
+        )
+    };
+    let hold = decision.holds.iter().find(of_refresh).filter(|_| balancer.is_some());
+    let act = match (&decision.wanted, hold.or(decision.holds.first())) {
+        (Some(Wanted::Move(moved)), _) => format!("moves to {}", weights(&moved.to)),
+        (Some(Wanted::Refresh { .. }), _) => "refreshes it".to_owned(),
         (None, Some(hold)) => in_short(hold, decision.at),
         (None, None) => String::new(),
     };
@@ -165,27 +182,31 @@ fn says(decision: &Decision) -> String {
     }
 }
 
-fn target(wanted: &crate::plan::Wanted) -> String {
-    match wanted {
-        crate::plan::Wanted::Move(moved) => format!("to {}", weights(&moved.to)),
-        crate::plan::Wanted::Refresh { balancer, .. } => format!("nothing, refreshes {balancer}"),
-    }
-}
-
 /// The holds that are met in the laboratory, without the words that a second of a line has no room for.
 fn in_short(hold: &Hold, now: Timestamp) -> String {
     let left = |until: Timestamp| format!("{:.0}s", until.since(now).as_secs_f64().ceil());
     if let Hold::WarmingUp { until } = hold {
         format!("warming up, {} more", left(*until))
     } else if let Hold::NotSustained { region, since, needs } = hold {
-        let lasted = now.since(*since).as_secs_f64();
-        format!("{region} bad for {lasted:.1}s, acts after {}", span(*needs))
+        let lasted = now.since(*since);
+        if lasted >= *needs {
+            return format!("{region} bad, newest probes well");
+        }
+        format!("{region} bad for {:.1}s, acts after {}", lasted.as_secs_f64(), span(*needs))
     } else if let Hold::Cooldown { until } = hold {
         format!("cooling down, {} more", left(*until))
     } else if let Hold::CommonCause { .. } = hold {
         "same fault everywhere".to_owned()
     } else if let Hold::DestinationUnready { region, .. } = hold {
         format!("{region} is not ready")
+    } else if let Hold::RefreshUnderWay { done, steps, .. } = hold {
+        format!("step {} of {steps}", (done + 1).min(*steps))
+    } else if let Hold::RefreshWatching { until, .. } = hold {
+        format!("watched, {} more", left(*until))
+    } else if let Hold::BalancerUnsure { .. } = hold {
+        "not yet sure".to_owned()
+    } else if let Hold::RefreshExhausted { balancer } = hold {
+        format!("{balancer} not refreshed again")
     } else if let Hold::OrderOpen { to, .. } = hold {
         format!("moving to {}", weights(to))
     } else {
@@ -213,8 +234,10 @@ pub fn moment(at: Duration, what: &Moment) -> Option<String> {
         }
         Moment::Diagnosed { diagnosis: Diagnosis::Well, .. }
         | Moment::Read { reading: Reading::Good | Reading::Unknown, .. } => return None,
-        Moment::Diagnosed { diagnosis, region } => {
-            let about = region.as_ref().map_or(String::new(), |region| format!(" ({region})"));
+        Moment::Diagnosed { diagnosis, region, balancer } => {
+            let balancer = balancer.as_ref().map(ToString::to_string);
+            let about = balancer.or_else(|| region.as_ref().map(ToString::to_string));
+            let about = about.map_or(String::new(), |about| format!(" ({about})"));
             (DOUBT, format!("diagnosis: {diagnosis}{about}"))
         }
         Moment::Decided { lever, to } => {
@@ -225,6 +248,28 @@ pub fn moment(at: Duration, what: &Moment) -> Option<String> {
         }
         Moment::Accepted => (STRONG, "the change is accepted, and pending".to_owned()),
         Moment::InForce => (GOOD, "in force, and seen in the answers".to_owned()),
+        Moment::Refreshing { balancer, purpose: Purpose::Rung(rung), .. } => {
+            (STRONG, format!("refreshes {balancer}: {rung} (touches {})", rung.radius()))
+        }
+        Moment::Refreshing { balancer, purpose, because } => {
+            (DOUBT, format!("{purpose} of what was done to {balancer}: {because}"))
+        }
+        Moment::Refreshed {
+            balancer,
+            purpose: Some(Purpose::Rung(rung)),
+            outcome: Outcome::Done,
+        } => (STRONG, format!("{balancer}: {rung} is done; its probes are watched")),
+        Moment::Refreshed { balancer, purpose: Some(Purpose::Undo), .. } => {
+            (DOUBT, format!("{balancer} stands as before its refresh"))
+        }
+        Moment::Refreshed { balancer, outcome: Outcome::Done, .. } => {
+            (STRONG, format!("the refresh of {balancer} is over"))
+        }
+        Moment::Refreshed {
+            balancer,
+            outcome: Outcome::Abandoned { why } | Outcome::Refused { why },
+            ..
+        } => (DOUBT, format!("the refresh of {balancer} is given up: {why}")),
         Moment::Ended(outcome) => (DOUBT, format!("the order ended: {outcome:?}")),
         Moment::Told { severity, text } => {
             let (style, word) = match severity {
@@ -288,6 +333,9 @@ pub fn summary(summary: &Summary) -> String {
     }
     if let Some(lever) = summary.lever {
         row("moved by", lever.to_string());
+    }
+    if !summary.refreshes.is_empty() {
+        row("refreshed", summary.refreshes.join(", "));
     }
     row("requests lost", format!("{} of {}", summary.lost, summary.requests));
     if let (Some(lost), Some(how)) = (summary.lost_without, &summary.lost_without_how) {

@@ -14,6 +14,7 @@ use super::outage::{Act, Demand, Outage, Script};
 use super::pipeline::{self, NEW_VERSION};
 use super::region::Fault;
 use super::remote::{Order, Remote};
+use super::setup::Front;
 use super::show;
 use super::summary::{Facts, Summary, Verdict};
 use super::world::{NoWorld, Size, World};
@@ -35,6 +36,8 @@ pub struct Show<'a> {
     /// `None`: hands on.
     pub outage: Option<Outage>,
     pub size: Size,
+    /// A refresh of a grey balancer makes it worse.
+    pub harm: bool,
     /// Hands on ends after this long, if not by ctrl-c.
     pub lasts: Option<Duration>,
     /// Where orders from another terminal come in.
@@ -87,7 +90,8 @@ pub async fn play(
         .map_err(|error| NoShow::Write { path: path.display().to_string(), error })?;
     let (policy, warnings) = policy::load(&text, &path.display().to_string())
         .map_err(|problems| NoShow::Policy(problems.render(false)))?;
-    let script = show.outage.map(|outage| outage.script(show.size.regions, show.size.tempo));
+    let script =
+        show.outage.map(|outage| outage.script(show.size.regions, show.size.tempo, show.harm));
     let title = script.as_ref().map_or("hands on", |script| script.title);
     let visitors = show.size.requests_per_second;
     let listen = match show.listen {
@@ -119,7 +123,7 @@ pub async fn play(
     let now = Arc::clone(&clock);
     let intake = world.pipeline.is_some().then(free_address).transpose()?;
     let control = Control::start(&world, policy.service, path, show.state, listen, intake, now);
-    let mut stage = Stage::new(show, script, world, control, clock, given);
+    let mut stage = Stage::new(&show, script, world, control, clock, given);
     stage.intake = intake;
     let interrupted = stage.run(screen, stop).await?;
     let ended_at = stage.clock.now();
@@ -166,7 +170,7 @@ struct Stage {
 
 impl Stage {
     fn new(
-        show: Show<'_>,
+        show: &Show<'_>,
         script: Option<Script>,
         world: World,
         control: Control,
@@ -299,6 +303,18 @@ impl Stage {
             }
             Act::Isolate => self.isolate(true, screen),
             Act::Rejoin => self.isolate(false, screen),
+            Act::Grey { region, balancer, stirred } => {
+                let front =
+                    self.world.layout.places.get(region).and_then(|p| p.fronts.get(balancer));
+                let Some(name) = front.map(Front::name) else { return };
+                let region = self.world.regions.get(region);
+                if let Some(balancer) = region.and_then(|r| r.balancers().nth(balancer)) {
+                    balancer.turn_grey(stirred);
+                }
+                self.broke_at = self.broke_at.or(Some(self.clock.now()));
+                let text = format!("{name} drops half of the requests; its targets are well");
+                screen(&show::done(self.began.elapsed(), &text));
+            }
             Act::BreakApi => {
                 self.world.break_the_api(true);
                 let text = "the API of Route 53 is dead from now on; its name servers go on";
@@ -379,7 +395,10 @@ impl Stage {
         let moved = self.chronicle.iter().any(|moment| moment.what == Moment::InForce);
         let through = self.next_step >= script.steps.len();
         match script.demand {
-            Demand::Moves | Demand::MovesOnceHealed { .. } => through && moved && at_home == 0,
+            Demand::Cured => through && !self.world.is_grey(),
+            Demand::Moves | Demand::MovesOnceHealed { .. } | Demand::MovesAfterHarm => {
+                through && moved && at_home == 0
+            }
             Demand::Stays | Demand::MovesOnceAtMost => false,
             Demand::LastResortAndHome => through && at_home == 100,
             Demand::TakenBack => through && self.healed_at.is_some(),
@@ -415,6 +434,8 @@ impl Stage {
             tempo: self.world.layout.tempo,
             taken_back: self.world.pipeline.as_ref().map_or(0, |pipeline| pipeline.undone()),
             answers_at_home: self.world.answers().get(&self.home).copied().unwrap_or_default(),
+            fronts: self.world.layout.places[0].fronts.iter().map(Front::name).collect(),
+            cured: self.world.cured(),
             after: self.world.layout.tempo.after,
             interrupted,
         };

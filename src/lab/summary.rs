@@ -8,8 +8,9 @@ use super::clients::Book;
 use super::control::{At, Moment};
 use super::outage::{Demand, Outage};
 use super::setup::Tempo;
-use crate::domain::{RegionName, Timestamp};
-use crate::policy::LeverKind;
+use crate::balancer::cure::Purpose;
+use crate::domain::{BalancerName, RegionName, Timestamp};
+use crate::policy::{LeverKind, RungKind};
 
 /// The grain of the visitors' book.
 const TENTH: Duration = Duration::from_millis(100);
@@ -37,6 +38,9 @@ pub struct Facts<'a> {
     pub taken_back: usize,
     /// Shares of the answers at the end, in per cent.
     pub answers_at_home: u8,
+    /// Balancers at home that are to be cured, and those that were, in that order.
+    pub fronts: Vec<String>,
+    pub cured: Vec<String>,
     /// How long the end has to be without a lost request.
     pub after: Duration,
     /// Somebody ended it before its time.
@@ -56,6 +60,8 @@ pub struct Summary {
     /// The last request that was lost.
     pub last_loss_after: Option<f64>,
     pub moves: usize,
+    /// Rungs that were taken, in order, each with its balancer.
+    pub refreshes: Vec<String>,
     /// The lever of the first move.
     pub lever: Option<LeverKind>,
     pub requests: u64,
@@ -116,6 +122,7 @@ impl Facts<'_> {
             in_force_after: after(first(&|what| matches!(what, Moment::InForce))),
             last_loss_after: after(last_lost),
             moves: moves.len(),
+            refreshes: self.rungs().map(|(name, rung)| format!("{name}: {rung}")).collect(),
             lever: self.lever(),
             requests: all.sent,
             lost: all.sent - all.served,
@@ -123,6 +130,42 @@ impl Facts<'_> {
             lost_without_how: without.map(|(_, how)| how),
         };
         (summary, verdict)
+    }
+
+    fn rungs(&self) -> impl Iterator<Item = (&BalancerName, RungKind)> {
+        self.chronicle.iter().filter_map(|moment| {
+            let Moment::Refreshing { balancer, purpose: Purpose::Rung(rung), .. } = &moment.what
+            else {
+                return None;
+            };
+            Some((balancer, *rung))
+        })
+    }
+
+    fn cured(&self, moves: &[Timestamp]) -> (Verdict, String) {
+        let cured = self.cured.join(", then ");
+        let missed: Vec<&str> =
+            self.fronts.iter().filter(|f| !self.cured.contains(f)).map(String::as_str).collect();
+        if !moves.is_empty() {
+            (Verdict::Wrong, "moved, where a refresh would have done".to_owned())
+        } else if missed.is_empty() {
+            (Verdict::AsDemanded, format!("cured {cured}, and nothing moved"))
+        } else if cured.is_empty() {
+            (Verdict::Held, "cured nothing".to_owned())
+        } else {
+            (Verdict::Wrong, format!("cured {cured}, and not {}", missed.join(" or ")))
+        }
+    }
+
+    fn moved_after_harm(&self, moves: &[Timestamp]) -> (Verdict, String) {
+        match self.rungs().count() {
+            1 => {
+                let (verdict, words) = self.moved(moves, self.broke_at);
+                (verdict, format!("one refresh did harm; {words}"))
+            }
+            0 => (Verdict::Wrong, "refreshed nothing".to_owned()),
+            rungs => (Verdict::Wrong, format!("{rungs} refreshes, though the first did harm")),
+        }
     }
 
     fn lever(&self) -> Option<LeverKind> {
@@ -134,6 +177,8 @@ impl Facts<'_> {
             | Moment::Diagnosed { .. }
             | Moment::Decided { .. }
             | Moment::InForce
+            | Moment::Refreshing { .. }
+            | Moment::Refreshed { .. }
             | Moment::Ended(_)
             | Moment::Told { .. } => None,
         })
@@ -194,6 +239,8 @@ impl Facts<'_> {
             Some(_) if self.interrupted => (Verdict::Wrong, "stopped before its time".to_owned()),
             Some(Demand::Moves) => self.moved(moves, self.broke_at),
             Some(Demand::MovesOnceHealed { .. }) => self.moved(moves, self.destination_healed_at),
+            Some(Demand::Cured) => self.cured(moves),
+            Some(Demand::MovesAfterHarm) => self.moved_after_harm(moves),
             Some(Demand::Stays) if moves.is_empty() => {
                 (Verdict::AsDemanded, "held still, as it should".to_owned())
             }

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clients::{Book, Crowd};
 use super::door::{Answerer, Door, says, serve};
+use super::elb::Elb;
 use super::gates::{self, BUCKET, Looks};
 use super::instruments::Instruments;
 use super::nameserver::NameServer;
@@ -64,6 +65,7 @@ pub struct World {
     pub pipeline: Option<Arc<Pipeline>>,
     /// Where the last resort will answer.
     resort: Option<TcpListener>,
+    pub elb: Arc<Elb>,
     barred: watch::Sender<BTreeSet<IpAddr>>,
     name_server: NameServer,
     _keeps_open: watch::Sender<bool>,
@@ -81,10 +83,10 @@ pub enum NoWorld {
 
 impl World {
     pub async fn start(size: Size, clock: Arc<dyn Clock>) -> Result<Self, NoWorld> {
-        let places = places(size.regions);
+        let places = places(size.regions, size.props.two);
         let (barred, bars) = watch::channel(BTreeSet::new());
         let resort = setup::resort().filter(|_| size.props.resort);
-        let addresses = places.iter().map(|place| place.address);
+        let addresses = places.iter().flat_map(|place| &place.fronts).map(|front| front.address);
         let addresses: Vec<IpAddr> =
             addresses.chain(resort.iter().map(|resort| resort.address)).collect();
         let mut listeners = listeners(&addresses).await?;
@@ -92,11 +94,25 @@ impl World {
         let port = listeners.first().map_or(Ok(0), |first| first.local_addr().map(|a| a.port()))?;
         let mut regions = Vec::new();
         let mut instruments = Instruments::default();
-        for (place, listener) in places.iter().zip(listeners) {
-            let (name, bars, clock) = (place.region.clone(), bars.clone(), Arc::clone(&clock));
-            let region = Region::start(name, listener, CAPACITY_RPS, bars, clock).await?;
-            instruments.add(place.balancer(), place.target_group(), &region.balancer);
-            regions.push(region);
+        let mut elb = Elb::default();
+        let mut listeners = listeners.into_iter();
+        for place in &places {
+            let mut region: Option<Region> = None;
+            for (front, listener) in place.fronts.iter().zip(&mut listeners) {
+                let (bars, clock) = (bars.clone(), Arc::clone(&clock));
+                let balancer = match &mut region {
+                    Some(region) => region.add(listener, CAPACITY_RPS, bars, clock).await?,
+                    None => {
+                        let name = place.region.clone();
+                        let new = Region::start(name, listener, CAPACITY_RPS, bars, clock).await?;
+                        Arc::clone(&region.insert(new).balancer)
+                    }
+                };
+                let group = front.target_group(place.aws_region);
+                instruments.add(front.name(), group, &balancer);
+                elb.add(place.aws_region, front, port, &balancer);
+            }
+            regions.extend(region);
         }
         let zones = Arc::new(Zones::new(Arc::clone(&clock), size.tempo.propagation, size.seed));
         let name_server = NameServer::start(Arc::clone(&zones), size.dns_port).await?;
@@ -147,6 +163,7 @@ impl World {
             instruments,
             pipeline,
             resort: at_resort,
+            elb: Arc::new(elb),
             barred,
             name_server,
             _keeps_open: keeps_open,
@@ -209,13 +226,32 @@ impl World {
         self.region(region.as_str()).map_or(Fault::None, Region::fault)
     }
 
+    /// Balancers at home that drop requests.
+    pub fn is_grey(&self) -> bool {
+        self.home().is_some_and(|home| home.balancers().any(|balancer| balancer.is_grey()))
+    }
+
+    /// Balancers at home that were cured, in that order.
+    pub fn cured(&self) -> Vec<String> {
+        let (Some(home), Some(place)) = (self.home(), self.layout.places.first()) else {
+            return Vec::new();
+        };
+        let mut cured: Vec<_> = home
+            .balancers()
+            .zip(&place.fronts)
+            .filter_map(|(balancer, front)| Some((balancer.cured_at()?, front.name())))
+            .collect();
+        cured.sort();
+        cured.into_iter().map(|(_, name)| name).collect()
+    }
+
     pub async fn stop(mut self) {
         self.tasks.shutdown().await;
         self.name_server.stop().await;
     }
 }
 
-/// One listener for each region, all on the same port.
+/// One listener for each balancer and the last resort, all on the same port.
 async fn listeners(addresses: &[IpAddr]) -> io::Result<Vec<TcpListener>> {
     let mut tries = 0;
     loop {
@@ -244,7 +280,7 @@ fn records(
     tempo: Tempo,
 ) -> Result<Vec<RecordSet>, Malformed> {
     let health_check = |number: usize| places.first().filter(|_| number == 0).map(Place::gate_key);
-    let record = |(number, (region, address)): (usize, (&RegionName, &IpAddr))| {
+    let record = |(number, (region, addresses)): (usize, (&RegionName, Vec<IpAddr>))| {
         let shop = RecordSet {
             zone: ZONE_ID.parse()?,
             name: HOST.parse()?,
@@ -252,7 +288,7 @@ fn records(
             set_identifier: Some(region.to_string()),
             weight: Some(Weight(if number == 0 { 100 } else { 0 })),
             ttl: Some(u32::try_from(tempo.ttl.as_secs()).unwrap_or(1)),
-            data: RecordData::Values(vec![address.to_string()]),
+            data: RecordData::Values(addresses.iter().map(ToString::to_string).collect()),
             health_check: health_check(number),
             foreign: Vec::new(),
         };
@@ -264,8 +300,9 @@ fn records(
         };
         Ok([shop, witness])
     };
-    let all = places.iter().map(|place| (&place.region, &place.address));
-    let all = all.chain(resort.iter().map(|resort| (&resort.region, &resort.address)));
+    let fronts = |place: &Place| place.fronts.iter().map(|front| front.address).collect();
+    let all = places.iter().map(|place| (&place.region, fronts(place)));
+    let all = all.chain(resort.iter().map(|resort| (&resort.region, vec![resort.address])));
     let both: Result<Vec<_>, Malformed> = all.enumerate().map(record).collect();
     Ok(both?.into_iter().flatten().collect())
 }
@@ -294,7 +331,8 @@ fn crowd(
         regions: layout
             .places
             .iter()
-            .map(|place| (place.address, place.region.clone()))
+            .flat_map(|place| &place.fronts)
+            .map(|front| (front.address, front.region.clone()))
             .chain(layout.resort.iter().map(|resort| (resort.address, resort.region.clone())))
             .collect(),
         ttl: size.tempo.ttl,

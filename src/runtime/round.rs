@@ -499,7 +499,10 @@ impl Service {
                 let progress = match act {
                     None => self.executor().refresh(balancer).await?,
                     Some(act) => {
-                        let because = format!("diagnosed: {}", decision.diagnosis());
+                        let because = match act {
+                            RefreshAct::Rung(_) => format!("diagnosed: {}", decision.diagnosis()),
+                            RefreshAct::Undo => "its probes fail more than before".to_owned(),
+                        };
                         Box::pin(self.executor().treat(balancer, *act, *before, &because)).await?
                     }
                 };
