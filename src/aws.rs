@@ -40,6 +40,7 @@ mod sqs;
 mod tree;
 mod unknown;
 mod words;
+mod zonal;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -59,7 +60,7 @@ use crate::policy::ArcLever;
 use crate::ports;
 use crate::ports::{
     Account, Configurations, HealthChecks, Metrics, Objects, Pages, Queue, TargetHealth, Topics,
-    Weights,
+    Weights, ZonalShifts,
 };
 
 pub use arc::{Cluster, ClusterSpec, Dice};
@@ -78,6 +79,7 @@ pub fn actions() -> impl Iterator<Item = &'static str> {
         sqs::ACTIONS,
         sns::ACTIONS,
         pages::ACTIONS,
+        zonal::ACTIONS,
     ];
     clients.into_iter().flatten().copied()
 }
@@ -102,6 +104,7 @@ pub struct Edge {
     pub configurations: Arc<dyn Configurations>,
     pub objects: Arc<dyn Objects>,
     pub checks: Arc<dyn HealthChecks>,
+    pub zonal_shifts: Arc<dyn ZonalShifts>,
     sessions: SharedCredentialsProvider,
 }
 
@@ -132,6 +135,7 @@ impl Edge {
             queues: Arc::new(sqs::Sqs::new(base.clone())),
             topics: Arc::new(sns::Sns::new(base.clone())),
             pages: Arc::new(pages::S3Pages::new(base.clone())),
+            zonal_shifts: Arc::new(zonal::Zonal::new(base.clone())),
             clusters: Arc::new(Clusters { base, writes: Mutex::default() }),
             sessions,
         }

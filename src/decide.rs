@@ -12,6 +12,7 @@ mod public;
 mod refresh;
 mod respond;
 mod shares;
+mod zonal;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -20,7 +21,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::calm::is_calm;
-pub use self::hold::Hold;
+pub use self::hold::{Hold, StayWhy};
 pub use self::shares::effective;
 
 use self::convict::Charge;
@@ -31,7 +32,7 @@ use crate::bulletin::Bulletin;
 use crate::domain::{BalancerName, InAnswers, Ratio, RegionName, Split, Timestamp, VantageName};
 use crate::health::{Answers, Deploy, Evidence, Picture, Reading};
 use crate::memory::{Acts, Memory, Order, Request};
-use crate::plan::{HookCall, Purpose, Wanted};
+use crate::plan::{HookCall, Purpose, Wanted, ZonePlan};
 use crate::policy::{Class, LeverKind, Mode, Policy};
 use crate::tell::Letter;
 
@@ -126,6 +127,9 @@ pub struct Decision {
     pub wanted: Option<Wanted>,
     /// What would be done if the guards let it, for `advise`, `plan` and `why`.
     pub proposed: Option<Wanted>,
+    /// What is to be done about a zone, beside everything else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<ZonePlan>,
     /// Why `proposed` is not (wholly) `wanted`.
     pub holds: Vec<Hold>,
     /// An open order that is no longer right and should be given up before it takes effect.
@@ -167,6 +171,8 @@ pub struct Digest {
     pub holds: Vec<Hold>,
     pub wanted: Option<Wanted>,
     pub proposed: Option<Wanted>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<ZonePlan>,
     pub split: Option<Split>,
     /// Per region: class readings in words.
     pub readings: BTreeMap<RegionName, Vec<String>>,
@@ -190,6 +196,7 @@ impl Decision {
             holds: self.holds.clone(),
             wanted: self.wanted.clone(),
             proposed: self.proposed.clone(),
+            zone: self.zone.clone(),
             split: self.split.clone(),
             readings: self
                 .regions
@@ -309,8 +316,9 @@ pub fn decide_in_full(policy: &Policy, memory: &Memory, now: Timestamp) -> Decis
     };
     let treatable: BTreeSet<RegionName> =
         treated.keys().filter(|name| curable(name)).cloned().collect();
-    let leaving: BTreeSet<RegionName> =
-        sick.iter().filter(|name| !curable(name)).cloned().collect();
+    let zonal = zonal::zonal(&case);
+    let stays = |name: &RegionName| curable(name) || zonal.spared.contains(name);
+    let leaving: BTreeSet<RegionName> = sick.iter().filter(|name| !stays(name)).cloned().collect();
     let sick: BTreeSet<RegionName> = sick.union(&treatable).cloned().collect();
     let response = if leaving.is_empty() {
         Response::default()
@@ -321,12 +329,18 @@ pub fn decide_in_full(policy: &Policy, memory: &Memory, now: Timestamp) -> Decis
     let proposal = propose(&case, &response, &homeward, &treatable, &treated);
     let away = shares::distance(&respond::plain(&case.home_split), &case.shares) >= shares::SAME;
     let mut findings = diagnose::findings(&case, &sick, &treated, &response);
+    // What ails them has a name of its own.
+    let explained = |finding: &Finding| {
+        matches!(finding.diagnosis, Diagnosis::RegionDown | Diagnosis::RegionDegraded)
+            && finding.region.as_ref().is_some_and(|name| zonal.spared.contains(name))
+    };
+    findings.retain(|finding| !explained(finding));
     let (settled, asked) = settle_both(&case, proposal);
     let Settled { wanted, proposed, mut holds, withdraw, mut calls } = settled;
     let (undo, against) = hooks::rollback(&case, &response);
     calls.extend(undo);
     calls.extend(hooks::after(&case));
-    for hold in against {
+    for hold in against.into_iter().chain(zonal.holds) {
         if !holds.contains(&hold) {
             holds.push(hold);
         }
@@ -350,6 +364,7 @@ pub fn decide_in_full(policy: &Policy, memory: &Memory, now: Timestamp) -> Decis
         findings,
         wanted,
         proposed,
+        zone: zonal.plan,
         holds,
         withdraw,
         calls,
@@ -406,6 +421,7 @@ fn blank(policy: &Policy, now: Timestamp) -> Decision {
         findings: Vec::new(),
         wanted: None,
         proposed: None,
+        zone: None,
         holds: Vec::new(),
         withdraw: None,
         calls: Vec::new(),

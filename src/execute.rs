@@ -30,6 +30,7 @@ mod read;
 mod rehearse;
 mod switches;
 mod weights;
+pub mod zonal;
 
 pub use read::read_inventory;
 pub use rehearse::{Call, Rehearse};

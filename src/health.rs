@@ -6,10 +6,12 @@ mod instruments;
 mod looks;
 mod picture;
 mod window;
+mod zones;
 
 pub use evidence::{Deploy, Evidence};
 pub use picture::{
     BalancerView, ClassView, Failing, Instruments, Lag, Picture, RegionView, Says, VantageView,
+    ZoneView,
 };
 
 use std::time::Duration;
@@ -60,6 +62,8 @@ pub enum Measure {
     NoProbe { why: String },
     /// Part of the registered targets that is healthy.
     HealthyHosts(Option<f64>),
+    /// Targets by zone, as far as they tell theirs.
+    Zones(Vec<ZoneHosts>),
     /// Errors made by the balancer, per request.
     BalancerErrors(Option<f64>),
     /// Errors made by targets, per request.
@@ -78,6 +82,18 @@ pub enum Measure {
     Beacon { success: f64 },
     /// The whole source is silent for this region: asked, and no answer at all.
     Silence { why: String },
+}
+
+/// The targets of a balancer in one zone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ZoneHosts {
+    /// `eu-west-1a`
+    pub zone: String,
+    pub healthy: u32,
+    /// Targets whose health is not known count neither here nor there.
+    pub unhealthy: u32,
+    /// Targets that get nothing because of a zonal shift, whatever their health.
+    pub shifted: u32,
 }
 
 /// In which phase a probe failed.

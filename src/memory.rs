@@ -5,6 +5,7 @@ mod asked;
 mod cure;
 mod matters;
 mod told;
+mod zonal;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub use self::cure::{CallState, CureNote, OpenCure};
 pub use self::matters::{Aside, Copied, SiteState};
 pub use self::told::Tellings;
 pub(crate) use self::told::is_grave;
+pub use self::zonal::{Standing, ZoneAway, ZoneEnd, ZoneNote, ZonePause};
 pub use asked::{Abort, Asked, Guard, Request};
 
 #[derive(Debug, Clone, Default)]
@@ -120,6 +122,11 @@ pub enum Entry {
     Cure {
         balancer: BalancerName,
         note: CureNote,
+    },
+    /// Of a zonal shift of a balancer.
+    Zone {
+        balancer: BalancerName,
+        note: ZoneNote,
     },
     /// Handed over to be told. What becomes of it comes back later, or never.
     Posted(Box<Letter>),
@@ -499,6 +506,9 @@ pub struct Acts {
     pub cure: Option<OpenCure>,
     /// The last rung that was taken to its end, for undoing it.
     pub cured: BTreeMap<BalancerName, Cure>,
+    /// Zonal shifts of ours that are not over.
+    pub zones_away: BTreeMap<BalancerName, ZoneAway>,
+    pub zones_paused: BTreeMap<BalancerName, ZonePause>,
     pub levers: BTreeMap<LeverKind, LeverState>,
     /// How gates stand, as far as we turned or read them. What is not here is in the answers.
     pub gates: BTreeMap<RegionName, InAnswers>,
@@ -673,6 +683,7 @@ impl Acts {
                 }
             }
             Entry::Cure { balancer, note } => self.note_cure(at, balancer, note),
+            Entry::Zone { balancer, note } => self.note_zone(at, balancer, note),
             Entry::Posted(letter) => self.post(at, letter),
             Entry::Told { severity, about, key, text, delivered, took, lost } => {
                 if *severity == Severity::Status && *delivered {

@@ -12,11 +12,13 @@ pub mod batch;
 pub mod epoch;
 pub mod hook;
 pub mod inventory;
+pub mod zonal;
 
 pub use batch::{Unplannable, plan};
 pub use epoch::EpochTxt;
 pub use hook::{HookAnswer, HookCall, HookEnd};
 pub use inventory::Inventory;
+pub use zonal::{ZoneAct, ZonePlan, ZoneStep};
 
 use crate::domain::{
     BalancerName, InAnswers, RecordName, RegionName, ServiceName, Split, Tally, Timestamp, Turn,

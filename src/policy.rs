@@ -36,7 +36,7 @@ use crate::domain::{
 
 pub use care::{
     BalancerCare, Declared, DeclaredForward, ElbPace, GiveUp, Owned, Reassert, RollTargets, Rung,
-    RungKind, SwapGroups, ZoneByZone,
+    RungKind, SwapGroups, ZonalShift, ZoneByZone,
 };
 pub use case::{
     Case, DIAGNOSES, Drawn, EXPECTATIONS, HOLDS, Happens, Lag, Line, Recording, Refreshes, Test,
@@ -116,6 +116,10 @@ impl Policy {
             .iter()
             .find(|(_, region)| region.role == Role::LastResort)
             .map(|(name, _)| name)
+    }
+
+    pub fn balancer(&self, name: &BalancerName) -> Option<&Balancer> {
+        self.regions.values().flat_map(|region| &region.balancers).find(|b| b.name == *name)
     }
 
     pub fn region_of(&self, balancer: &BalancerName) -> Option<&RegionName> {
@@ -239,6 +243,7 @@ pub struct Balancer {
     /// `arn:aws:elasticloadbalancing:...:loadbalancer/...`
     pub arn: Option<String>,
     pub target_groups: Vec<String>,
+    pub zonal_shift: Option<ZonalShift>,
 }
 
 /// A place from which probes are sent.

@@ -194,6 +194,55 @@ pub trait Configurations: Send + Sync + fmt::Debug {
     async fn change(&self, live: &Snapshot, call: &Call) -> Result<(), CallFailed>;
 }
 
+/// Zonal shifts of load balancers.
+#[async_trait]
+pub trait ZonalShifts: Send + Sync + fmt::Debug {
+    /// What is shifted away from where, whoever began it.
+    async fn read(&self, balancer_arn: &str) -> Result<Shiftable, CallFailed>;
+    /// Traffic leaves the zone for that long, in whole minutes.
+    async fn start(
+        &self,
+        balancer_arn: &str,
+        zone_id: &str,
+        expires: std::time::Duration,
+        comment: &str,
+    ) -> Result<ShiftBegun, CallFailed>;
+    /// Ends so long after now. Says when that is.
+    async fn renew(
+        &self,
+        balancer_arn: &str,
+        id: &str,
+        expires: std::time::Duration,
+    ) -> Result<Timestamp, CallFailed>;
+    async fn cancel(&self, balancer_arn: &str, id: &str) -> Result<(), CallFailed>;
+}
+
+/// What is known of one load balancer that zonal shifts may be made of.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Shiftable {
+    /// The ids of its zones, as the service names them.
+    pub zones: BTreeSet<String>,
+    /// All that are not over, of every kind.
+    pub shifts: Vec<ShiftSeen>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShiftSeen {
+    pub id: String,
+    pub zone_id: String,
+    /// When it ends by itself. `None` if nobody says, as for one that AWS began.
+    pub until: Option<Timestamp>,
+    pub comment: String,
+    /// Such as `ZONAL_SHIFT`, `PRACTICE_RUN` or `ZONAL_AUTOSHIFT`.
+    pub kind: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShiftBegun {
+    pub id: String,
+    pub until: Timestamp,
+}
+
 /// People. Takes what is to be told and returns at once, whatever becomes of it: a channel that hangs
 /// must not hold up a round.
 pub trait Outbox: Send + Sync + fmt::Debug {
@@ -269,6 +318,7 @@ pub struct Levers {
     pub balancers: Option<Arc<dyn Balancers>>,
     pub hooks: Option<Arc<dyn Hooks>>,
     pub configurations: Option<Arc<dyn Configurations>>,
+    pub zonal_shifts: Option<Arc<dyn ZonalShifts>>,
     /// Where a policy's own switches come from ([`Levers::of`]).
     pub switchboard: Option<Arc<dyn Switchboard>>,
 }

@@ -21,6 +21,7 @@ pub(crate) mod samples;
 mod switches;
 pub mod view;
 pub mod why;
+mod zones;
 
 /// Columns that a text keeps within, so that it can be read in a pager, a mail and a ticket.
 pub const WIDTH: usize = 100;

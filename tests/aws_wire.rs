@@ -18,6 +18,7 @@ mod rescue;
 mod service;
 mod signals;
 mod words;
+mod zonal;
 
 use std::time::Duration;
 

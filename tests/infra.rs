@@ -141,8 +141,8 @@ fn template(name: &str) -> String {
 }
 
 /// Every template, and `ecs`, which allows nothing.
-const TEMPLATES: [&str; 8] =
-    ["weights", "gates", "arc", "queue", "alarms", "telling", "refresh", "ecs"];
+const TEMPLATES: [&str; 9] =
+    ["weights", "gates", "arc", "queue", "alarms", "telling", "refresh", "zones", "ecs"];
 
 #[tokio::test]
 async fn the_templates_are_sound() {
@@ -207,8 +207,11 @@ async fn the_roles_of_the_templates_are_allowed_what_the_levers_call() {
         .cloned()
         .collect();
     assert_eq!(allowed("refresh").await, refresh);
+    let zones = known.iter().filter(|action| action.starts_with("arc-zonal-shift:"));
+    let zones: BTreeSet<String> = zones.cloned().collect();
+    assert_eq!(allowed("zones").await, zones);
     let together: BTreeSet<String> =
-        [weights, gates, arc, queue, telling, refresh].into_iter().flatten().collect();
+        [weights, gates, arc, queue, telling, refresh, zones].into_iter().flatten().collect();
     assert_eq!(together, known, "the templates together allow what is called, and nothing else");
 }
 

@@ -27,6 +27,7 @@ use proptest::prelude::*;
 mod gates;
 mod grey;
 mod hooks;
+mod zonal;
 
 const POLICY: &str = r"
 version: 1
@@ -97,6 +98,10 @@ struct Picture {
     calm: u32,
     /// What is decided to be told is told.
     tells: bool,
+    /// What the targets of each balancer say of their zones in the next step.
+    zones: Vec<(String, Vec<leeward::health::ZoneHosts>)>,
+    /// What was done about zones, a character for each step.
+    zone_done: String,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -148,6 +153,8 @@ impl Picture {
             hooks_say: Some(HookAnswer::Yes),
             calm: 0,
             tells: false,
+            zones: Vec::new(),
+            zone_done: String::new(),
         };
         // Windows are full before a picture begins.
         picture.see(&Seen { east: "......", ..Seen::default() });
@@ -184,6 +191,13 @@ impl Picture {
         }
         self.counters(&mut samples, "east", at(seen.east_counters));
         self.counters(&mut samples, "west", at(seen.west_counters));
+        for (balancer, hosts) in &self.zones {
+            let (region, balancer) =
+                (Some("east".parse().unwrap()), Some(balancer.parse().unwrap()));
+            let about = About { region, balancer, vantage: None };
+            let measure = Measure::Zones(hosts.clone());
+            self.sample(&mut samples, "targets", Class::Inside, about, measure);
+        }
         self.decide(samples, Vec::new())
     }
 
@@ -223,6 +237,8 @@ impl Picture {
             }
             Some(wanted @ Wanted::Move(_)) => self.carry_out(wanted),
         };
+        let zone = self.shift_zone(&decision);
+        self.zone_done.push(zone);
         if self.tells {
             self.hand_over(&decision.notes);
         }

@@ -7,3 +7,4 @@ pub(crate) mod nameserver;
 pub(crate) mod proxy;
 pub(crate) mod servers;
 pub(crate) mod sts;
+pub(crate) mod zonal;

@@ -325,7 +325,7 @@ fn not_found(what: &str) -> CallFailed {
     CallFailed::NotFound { code: "NotThere".to_owned(), why: format!("`{what}` is not listed") }
 }
 
-fn region_of(arn: &str) -> Result<String, CallFailed> {
+pub(super) fn region_of(arn: &str) -> Result<String, CallFailed> {
     let region = arn.split(':').nth(3).filter(|region| !region.is_empty());
     region
         .map(str::to_owned)

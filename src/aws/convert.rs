@@ -254,7 +254,7 @@ pub(super) fn date_time(at: Timestamp) -> DateTime {
     DateTime::from_millis(at.as_millis())
 }
 
-fn timestamp(at: DateTime) -> Option<Timestamp> {
+pub(super) fn timestamp(at: DateTime) -> Option<Timestamp> {
     at.to_millis().ok().map(Timestamp::from_millis)
 }
 

@@ -73,10 +73,11 @@ pub enum Service {
     Sqs,
     Sns,
     S3,
+    ZonalShift,
 }
 
 impl Service {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Route53,
         Self::Elb,
         Self::CloudWatch,
@@ -86,6 +87,7 @@ impl Service {
         Self::Sqs,
         Self::Sns,
         Self::S3,
+        Self::ZonalShift,
     ];
 
     const fn as_str(self) -> &'static str {
@@ -99,6 +101,7 @@ impl Service {
             Self::Sqs => "sqs",
             Self::Sns => "sns",
             Self::S3 => "s3",
+            Self::ZonalShift => "arc-zonal-shift",
         }
     }
 }
@@ -113,7 +116,7 @@ pub struct Endpoint {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is not an endpoint, expected SERVICE=URL or SERVICE@REGION=URL with a service of route53, elbv2, cloudwatch, arc, sts, iam, sqs, sns, s3"
+    "`{text}` is not an endpoint, expected SERVICE=URL or SERVICE@REGION=URL with a service of route53, elbv2, cloudwatch, arc, sts, iam, sqs, sns, s3, arc-zonal-shift"
 )]
 pub struct MalformedEndpoint {
     pub text: String,

@@ -82,6 +82,7 @@ impl EdgeArgs {
             levers: Levers {
                 weights: Some(edge.weights),
                 configurations: Some(edge.configurations),
+                zonal_shifts: Some(edge.zonal_shifts),
                 ..without_aws()
             },
             targets: Some(edge.targets),

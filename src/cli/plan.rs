@@ -49,7 +49,7 @@ pub struct Args {
     /// The policy file.
     #[arg(value_name = "PATH")]
     path: PathBuf,
-    /// Judge a region as if it were `down`, `bad`, `well` or `unknown`. May be repeated.
+    /// Judge a region as if it were `down`, `bad`, `zone`, `well` or `unknown`. May be repeated.
     #[arg(long, value_name = "REGION=STATE")]
     assume: Vec<Assume>,
     /// Watch live signals for so long; the judgement's own window by default. Regions that are not

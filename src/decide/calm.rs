@@ -72,6 +72,7 @@ fn watches_over(policy: &Policy, memory: &Memory, now: Timestamp) -> bool {
 fn quiet(policy: &Policy, acts: &Acts, now: Timestamp) -> bool {
     acts.order.is_none()
         && acts.cure.is_none()
+        && acts.zones_away.is_empty()
         && acts.incident_since.is_none()
         && acts.request.is_none()
         && acts.abort.is_none()
@@ -98,6 +99,7 @@ fn well(view: &RegionView) -> bool {
         && view.inside.reading != Reading::Bad
         && view.unfit.is_none()
         && view.part_gone_since.is_none()
+        && view.balancers.values().all(|seen| seen.zones.iter().all(|z| z.bad_since.is_none()))
         && view.metrics.trouble_since().is_none()
         && view.spells < diagnose::FLAPPING_SPELLS
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::convict::Charge;
 use super::refresh::Treatment;
 use super::respond::Response;
-use super::{Case, ClassReading, Diagnosis, Finding, Fitness, Hold, Verdict, is_stuck, shares};
+use super::{
+    Case, ClassReading, Diagnosis, Finding, Fitness, Hold, Verdict, is_stuck, shares, zonal,
+};
 use crate::domain::{RegionName, Timestamp, span};
 use crate::health::{ClassView, Failing, Instruments, Picture, Reading, RegionView};
 use crate::policy::{Class, LeverKind, Policy};
@@ -231,14 +233,40 @@ pub(super) fn standby(case: &Case<'_>, name: &RegionName, view: &RegionView) -> 
     (!evidence.is_empty()).then(|| about(Diagnosis::StandbyUnready, Some(name), since, evidence))
 }
 
+/// A part of the hosts is gone and the rest carries, or the targets of one zone fail, or a zone is away by
+/// our doing.
 pub(super) fn zone(case: &Case<'_>, name: &RegionName, view: &RegionView) -> Option<Finding> {
-    let since =
-        view.part_gone_since.filter(|since| case.now.since(*since) >= case.policy.judge.sustain)?;
-    let hosts = view
-        .hosts
-        .map_or(String::new(), |hosts| format!("{:.0}% of the targets are healthy", hosts * 100.0));
-    let says = vec![hosts, format!("users are served: {}", view.outside.says)];
-    Some(about(Diagnosis::ZoneFault, Some(name), since, says))
+    let part_gone =
+        view.part_gone_since.filter(|since| case.now.since(*since) >= case.policy.judge.sustain);
+    let mut says = Vec::new();
+    let (mut bad_since, mut about_one) = (None, None);
+    for (balancer, zone) in zonal::bad(case, view) {
+        let allowed = case.policy.balancer(balancer).is_some_and(|b| b.zonal_shift.is_some());
+        if view.outside.reading == Reading::Good || allowed {
+            bad_since = bad_since.min(zone.bad_since).or(zone.bad_since);
+            about_one = Some(balancer);
+            let (healthy, known) = (zone.healthy, zone.known);
+            says.push(format!(
+                "zone {} of `{balancer}`: {healthy} of {known} targets are healthy",
+                zone.zone
+            ));
+        }
+    }
+    let ours = case.acts.zones_away.values().filter(|away| away.act.region == *name);
+    let mut begun = None;
+    for away in ours {
+        begun = Some(away.intended_at);
+        let (balancer, zone) = (&away.act.balancer, &away.act.zone);
+        let until = away.stands.as_ref().map_or(String::new(), |s| format!(" until {}", s.until));
+        says.push(format!("`{balancer}` is shifted away from zone {zone}{until}"));
+    }
+    let since = bad_since.or(begun).or(part_gone)?;
+    let hosts = view.hosts.map(|hosts| format!("{:.0}% of the targets are healthy", hosts * 100.0));
+    let users = format!("users are served: {}", view.outside.says);
+    says = hosts.into_iter().chain([users]).chain(says).collect();
+    let mut finding = about(Diagnosis::ZoneFault, Some(name), since, says);
+    finding.balancer = about_one.cloned();
+    Some(finding)
 }
 
 pub(super) fn stale(case: &Case<'_>, name: &RegionName, view: &RegionView) -> Option<Finding> {

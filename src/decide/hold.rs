@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{BalancerName, RegionName, Split, Timestamp, VantageName, span};
+use crate::domain::{BalancerName, Ratio, RegionName, Split, Timestamp, VantageName, span};
 use crate::memory::Guard;
 use crate::policy::{Class, LeverKind, Mode};
 
@@ -125,6 +125,24 @@ pub enum Hold {
         balancer: BalancerName,
         until: Timestamp,
     },
+    /// A zone is bad and stays in use all the same.
+    ZoneMustStay {
+        balancer: BalancerName,
+        zone: String,
+        why: StayWhy,
+    },
+    /// No call about zones of this balancer is made before then.
+    ZoneShiftPaused {
+        balancer: BalancerName,
+        why: String,
+        until: Timestamp,
+    },
+    /// A zone was taken out of a region that fails: whether that helps is seen first.
+    ZoneShiftWatching {
+        balancer: BalancerName,
+        zone: String,
+        until: Timestamp,
+    },
     FailbackManual {
         home: RegionName,
     },
@@ -158,6 +176,70 @@ pub enum Hold {
         why: String,
         until: Timestamp,
     },
+}
+
+/// Why a bad zone is not taken out of its balancer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StayWhy {
+    /// Its targets do not tell their zones.
+    NotTold,
+    /// The policy has no id for it.
+    NoId,
+    /// Nothing from outside tells how users are served.
+    Unseen,
+    /// One zone of a region at a time, whoever took it out.
+    OneAway {
+        zone: String,
+    },
+    /// This one is not well either.
+    OthersBad {
+        zone: String,
+    },
+    RestTooSmall {
+        healthy: u32,
+        all: u32,
+        needs: Ratio,
+    },
+    NoRoom {
+        room_rps: f64,
+        needs_rps: f64,
+    },
+}
+
+impl StayWhy {
+    fn flips_when(&self) -> String {
+        match self {
+            Self::NotTold => {
+                "its targets are registered by address: only these tell their zones".to_owned()
+            }
+            Self::NoId => "the policy's `zones` name its id".to_owned(),
+            Self::Unseen => "probes tell how users are served".to_owned(),
+            Self::OneAway { zone } => format!("zone {zone} is in use again"),
+            Self::OthersBad { zone } => format!("zone {zone} is well"),
+            Self::RestTooSmall { .. } => "more targets of the other zones are healthy".to_owned(),
+            Self::NoRoom { .. } => "fewer requests arrive, or the other zones grow".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for StayWhy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotTold => f.write_str("its targets do not tell in which zone they are"),
+            Self::NoId => f.write_str("the policy has no id for it"),
+            Self::Unseen => f.write_str("nothing tells how users are served"),
+            Self::OneAway { zone } => write!(f, "zone {zone} is shifted away already"),
+            Self::OthersBad { zone } => write!(f, "zone {zone} is not well either"),
+            Self::RestTooSmall { healthy, all, needs } => {
+                write!(f, "the other zones have {healthy} of {all} targets, {needs} are needed")
+            }
+            Self::NoRoom { room_rps, needs_rps } => write!(
+                f,
+                "the other zones have room for {room_rps:.0} of {needs_rps:.0} requests per second"
+            ),
+        }
+    }
 }
 
 impl fmt::Display for Hold {
@@ -261,6 +343,16 @@ impl fmt::Display for Hold {
                 "`{balancer}` fails while its targets are well, not yet for long enough to refresh \
                  it; its region is kept until {until} at most"
             ),
+            Self::ZoneMustStay { balancer, zone, why } => {
+                write!(f, "zone {zone} of `{balancer}` is not shifted away: {why}")
+            }
+            Self::ZoneShiftPaused { balancer, why, until } => {
+                write!(f, "zones of `{balancer}` stay as they are until {until}: {why}")
+            }
+            Self::ZoneShiftWatching { balancer, zone, until } => write!(
+                f,
+                "zone {zone} is taken out of `{balancer}`; the region is not left until {until}"
+            ),
             Self::Kept { by, reason, until } => {
                 write!(f, "kept as {by} asked until {until}: {reason}")
             }
@@ -317,6 +409,9 @@ impl Hold {
             | Self::RefreshWatching { .. }
             | Self::RefreshUnderWay { .. }
             | Self::BalancerUnsure { .. }
+            | Self::ZoneMustStay { .. }
+            | Self::ZoneShiftPaused { .. }
+            | Self::ZoneShiftWatching { .. }
             | Self::FailbackManual { .. }
             | Self::StepNeedsWeights
             | Self::Kept { .. }
@@ -349,7 +444,9 @@ impl Hold {
             Self::Pinned { until: None, .. } => {
                 "somebody lifts it with `leeward resume`".to_owned()
             }
-            Self::Cooldown { until } | Self::ShiftsExhausted { until, .. } => {
+            Self::Cooldown { until }
+            | Self::ShiftsExhausted { until, .. }
+            | Self::ZoneShiftPaused { until, .. } => {
                 format!("it is {until}")
             }
             Self::Latched { .. } => "a human opens it with `leeward resume --unlatch`".to_owned(),
@@ -382,6 +479,10 @@ impl Hold {
             Self::RefreshUnderWay { .. } => "its last step is over, or it is undone".to_owned(),
             Self::BalancerUnsure { balancer, until } => {
                 format!("`{balancer}` goes on failing, and is refreshed, or it is {until}")
+            }
+            Self::ZoneMustStay { why, .. } => why.flips_when(),
+            Self::ZoneShiftWatching { until, .. } => {
+                format!("it is {until} and the region is still bad")
             }
             Self::FailbackManual { .. } => "somebody says `leeward failback`".to_owned(),
             Self::Kept { until, .. } => format!("it is {until}, or `leeward failback`"),

@@ -4,6 +4,7 @@
 mod cures;
 mod matters;
 mod status;
+mod zones;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -78,13 +79,7 @@ pub(super) fn notes(case: &Case<'_>, decision: &Decision, facts: &Facts<'_>) -> 
             desk.standby(name, &finding);
         }
         if let Some(finding) = diagnose::zone(case, name, view) {
-            let topics = [region(name), word(Word::Zone), word(Word::Capacity)];
-            desk.say(
-                Severity::Warn,
-                format!("zone:{name}:{}", finding.since),
-                &topics,
-                &finding.evidence.join("; "),
-            );
+            desk.zone(name, &finding);
         }
         if let Some(finding) = diagnose::stale(case, name, view) {
             let what = match view.metrics {

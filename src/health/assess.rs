@@ -39,6 +39,7 @@ impl Evidence {
         let states: Vec<Instruments> =
             policy.regions.keys().map(|name| self.instruments(policy, name, now)).collect();
         self.hear_demand(policy, &states, now);
+        self.judge_zones(policy, now);
         let demand_rps = self.demand.largest();
         // The last picture's tree is filled anew: most of a round's memory is in it.
         let mut regions = take(&mut self.picture.regions);
@@ -246,6 +247,7 @@ impl Site<'_> {
                 bad_since: track.bad_since,
                 still_bad,
                 unanimous: looks().all(|look| look.reading == Reading::Bad),
+                zones: self.zones(name),
             };
             match views.get_mut(name) {
                 Some(was) => *was = view,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::picture::Picture;
 use super::window::Series;
+use super::zones::Zoned;
 use super::{About, Answers, Event, Happening, Measure, Observations, Reading, Sample};
 use crate::domain::{BalancerName, RegionName, SignalName, Timestamp, VantageName};
 use crate::policy::{Class, Measures, Policy};
@@ -31,6 +32,7 @@ pub(super) struct Heard {
     pub(super) verdicts: Vec<(SignalName, Class, Series)>,
     /// By name as well.
     pub(super) stamps: Vec<(SignalName, Stamps)>,
+    pub(super) zoned: Vec<Zoned>,
 }
 
 /// What one vantage saw of one balancer, or of the region as a whole.
@@ -359,6 +361,12 @@ impl Evidence {
             Measure::Verdict { value, bad } => {
                 let value = value.map(|_| f64::from(u8::from(*bad)));
                 heard.verdicts_of(&sample.signal, sample.class).push(at, value);
+                return;
+            }
+            Measure::Zones(zones) => {
+                if let Some(balancer) = balancer {
+                    heard.hear_zones(balancer, &sample.signal, zones, at);
+                }
                 return;
             }
             Measure::HealthyHosts(value) => (Measures::HealthyHosts, value),

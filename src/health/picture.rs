@@ -129,6 +129,23 @@ pub struct BalancerView {
     pub still_bad: bool,
     /// Every vantage that can be believed sees it bad.
     pub unanimous: bool,
+    /// Its zones, as far as its targets tell them.
+    pub zones: Vec<ZoneView>,
+}
+
+/// One zone of a balancer, by its targets.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ZoneView {
+    /// `eu-west-1a`
+    pub zone: String,
+    pub healthy: u32,
+    /// Targets whose health is known.
+    pub known: u32,
+    /// A zonal shift keeps traffic from targets there, whoever began it.
+    pub shifted: bool,
+    pub reading: Reading,
+    pub bad_since: Option<Timestamp>,
+    pub good_since: Option<Timestamp>,
 }
 
 /// How far a region's data is behind.

@@ -260,6 +260,7 @@ impl HelloRegion {
             connect: None,
             arn: None,
             target_groups: Vec::new(),
+            zonal_shift: None,
         });
         Ok(Region {
             role,

@@ -196,3 +196,16 @@ pub struct DeclaredForward {
     pub rule: Option<String>,
     pub weights: BTreeMap<String, u32>,
 }
+
+/// Taking a bad zone out of a balancer by a zonal shift.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ZonalShift {
+    /// Every zone of the balancer with its id: `eu-west-1a`, `euw1-az2`.
+    pub zones: BTreeMap<String, String>,
+    /// The part of all targets that must be healthy in the other zones.
+    pub rest: Ratio,
+    /// Whole minutes, one to 72 hours' worth.
+    pub expires: Duration,
+    /// The zone has been well for so long before the shift is taken back.
+    pub back_after: Duration,
+}

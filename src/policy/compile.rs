@@ -15,6 +15,7 @@ mod switches;
 mod tell;
 mod triggers;
 mod window;
+mod zonal;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -161,6 +162,7 @@ pub(super) fn compile(file: &raw::File, to: &mut Findings<'_>) -> Option<Policy>
         tests: tests?,
     };
     care::check_arns(&policy, file, to);
+    zonal::check_signal(&policy, file, to);
     hazards::of(&policy, file, to);
     (to.errors() == 0).then_some(policy)
 }

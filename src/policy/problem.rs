@@ -459,7 +459,7 @@ fn picture(character: char) -> char {
 /// A text about the file as it may be shown: names in it come from the file, whatever they contain.
 fn printable(text: &str) -> String {
     /// The longest of our own is half of it.
-    const CHARS_MAX: usize = 600;
+    const CHARS_MAX: usize = 1200;
     let mut shown = escaped(text, CHARS_MAX, char::is_control);
     if text.chars().nth(CHARS_MAX).is_some() {
         shown.push('…');

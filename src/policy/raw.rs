@@ -4,7 +4,7 @@
 //! Later versions add fields and choices; they do not change the meaning of one.
 
 use super::decode::{At, Entries, OneOrMany, Part, choice, record};
-use super::raw_care::{BalancerCare, ElbPace};
+use super::raw_care::{BalancerCare, ElbPace, ZonalShift};
 use super::raw_site::Site;
 use super::raw_tell::{StatusPage, Tell};
 use super::units::{
@@ -110,6 +110,8 @@ record! {
         arn: Option<At<Text>> = "arn: \"arn:aws:elasticloadbalancing:eu-west-1:111122223333:loadbalancer/app/web/50dc6c495c0c9188\"",
         /// The ARNs of the target groups behind it, for target health.
         target_groups: Option<Vec<At<Text>>> = "target_groups: [\"arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/web/73e2d6bc24d8a067\"]",
+        /// Taking a bad zone out of it by a zonal shift. Not done if it is not written.
+        zonal_shift: Option<Part<At<ZonalShift>>> = "zonal_shift: { zones: { eu-west-1a: euw1-az2, eu-west-1b: euw1-az3 }, rest: 60%, expires: 3h, back_after: 15m }",
     }
 }
 

@@ -150,3 +150,17 @@ record! {
         weights: Entries<At<Count>> = "weights: { web: 100, web-next: 0 }",
     }
 }
+
+record! {
+    /// Taking a bad zone out of a balancer by a zonal shift, which ends by itself. Never more than one zone of a region at a time, and only where the others are well.
+    "`zonal_shift`" ZonalShift {
+        /// Every zone of the balancer, as its targets name it, with its id. Which id a zone has differs from account to account: EC2's `describe-availability-zones` tells.
+        zones: Entries<At<Text>> = "zones: { eu-west-1a: euw1-az2, eu-west-1b: euw1-az3 }",
+        /// The part of all its targets that must be healthy in the other zones.
+        rest: At<Percent> = "rest: 60%",
+        /// The shift ends by itself after this long, 1m to 72h. It is renewed while the zone is bad.
+        expires: At<Span> = "expires: 3h",
+        /// The zone must have been well for so long before the shift is taken back.
+        back_after: At<Span> = "back_after: 15m",
+    }
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::history::Line;
 use super::view::{Did, OpenOrder, View};
-use super::{BAD, Cell, GOOD, STRONG, UNKNOWN, ago, paint, paragraph, reading, table};
+use super::{BAD, Cell, GOOD, STRONG, UNKNOWN, ago, paint, paragraph, reading, table, zones};
 use crate::decide::{Decision, Diagnosis, Finding, Fitness, Verdict};
 use crate::domain::{BalancerName, RegionName, Timestamp, span};
 use crate::memory::Pin;
@@ -63,6 +63,7 @@ fn words(did: &Did) -> Vec<(&'static str, String)> {
         };
         lines.push(("ASKED", format!("{request}; {stage}")));
     }
+    lines.extend(did.zones_away.iter().map(|text| ("AWAY", text.clone())));
     lines
 }
 
@@ -249,6 +250,9 @@ fn reasons(page: &mut String, decision: &Decision) {
         (Some(wanted), _) => paragraph(page, "does", &wish(wanted)),
         (None, Some(proposed)) => paragraph(page, "would", &wish(proposed)),
         (None, None) => paragraph(page, "does", "nothing: nothing is to be done"),
+    }
+    if let Some((label, text)) = zones::wish(decision) {
+        paragraph(page, label, &text);
     }
     for hold in &decision.holds {
         paragraph(page, "holds", &format!("{hold}; flips when {}", hold.flips_when()));

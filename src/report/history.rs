@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::card::{purpose, title, wish};
-use super::plain;
+use super::{plain, zones};
 use crate::domain::{BalancerName, InAnswers, Timestamp, Turn};
 use crate::memory::{Copied, CureNote, Entry, Outcome};
 use crate::plan::{Plan, Wanted};
@@ -116,6 +116,7 @@ fn sentence(entry: &Entry) -> (&'static str, String) {
             ("hook", format!("{} ended: {answer}, {}", end.key, end.says))
         }
         Entry::Cure { balancer, note } => cure(balancer, note),
+        Entry::Zone { balancer, note } => zones::line(balancer, note),
         Entry::Posted(letter) => {
             let note = &letter.note;
             let severity = format!("{:?}", note.severity).to_lowercase();

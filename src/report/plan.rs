@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::card::{mode, title, wish};
 use super::path::{self, Part, Step};
-use super::{GOOD, STRONG, UNKNOWN, paint, paragraph, plain, switches};
+use super::{GOOD, STRONG, UNKNOWN, paint, paragraph, plain, switches, zones};
 use crate::decide::{Decision, Diagnosis, Hold};
 use crate::domain::{RegionName, ServiceName, Timestamp, span};
 use crate::health::Answers;
@@ -235,6 +235,9 @@ pub fn page(rehearsal: &Rehearsal<'_>, policy: &Policy) -> String {
     if let Some(why) = &rehearsal.unplannable {
         paragraph(&mut page, "refused", why);
     }
+    if let Some((label, text)) = zones::wish(rehearsal.decision) {
+        paragraph(&mut page, label, &text);
+    }
     for hold in &rehearsal.decision.holds {
         paragraph(&mut page, "holds", &format!("{hold}; flips when {}", hold.flips_when()));
     }
@@ -247,6 +250,7 @@ fn headline(rehearsal: &Rehearsal<'_>) -> String {
     let held = standing_holds(decision).next().is_some();
     let (word, style) = match (decision.wanted.as_ref().or(decision.proposed.as_ref()), held) {
         (Some(_), false) => ("PLAN", STRONG),
+        (None, false) if decision.zone.is_some() => ("PLAN", STRONG),
         (Some(_), true) => ("HELD", UNKNOWN),
         (None, _) if rehearsal.unread.is_some() => ("CANNOT SAY", UNKNOWN),
         (None, true) => ("HOLDS", UNKNOWN),

@@ -13,10 +13,12 @@ use crate::decide::{
 };
 use crate::domain::{InAnswers, Ratio, RegionName, Split, Timestamp, Turn, Weight};
 use crate::health::{Answers, Reading};
-use crate::memory::{Abort, Acts, Asked, Copied, CureNote, Entry, Guard, Outcome, Pin, Request};
+use crate::memory::{
+    Abort, Acts, Asked, Copied, CureNote, Entry, Guard, Outcome, Pin, Request, ZoneEnd, ZoneNote,
+};
 use crate::plan::{
     Batch, Epoch, HookAnswer, HookCall, HookEnd, Move, Plan, Purpose, RecordData, RecordSet, Swap,
-    Wanted,
+    Wanted, ZoneAct, ZoneStep,
 };
 use crate::policy::{
     Balancer, Class, EpochRecord, Failback, Guards, Judge, LastResort, Lever, LeverKind, Mode,
@@ -93,6 +95,7 @@ pub(crate) fn policy() -> Policy {
             connect: Some("127.0.0.1".to_owned()),
             arn: None,
             target_groups: Vec::new(),
+            zonal_shift: None,
         };
         let here = Region {
             role,
@@ -219,6 +222,7 @@ fn decision(west: Verdict, findings: Vec<Finding>) -> Decision {
         findings,
         wanted: None,
         proposed: None,
+        zone: None,
         holds: Vec::new(),
         withdraw: None,
         calls: Vec::new(),
@@ -402,6 +406,19 @@ pub(crate) fn refresh() -> Cure {
     }
 }
 
+pub(crate) fn zone_act() -> ZoneAct {
+    ZoneAct {
+        balancer: "web".parse().unwrap(),
+        region: region("eu-west-1"),
+        arn: "arn:aws:elasticloadbalancing:eu-west-1:111122223333:loadbalancer/app/web/1"
+            .to_owned(),
+        zone: "eu-west-1a".to_owned(),
+        zone_id: "euw1-az2".to_owned(),
+        step: ZoneStep::Start { expires: Duration::from_secs(3 * 3600) },
+        because: "1 of 6 targets are healthy there, 12 of 12 in the other zones".to_owned(),
+    }
+}
+
 /// One of each kind.
 pub(crate) fn entries() -> Vec<Entry> {
     let epoch = Epoch(42);
@@ -416,6 +433,7 @@ pub(crate) fn entries() -> Vec<Entry> {
         took: Vec::new(),
         lost: Vec::new(),
     };
+    let zone = |note| Entry::Zone { balancer: "web".parse().unwrap(), note };
     let cure = |note| Entry::Cure { balancer: "web".parse().unwrap(), note };
     let outcomes = [
         Outcome::Done,
@@ -473,6 +491,15 @@ pub(crate) fn entries() -> Vec<Entry> {
             rung: Some(RungKind::Zones),
             why: "it has 2 zones; one can only be taken out of three or more".to_owned(),
         }),
+        zone(ZoneNote::Intended {
+            mark: zone_act().mark(&"shop".parse().unwrap(), NOW),
+            act: Box::new(zone_act()),
+        }),
+        zone(ZoneNote::Calling { step: ZoneStep::Cancel }),
+        zone(ZoneNote::Stands { id: "z-1".to_owned(), until: NOW }),
+        zone(ZoneNote::Failed { failure: CallFailed::Busy }),
+        zone(ZoneNote::Ended { end: ZoneEnd::TakenBack }),
+        zone(ZoneNote::Waits { until: NOW, why: "somebody else has shifted it".to_owned() }),
         told(true),
         told(false),
         Entry::Pinned(pin()),

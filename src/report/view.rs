@@ -8,6 +8,7 @@ use crate::memory::{Abort, Acts, BatchState, Order, Pin, Request};
 use crate::plan::{Epoch, Wanted};
 use crate::policy::Mode;
 use crate::report::history::Line;
+use crate::report::zones;
 
 /// Everything that `/v1/state` tells about one service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -76,6 +77,9 @@ pub struct Did {
     pub request: Option<Request>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub abort: Option<Abort>,
+    /// Zones out of which a balancer was taken, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub zones_away: Vec<String>,
 }
 
 /// How far an order has come.
@@ -104,6 +108,7 @@ impl Did {
             incident_since: acts.incident_since,
             request: acts.request_at(now).cloned(),
             abort: acts.abort_at(now).cloned(),
+            zones_away: zones::away(acts),
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::card::{mode, title, wish};
-use super::{STRONG, UNKNOWN, paint, paragraph, plain, reading};
+use super::{STRONG, UNKNOWN, paint, paragraph, plain, reading, zones};
 use crate::decide::{Decision, Digest, Finding, Fitness, Hold};
 use crate::domain::{ServiceName, Timestamp, span};
 use crate::plan::Wanted;
@@ -20,6 +20,9 @@ pub fn why(service: &ServiceName, decision: &Decision) -> String {
         mode(decision.mode)
     );
     paragraph(&mut page, "in short", &in_short(decision));
+    if let Some((label, text)) = zones::wish(decision) {
+        paragraph(&mut page, label, &text);
+    }
     findings(&mut page, &decision.findings);
     regions(&mut page, decision);
     holds(&mut page, &decision.holds);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -10,8 +11,8 @@ use crate::domain::{BalancerName, InAnswers, RecordName, RegionName, Timestamp, 
 use crate::plan::{Batch, RecordSet};
 use crate::policy::Mode;
 use crate::ports::{
-    Balancers, CallFailed, ChangeId, ChangeStatus, Configurations, Followed, Levers, Switches,
-    Weights,
+    Balancers, CallFailed, ChangeId, ChangeStatus, Configurations, Followed, Levers, ShiftBegun,
+    Shiftable, Switches, Weights, ZonalShifts,
 };
 use crate::telemetry::{ByCall, Numbers};
 
@@ -40,6 +41,10 @@ pub fn read_only(levers: &Levers) -> Levers {
             .configurations
             .clone()
             .map(|inner| Arc::new(Looking(inner)) as Arc<dyn Configurations>),
+        zonal_shifts: levers
+            .zonal_shifts
+            .clone()
+            .map(|inner| Arc::new(ShiftsSeen(inner)) as Arc<dyn ZonalShifts>),
         // It could make switches that turn.
         switchboard: None,
     }
@@ -125,6 +130,40 @@ impl Configurations for Looking {
     }
 
     async fn change(&self, _live: &Snapshot, _call: &Call) -> Result<(), CallFailed> {
+        Err(refused())
+    }
+}
+
+/// Zonal shifts are seen and none is begun, renewed or taken back.
+#[derive(Debug)]
+struct ShiftsSeen(Arc<dyn ZonalShifts>);
+
+#[async_trait]
+impl ZonalShifts for ShiftsSeen {
+    async fn read(&self, balancer_arn: &str) -> Result<Shiftable, CallFailed> {
+        self.0.read(balancer_arn).await
+    }
+
+    async fn start(
+        &self,
+        _balancer_arn: &str,
+        _zone_id: &str,
+        _expires: Duration,
+        _comment: &str,
+    ) -> Result<ShiftBegun, CallFailed> {
+        Err(refused())
+    }
+
+    async fn renew(
+        &self,
+        _balancer_arn: &str,
+        _id: &str,
+        _expires: Duration,
+    ) -> Result<Timestamp, CallFailed> {
+        Err(refused())
+    }
+
+    async fn cancel(&self, _balancer_arn: &str, _id: &str) -> Result<(), CallFailed> {
         Err(refused())
     }
 }

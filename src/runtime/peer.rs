@@ -105,6 +105,7 @@ fn sound(measure: &Measure) -> bool {
         }
         Measure::NoProbe { why } => why.len() <= 1000,
         Measure::HealthyHosts(_)
+        | Measure::Zones(_)
         | Measure::BalancerErrors(_)
         | Measure::TargetErrors(_)
         | Measure::Requests(_)

@@ -1,6 +1,8 @@
 //! One pass: observe, judge, diagnose, decide, plan, act, verify, tell. Timer, alarm and operator all
 //! come through here; so do the laboratory, the simulator and the player of traces.
 
+mod zones;
+
 use std::pin::Pin as Pinned;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +14,7 @@ use tracing::{info, warn};
 use crate::bulletin::{Page, Phase};
 use crate::decide::{Asking, Decision, Diagnosis, Hold, decide};
 use crate::domain::{RegionName, Timestamp};
+use crate::execute::zonal::Looked;
 use crate::execute::{Executor, Progress, read_inventory};
 use crate::health::{Answers, Event, Happening, Observations, Sample};
 use crate::journal::{JournalError, Log};
@@ -66,6 +69,7 @@ pub struct Service {
     /// An order ended since the records were read, or somebody said that they changed.
     outdated: bool,
     journaled: Option<Shape>,
+    zones_looked: Looked,
 }
 
 /// How much of what is decided a round carries out.
@@ -123,6 +127,7 @@ impl Service {
             reading: None,
             outdated: false,
             journaled: None,
+            zones_looked: Looked::new(),
         }
     }
 
@@ -180,6 +185,8 @@ impl Service {
             (ended, unplannable) = (outcome.or(ended), cannot);
             decision = next;
         }
+        // After everything else: no region waits for a zone.
+        self.tend_zones(&decision).await?;
         self.last = Some(decision.clone());
         Ok(Done { decision, ended, unplannable })
     }
@@ -617,6 +624,9 @@ fn shape(decision: &Decision) -> Shape {
         text.split([' ', '{', '(']).next().unwrap_or_default().to_owned()
     };
     let mut holds: Vec<String> = decision.holds.iter().map(kind).collect();
+    if let Some(plan) = &decision.zone {
+        holds.push(format!("{:?}", plan.act.step));
+    }
     holds.sort();
     holds.dedup();
     let findings = decision.findings.iter().map(|f| (f.diagnosis, f.region.clone())).collect();

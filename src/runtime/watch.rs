@@ -169,6 +169,7 @@ fn word(measure: &Measure) -> &'static str {
         | Measure::Beacon { .. }
         | Measure::Verdict { value: Some(_), bad: true } => "bad",
         Measure::HealthyHosts(Some(_))
+        | Measure::Zones(_)
         | Measure::BalancerErrors(Some(_))
         | Measure::TargetErrors(Some(_))
         | Measure::Requests(Some(_))

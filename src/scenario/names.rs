@@ -28,7 +28,8 @@ names! { hold_name(&Hold) of Hold:
     ApprovalNeeded Denied Pinned Cooldown ShiftsExhausted Latched Blocked DestinationUnready NoRoom
     LagTooHigh LagUnknown CommonCause DeploySuspected OrderOpen ChangeStuck LeverImpaired Drift
     AnswersUnknown NowhereToGo RefreshExhausted RefreshWatching RefreshUnderWay BalancerUnsure
-    FailbackManual FailbackSoaking StepNeedsWeights Kept Aborted HookAsked HookVetoed
+    ZoneMustStay ZoneShiftPaused ZoneShiftWatching FailbackManual FailbackSoaking StepNeedsWeights
+    Kept Aborted HookAsked HookVetoed
 }
 
 #[cfg(test)]

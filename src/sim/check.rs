@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::scenario::{Kind, Scenario};
 use crate::domain::{RecordName, RegionName, Split, Timestamp, Weight, ZoneId};
-use crate::memory::{CureNote, Entry, Outcome, Pin};
+use crate::memory::{CureNote, Entry, Outcome, Pin, ZoneNote};
 use crate::plan::{Batch, Epoch, EpochTxt, Move, Plan, Purpose, RecordData, RecordSet, Wanted};
 use crate::policy::{Mode, Policy, Unready};
 
@@ -109,6 +109,11 @@ impl Check {
             Entry::Cure { note, .. } => {
                 if let CureNote::Calling { .. } = note {
                     self.mutates("a balancer was changed", facts);
+                }
+            }
+            Entry::Zone { note, .. } => {
+                if let ZoneNote::Intended { .. } | ZoneNote::Calling { .. } = note {
+                    self.mutates("a zone was shifted", facts);
                 }
             }
             Entry::MovedByGates(moved) => self.moves.push((at, (**moved).clone())),

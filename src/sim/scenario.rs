@@ -442,6 +442,7 @@ fn policy(dice: &mut Dice, kind: Kind) -> Result<Policy, Malformed> {
                     connect: None,
                     arn: None,
                     target_groups: Vec::new(),
+                    zonal_shift: None,
                 })
             })
             .collect::<Result<_, Malformed>>()?;

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::domain::{RegionName, SignalName, Timestamp, VantageName};
-use crate::health::{About, Measure, ProbeFailure, Sample};
-use crate::policy::{Class, Measures, Policy, Region, Signal, Source};
+use crate::health::{About, Measure, ProbeFailure, Sample, ZoneHosts};
+use crate::policy::{Class, Measures, Policy, Region, Signal, Source, ZonalShift};
 
 /// More rounds than this say nothing new: twelve hours at five seconds.
 const ROUNDS_MAX: u32 = 10_000;
@@ -26,6 +26,8 @@ pub(super) enum State {
     /// Every other request fails.
     Bad,
     Well,
+    /// Users are served, and one zone of its balancers has no healthy target.
+    Zone,
     /// Nothing is heard of it.
     Unknown,
 }
@@ -34,13 +36,14 @@ impl FromStr for Assume {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let expected = "expected REGION=down, =bad, =well or =unknown";
+        let expected = "expected REGION=down, =bad, =zone, =well or =unknown";
         let (region, state) = text.split_once('=').ok_or(expected)?;
         let region = region.parse().map_err(|error| format!("{error}"))?;
         let state = match state {
             "down" => State::Down,
             "bad" => State::Bad,
             "well" => State::Well,
+            "zone" => State::Zone,
             "unknown" => State::Unknown,
             _ => return Err(expected.to_owned()),
         };
@@ -54,6 +57,7 @@ impl fmt::Display for Assume {
             State::Down => "down",
             State::Bad => "bad",
             State::Well => "well",
+            State::Zone => "zone",
             State::Unknown => "unknown",
         };
         write!(f, "{}={state}", self.region)
@@ -148,7 +152,16 @@ fn of_signal(
                 balancer: Some(b.name.clone()),
                 ..About::default()
             };
-            with_targets.map(|b| sample(about(b), Measure::HealthyHosts(Some(well)))).collect()
+            let of_zones = |b: &crate::policy::Balancer| match (&b.zonal_shift, assume.state) {
+                (Some(shift), State::Zone) => zones(shift),
+                (_, _) => (well, Vec::new()),
+            };
+            let made = with_targets.flat_map(|b| {
+                let (hosts, zones) = of_zones(b);
+                let zones = (!zones.is_empty()).then(|| sample(about(b), Measure::Zones(zones)));
+                [sample(about(b), Measure::HealthyHosts(Some(hosts)))].into_iter().chain(zones)
+            });
+            made.collect()
         }
         Source::Metric(metric) => {
             let queries = metric.queries.get(&assume.region).map_or(&[][..], Vec::as_slice);
@@ -160,7 +173,7 @@ fn of_signal(
         }
         // A pushed signal says good or bad of its region; context never does.
         Source::Pushed if signal.class != Class::Context => {
-            let bad = assume.state != State::Well;
+            let bad = !matches!(assume.state, State::Well | State::Zone);
             let value = Some(if bad { 1.0 } else { 0.0 });
             vec![sample(About::default(), Measure::Verdict { value, bad })]
         }
@@ -180,15 +193,27 @@ fn part_well(policy: &Policy, state: State) -> f64 {
     match state {
         State::Down | State::Unknown => 0.0,
         State::Bad => accepted / 2.0,
-        State::Well => 1.0,
+        State::Well | State::Zone => 1.0,
     }
+}
+
+/// Two targets in each zone, of which those in the first are not healthy; and the part that is.
+fn zones(shift: &ZonalShift) -> (f64, Vec<ZoneHosts>) {
+    let zone = |(place, name): (usize, &String)| {
+        let (healthy, unhealthy) = if place == 0 { (0, 2) } else { (2, 0) };
+        ZoneHosts { zone: name.clone(), healthy, unhealthy, shifted: 0 }
+    };
+    let zones: Vec<ZoneHosts> = shift.zones.keys().enumerate().map(zone).collect();
+    let healthy: u32 = zones.iter().map(|hosts| hosts.healthy).sum();
+    let all: u32 = zones.iter().map(|hosts| hosts.healthy + hosts.unhealthy).sum();
+    (f64::from(healthy) / f64::from(all.max(1)), zones)
 }
 
 fn probed_as(state: State) -> Measure {
     let success = match state {
         State::Down | State::Unknown => 0.0,
         State::Bad => 0.5,
-        State::Well => 1.0,
+        State::Well | State::Zone => 1.0,
     };
     let failure = (state == State::Down).then_some(ProbeFailure::ConnectTimeout);
     let latency_ms = (state != State::Down).then_some(1.0);
@@ -222,7 +247,13 @@ mod tests {
 
     #[test]
     fn an_assumption_names_a_region_and_a_state() {
-        for text in ["eu-west-1=down", "eu-west-1=bad", "eu-west-1=well", "eu-west-1=unknown"] {
+        for text in [
+            "eu-west-1=down",
+            "eu-west-1=bad",
+            "eu-west-1=well",
+            "eu-west-1=unknown",
+            "eu-west-1=zone",
+        ] {
             assert_eq!(assume(text).to_string(), text);
         }
         for text in ["", "eu-west-1", "eu-west-1=", "eu-west-1=sad", "=down", "a b=down"] {

@@ -6,7 +6,7 @@ use super::super::decode::{At, Entries, Entry, Written, written};
 use super::super::problem::{Bytes, Code, Finding, Findings, quoted};
 use super::super::units::{Percent, Text};
 use super::super::{Balancer, Region, Role, raw};
-use super::{limited, name_of, ratio};
+use super::{limited, name_of, ratio, zonal};
 use crate::domain::{BalancerName, Ratio, RegionName, Weight};
 
 /// By how much the parts of a region may miss 100%, because thirds cannot be written.
@@ -248,6 +248,10 @@ fn compile_balancers(
                 .flatten()
                 .map(|text| text.value.0.clone())
                 .collect(),
+            zonal_shift: match self::written(balancer.zonal_shift.as_ref()) {
+                Written::No | Written::Broken => None,
+                Written::Yes(shift) => zonal::compile(shift, balancer, aws_region, to),
+            },
         });
     }
     balancers

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::job::{Job, What, probed};
 use super::{Beacon, Sources};
 use crate::domain::{BalancerName, RegionName, SignalName, Timestamp};
-use crate::health::{About, Measure, Sample};
+use crate::health::{About, Measure, Sample, ZoneHosts};
 use crate::policy::{BadWhen, Class, Measures, Metric, MetricQuery, Policy, Source};
 use crate::ports::{Point, Target, TargetState};
 use crate::runtime::peer::Heard;
@@ -45,8 +45,12 @@ impl Looker {
             }
             What::Beacon(beacon) => vec![self.sources.prober.beacon(beacon).await],
             What::Targets { aws_region, groups, .. } => {
-                let measure = self.targets(aws_region, groups).await;
-                self.say(job, |_| (measure.clone(), None))
+                let (measure, zones) = self.targets(aws_region, groups).await;
+                let mut samples = self.say(job, |_| (measure.clone(), None));
+                if !zones.is_empty() {
+                    samples.extend(self.say(job, |_| (Measure::Zones(zones.clone()), None)));
+                }
+                samples
             }
             What::Metrics { metric, aws_region, queries, .. } => {
                 self.metrics(job, metric, aws_region, queries).await
@@ -89,21 +93,20 @@ impl Looker {
         blanks(&self.policy, job).into_iter().enumerate().map(sample).collect()
     }
 
-    async fn targets(&self, aws_region: &str, groups: &[String]) -> Measure {
+    async fn targets(&self, aws_region: &str, groups: &[String]) -> (Measure, Vec<ZoneHosts>) {
+        let silence = |why: String| (Measure::Silence { why }, Vec::new());
         let Some(port) = &self.sources.targets else {
-            return Measure::Silence {
-                why: "this build or set-up cannot ask for targets".to_owned(),
-            };
+            return silence("this build or set-up cannot ask for targets".to_owned());
         };
         let mut all = Vec::new();
         for group in groups {
             match port.targets(aws_region, group).await {
                 Ok(targets) => all.extend(targets),
                 // Half of the groups would be a wrong number.
-                Err(failure) => return Measure::Silence { why: failure.to_string() },
+                Err(failure) => return silence(failure.to_string()),
             }
         }
-        Measure::HealthyHosts(healthy_part(&all))
+        (Measure::HealthyHosts(healthy_part(&all)), by_zone(&all))
     }
 
     async fn metrics(
@@ -192,22 +195,53 @@ fn blanks<'a>(policy: &'a Policy, job: &'a Job) -> Vec<Blank<'a>> {
 fn healthy_part(targets: &[Target]) -> Option<f64> {
     let (mut healthy, mut unhealthy) = (0_u32, 0_u32);
     for target in targets.iter().filter(|target| !target.shifted_away) {
-        match target.state {
-            TargetState::Healthy => healthy += 1,
-            TargetState::Unhealthy | TargetState::UnhealthyDraining => {
-                let balancers_fault =
-                    target.reason.as_ref().is_some_and(|reason| reason.starts_with("Elb."));
-                unhealthy += u32::from(!balancers_fault);
-            }
-            TargetState::Initial
-            | TargetState::Unused
-            | TargetState::Draining
-            | TargetState::Unavailable
-            | TargetState::Other => {}
+        match is_healthy(target) {
+            Some(true) => healthy += 1,
+            Some(false) => unhealthy += 1,
+            None => {}
         }
     }
     let known = healthy + unhealthy;
     (known > 0).then(|| f64::from(healthy) / f64::from(known))
+}
+
+fn is_healthy(target: &Target) -> Option<bool> {
+    match target.state {
+        TargetState::Healthy => Some(true),
+        TargetState::Unhealthy | TargetState::UnhealthyDraining => {
+            let balancers_fault =
+                target.reason.as_ref().is_some_and(|reason| reason.starts_with("Elb."));
+            (!balancers_fault).then_some(false)
+        }
+        TargetState::Initial
+        | TargetState::Unused
+        | TargetState::Draining
+        | TargetState::Unavailable
+        | TargetState::Other => None,
+    }
+}
+
+/// The targets that tell their zone. Those that are shifted away count as well: by their health it is seen
+/// when they may come back. Targets registered as instances tell no zone, and `all` is none (API reference of
+/// Elastic Load Balancing, "`TargetDescription`").
+fn by_zone(targets: &[Target]) -> Vec<ZoneHosts> {
+    let mut zones: Vec<ZoneHosts> = Vec::new();
+    for target in targets {
+        let Some(name) = target.zone.as_ref().filter(|zone| *zone != "all") else { continue };
+        let place = zones.iter().position(|hosts| hosts.zone == *name).unwrap_or_else(|| {
+            let zone = name.clone();
+            zones.push(ZoneHosts { zone, healthy: 0, unhealthy: 0, shifted: 0 });
+            zones.len() - 1
+        });
+        match is_healthy(target) {
+            Some(true) => zones[place].healthy += 1,
+            Some(false) => zones[place].unhealthy += 1,
+            None => {}
+        }
+        zones[place].shifted += u32::from(target.shifted_away);
+    }
+    zones.sort_by(|a, b| a.zone.cmp(&b.zone));
+    zones
 }
 
 /// The newest data point that is complete. A period that still runs has half of its requests, so its

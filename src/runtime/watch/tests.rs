@@ -230,6 +230,11 @@ fn host(state: TargetState, reason: Option<&str>, shifted_away: bool) -> HostTar
 }
 
 async fn healthy_hosts(groups: Vec<(&str, Vec<HostTarget>)>) -> Measure {
+    told_of(groups).await.remove(0)
+}
+
+/// Everything that one look says.
+async fn told_of(groups: Vec<(&str, Vec<HostTarget>)>) -> Vec<Measure> {
     let mut bench = Bench::new();
     let source = Source::TargetHealth { every: Duration::from_secs(15) };
     let signal = Signal { class: Class::Inside, fresh_for: Duration::from_secs(60), source };
@@ -239,7 +244,33 @@ async fn healthy_hosts(groups: Vec<(&str, Vec<HostTarget>)>) -> Measure {
     let held = groups.into_iter().filter(|(_, hosts)| !hosts.is_empty());
     let held = held.map(|(arn, hosts)| (arn.to_owned(), hosts)).collect();
     bench.targets = Some(Arc::new(FakeTargets(held)));
-    bench.watch_for(Duration::from_secs(15)).await.samples[0].measure.clone()
+    let samples = bench.watch_for(Duration::from_secs(15)).await.samples;
+    samples.into_iter().map(|sample| sample.measure).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn zones_are_told_as_far_as_targets_tell_them() {
+    use TargetState::{Healthy, Initial, Unhealthy};
+    let at = |zone: &str, host: HostTarget| HostTarget { zone: Some(zone.to_owned()), ..host };
+    let hosts = vec![
+        at("eu-west-1b", host(Healthy, None, false)),
+        at("eu-west-1a", host(Unhealthy, None, true)),
+        at("eu-west-1a", host(Healthy, None, true)),
+        at("eu-west-1a", host(Unhealthy, Some("Elb.InternalError"), true)),
+        at("eu-west-1b", host(Initial, None, false)),
+        at("all", host(Healthy, None, false)),
+        host(Unhealthy, None, false),
+    ];
+    let told = told_of(vec![("one", hosts)]).await;
+    let zone = |zone: &str, healthy, unhealthy, shifted| crate::health::ZoneHosts {
+        zone: zone.to_owned(),
+        healthy,
+        unhealthy,
+        shifted,
+    };
+    // Those that are shifted away count here and not in the part of the region that is healthy.
+    let zones = vec![zone("eu-west-1a", 1, 1, 3), zone("eu-west-1b", 1, 0, 0)];
+    assert_eq!(told, [Measure::HealthyHosts(Some(2.0 / 3.0)), Measure::Zones(zones)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -411,6 +442,7 @@ async fn two_hundred_balancers_of_one_account_stay_within_its_buckets() {
         .map(|number| crate::policy::Balancer {
             name: format!("web-{number}").parse().unwrap(),
             target_groups: vec![format!("group-{number}")],
+            zonal_shift: None,
             ..one.clone()
         })
         .collect();
