@@ -126,7 +126,9 @@ impl Executor<'_> {
         });
         if untouched && self.settled() {
             let why = "stopped before anything was sent; decided anew after the start";
-            return self.end(Outcome::Abandoned { why: why.to_owned() }).map(Progress::Ended);
+            if let Stage::Over(outcome) = self.abandon(why).await? {
+                return Ok(Progress::Ended(outcome));
+            }
         }
         self.take_on().await
     }
@@ -153,9 +155,10 @@ impl Executor<'_> {
         }
         match written(order) {
             Written::Nothing if !self.settled() => Ok(Progress::Working),
-            Written::Nothing => {
-                self.end(Outcome::Abandoned { why: why.to_owned() }).map(Progress::Ended)
-            }
+            Written::Nothing => match self.abandon(why).await? {
+                Stage::Over(outcome) => Ok(Progress::Ended(outcome)),
+                Stage::Next | Stage::Later => Ok(Progress::Working),
+            },
             Written::All | Written::Unclear => Ok(Progress::Working),
             Written::Part => {
                 self.put_back(why)?;

@@ -230,6 +230,9 @@ pub struct Order {
     /// One for each batch of the plan.
     pub batches: Vec<BatchState>,
     pub in_sync_at: Option<Timestamp>,
+    /// A call of it went unanswered. Though it was not there when it was looked for, it may still land.
+    #[serde(default)]
+    pub lost_call: bool,
     /// For orders that turn switches.
     #[serde(default)]
     pub turning: Turning,
@@ -594,6 +597,7 @@ impl Acts {
                     intended_at: at,
                     batches: vec![BatchState::Waiting; plan.batches.len()],
                     in_sync_at: None,
+                    lost_call: false,
                     turning: Turning::Waiting,
                     stood: BTreeMap::new(),
                 });
@@ -619,6 +623,8 @@ impl Acts {
             Entry::Failed { epoch, batch, failure } => {
                 if failure.nothing_happened() {
                     self.set_batch(*epoch, *batch, BatchState::Waiting);
+                } else if let Some(order) = &mut self.order {
+                    order.lost_call = true;
                 }
                 self.fail_lever(LeverKind::Weights, at, failure);
             }

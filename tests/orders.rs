@@ -312,6 +312,23 @@ async fn withdrawing_takes_back_what_has_not_happened_and_only_that() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_lands_after_it_was_looked_for_is_put_back() {
+    let world = Route53::with(2);
+    let mut controller = Controller::of(policy(2), &world);
+    world.world().faults = [Some(Fault::LandsLate)].into();
+    assert_eq!(controller.evacuate(&world).await, Progress::Working);
+    assert_eq!(controller.executor().withdraw("well").await.unwrap(), Progress::Working);
+    world.land();
+    assert_eq!((world.weights(0), world.weights(1)), ((100, 0), (0, 100)), "torn");
+    controller.clock.pass(MINUTE);
+    assert_eq!(controller.executor().withdraw("well").await.unwrap(), Progress::Working);
+    world.bring_in_sync();
+    let progress = controller.after(MINUTE).await;
+    assert!(matches!(progress, Progress::Ended(Outcome::Abandoned { .. })), "{progress:?}");
+    assert_eq!((world.weights(0), world.weights(1)), ((0, 100), (0, 100)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_cannot_be_written_down_is_not_done() {
     for appends in 0..2 {
         let world = Route53::with(1);

@@ -40,12 +40,15 @@ const MENDED: [(u64, &str); 6] = [
 ];
 
 /// The same of worlds with gates and the other later troubles.
-const MENDED_WITH_GATES: [(u64, &str); 5] = [
+const MENDED_WITH_GATES: [(u64, &str); 8] = [
     (1158, "the last resort was answered beside the standbys once a gate had closed the primary"),
     (1167, "a dead standby was answered beside the other once a gate had closed the primary"),
     (1416, "a split that somebody else made behind a gate of ours was taken home"),
     (4014, "a move of which half was accepted and put back did not count as a shift"),
     (8977, "somebody else's split, put back after an order of ours, was taken home as ours"),
+    (19231, "a call that landed after it was looked for left two zones apart for ever"),
+    (19621, "what did not fit any more flowed back into the region that was down"),
+    (25061, "the same, from one region that was down into another"),
 ];
 
 #[test]

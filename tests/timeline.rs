@@ -667,6 +667,21 @@ fn what_does_not_fit_is_held_or_spilled() {
 }
 
 #[test]
+fn nothing_flows_back_to_where_nothing_works() {
+    let rules = [("overflow: hold", "overflow: spill"), ("cooldown: 10m", "cooldown: 1m")];
+    let mut picture = Picture::new(policy(&rules));
+    picture.capacity = 1000.0;
+    let seen = Seen { east: DARK, east_counters: SILENT, ..Seen::default() };
+    picture.see(&seen);
+    let moved = picture.split.clone();
+    assert_eq!(moved.weight(&"west".parse().unwrap()), Weight(45));
+    // The destination loses half of its hosts under the load.
+    picture.capacity = 500.0;
+    picture.see(&seen);
+    assert_eq!(picture.split, moved);
+}
+
+#[test]
 fn a_ramp_goes_step_by_step() {
     let mut picture = Picture::new(policy(&[("ramp: [100%]", "ramp: [25%, 100%]")]));
     let long = "x".repeat(60);

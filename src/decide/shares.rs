@@ -130,8 +130,9 @@ fn pour(
     left.max(0.0)
 }
 
-/// What fits nowhere stays with those that carry it now, in proportion; with the fit ones if nobody else
-/// carries anything.
+/// What fits nowhere stays with those that carry it now, in proportion, and none of them gets more than it
+/// has: a destination that became too small sends nothing back to where nothing works. The rest is for the
+/// fit ones to bear.
 fn stay(shares: &mut Shares, unplaced: f64, fit: &BTreeSet<RegionName>, now: &Shares) {
     let others: Vec<(&RegionName, f64)> = now
         .iter()
@@ -139,15 +140,20 @@ fn stay(shares: &mut Shares, unplaced: f64, fit: &BTreeSet<RegionName>, now: &Sh
         .map(|(r, s)| (r, *s))
         .collect();
     let sum: f64 = others.iter().map(|(_, share)| share).sum();
-    if sum > 0.0 {
-        for (region, share) in others {
-            *shares.entry(region.clone()).or_default() += unplaced * share / sum;
-        }
-        return;
-    }
+    let kept = unplaced.min(sum);
+    let rest = unplaced - kept;
     let placed: f64 = shares.values().sum();
-    for share in shares.values_mut() {
-        *share *= (placed + unplaced) / placed.max(1e-9);
+    for region in fit {
+        let has = shares.entry(region.clone()).or_default();
+        let of_rest = if placed > 1e-9 {
+            *has / placed
+        } else {
+            now.get(region).map_or(0.0, |share| share / (1.0 - sum).max(1e-9))
+        };
+        *has += rest * of_rest;
+    }
+    for (region, share) in others {
+        *shares.entry(region.clone()).or_default() += kept * share / sum;
     }
 }
 

@@ -21,7 +21,7 @@ impl Executor<'_> {
                 return Ok(Stage::Later);
             }
             if self.too_old() {
-                return self.give_up("could not be written in time");
+                return self.give_up("could not be written in time").await;
             }
             let Some(batch) = order.plan.batches.get(number).cloned() else {
                 return Ok(Stage::Next);
@@ -177,7 +177,7 @@ impl Executor<'_> {
         })
     }
 
-    fn give_up(&mut self, why: &str) -> Result<Stage, JournalError> {
+    async fn give_up(&mut self, why: &str) -> Result<Stage, JournalError> {
         if !self.settled() {
             return Ok(Stage::Later);
         }
@@ -185,7 +185,41 @@ impl Executor<'_> {
             self.put_back(why)?;
             return Ok(Stage::Later);
         }
-        self.end(Outcome::Abandoned { why: why.to_owned() }).map(Stage::Over)
+        self.abandon(why).await
+    }
+
+    /// Ends an order of which nothing is known to be written, after its calls have had time to land. One
+    /// that went unanswered may have landed since it was looked for: it is looked for once more, and what
+    /// landed is put back.
+    pub(super) async fn abandon(&mut self, why: &str) -> Result<Stage, JournalError> {
+        let Some(order) = self.acts.order.as_ref() else { return Ok(Stage::Next) };
+        let epoch = order.plan.epoch;
+        let lost = if order.lost_call { order.plan.batches.clone() } else { Vec::new() };
+        for (number, batch) in lost.iter().enumerate() {
+            if self.pace.try_take(1, 0).is_err() {
+                return Ok(Stage::Later);
+            }
+            match look(self.levers, batch).await {
+                Ok(Found::Before) => {}
+                Ok(Found::After) => self.note(&Entry::FoundDone { epoch, batch: number })?,
+                Ok(Found::Other(what)) => {
+                    self.note(&Entry::Drifted { what: what.clone() })?;
+                    return self.refuse(&what);
+                }
+                Err(failure) => return self.lever_failed(failure),
+            }
+        }
+        let written = self.acts.order.as_ref().map(written);
+        match written {
+            Some(Written::Part) => {
+                self.put_back(why)?;
+                Ok(Stage::Later)
+            }
+            Some(Written::All | Written::Unclear) => Ok(Stage::Later),
+            Some(Written::Nothing) | None => {
+                self.end(Outcome::Abandoned { why: why.to_owned() }).map(Stage::Over)
+            }
+        }
     }
 
     /// Replaces the open order by the one that swaps back what was written. One line of the journal does

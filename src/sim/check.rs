@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::scenario::{Kind, Scenario};
-use crate::domain::{RecordName, RegionName, Split, Timestamp, Weight, ZoneId};
+use crate::decide::effective;
+use crate::domain::{InAnswers, RecordName, RegionName, Split, Timestamp, Weight, ZoneId};
 use crate::memory::{CureNote, Entry, Outcome, Pin, ZoneNote};
 use crate::plan::{Batch, Epoch, EpochTxt, Move, Plan, Purpose, RecordData, RecordSet, Wanted};
 use crate::policy::{Mode, Policy, Unready};
@@ -24,6 +25,36 @@ pub(super) struct Facts<'a> {
     pub(super) down_since: &'a BTreeMap<RegionName, Timestamp>,
     /// Epochs of changes that are accepted and not in force.
     pub(super) pending: &'a BTreeSet<Epoch>,
+    /// How gates stand.
+    pub(super) switches: &'a BTreeMap<RegionName, InAnswers>,
+}
+
+/// What a move does to the answers, with the gates as they stood when it was intended: records behind a
+/// closed gate say nothing.
+#[derive(Debug, Clone)]
+struct Made {
+    purpose: Purpose,
+    before: BTreeMap<RegionName, f64>,
+    after: BTreeMap<RegionName, f64>,
+}
+
+impl Made {
+    fn of(moved: &Move, switches: &BTreeMap<RegionName, InAnswers>) -> Self {
+        // An order that turns gates is written in answers, one that writes records in weights.
+        let none = BTreeMap::new();
+        let switches = if moved.lever.is_switch() { &none } else { switches };
+        let shares = |split: &Split| effective(split, switches);
+        Self { purpose: moved.purpose, before: shares(&moved.from), after: shares(&moved.to) }
+    }
+
+    /// How much more of the answers each region gets.
+    fn gains(&self) -> impl Iterator<Item = (&RegionName, f64)> {
+        let regions: BTreeSet<&RegionName> = self.before.keys().chain(self.after.keys()).collect();
+        let of = |shares: &BTreeMap<RegionName, f64>, region: &RegionName| {
+            shares.get(region).copied().unwrap_or_default()
+        };
+        regions.into_iter().map(move |r| (r, of(&self.after, r) - of(&self.before, r)))
+    }
 }
 
 /// The memory of the invariants.
@@ -31,7 +62,7 @@ pub(super) struct Facts<'a> {
 pub(super) struct Check {
     pub(super) broken: Option<String>,
     plan: Option<Plan>,
-    plans: Vec<Plan>,
+    plans: Vec<(Plan, Option<Made>)>,
     open: bool,
     /// When a batch was found done by reading, and so has no id to ask for.
     found_done: Option<Timestamp>,
@@ -42,7 +73,9 @@ pub(super) struct Check {
     last_end: Option<Timestamp>,
     /// Something of the open order was written.
     written: bool,
-    moves: Vec<(Timestamp, Move)>,
+    moves: Vec<(Timestamp, Made)>,
+    /// Orders that ended after a change without an id had all the time that the policy gives it.
+    timed_out: BTreeSet<Epoch>,
     effects: BTreeSet<(ZoneId, Epoch)>,
     touched: bool,
 }
@@ -83,13 +116,16 @@ impl Check {
             Entry::Accepted { .. } => self.written = true,
             Entry::Ended { epoch, outcome } => {
                 self.hold(self.open, "an order ended that was not open");
+                // Without the id of a change only time can tell, and the policy says how much.
+                let lever = facts.scenario.policy.weights_lever();
+                let blind = self
+                    .found_done
+                    .zip(lever)
+                    .is_some_and(|(found, lever)| at.since(found) >= lever.in_sync_within);
+                if blind {
+                    self.timed_out.insert(*epoch);
+                }
                 if *outcome == Outcome::Done {
-                    // Without the id of a change only time can tell, and the policy says how much.
-                    let lever = facts.scenario.policy.weights_lever();
-                    let blind = self
-                        .found_done
-                        .zip(lever)
-                        .is_some_and(|(found, lever)| at.since(found) >= lever.in_sync_within);
                     self.hold(
                         blind || !facts.pending.contains(epoch),
                         "`Done` was journaled while a change was not in force",
@@ -116,7 +152,8 @@ impl Check {
                     self.mutates("a zone was shifted", facts);
                 }
             }
-            Entry::MovedByGates(moved) => self.moves.push((at, (**moved).clone())),
+            Entry::MovedByGates(moved) => self.moves.push((at, Made::of(moved, facts.switches))),
+            Entry::Turned { failure: None, .. } => self.turned(at),
             Entry::Gated { failure: None, .. } => self.last_end = Some(at),
             Entry::Snapshot(_)
             | Entry::Decided(_)
@@ -163,11 +200,12 @@ impl Check {
                 );
                 self.budget(at, moved, policy);
             }
-            self.fit(moved, facts);
+            self.fit(&Made::of(moved, facts.switches), facts);
         }
         self.epoch = self.epoch.max(plan.epoch);
         self.plan = Some(plan.clone());
-        self.plans.push(plan.clone());
+        let made = (!repair).then(|| Made::of(moved, facts.switches));
+        self.plans.push((plan.clone(), made));
         self.open = true;
         self.found_done = None;
         self.touched = false;
@@ -186,6 +224,16 @@ impl Check {
             facts.scenario.kind != Kind::OnlyInstruments,
             &format!("{what} though every region was well all the time"),
         );
+    }
+
+    /// The open order, or a move beside it, has turned all its switches.
+    fn turned(&mut self, at: Timestamp) {
+        let last = self.plans.last().filter(|_| self.open && !self.touched);
+        let Some((Plan { wanted: Wanted::Move(moved), .. }, Some(made))) = last else { return };
+        if moved.lever.is_switch() {
+            self.moves.push((at, made.clone()));
+            self.touched = true;
+        }
     }
 
     /// Cooldown and shifts per window, counted from the accepted orders.
@@ -211,16 +259,18 @@ impl Check {
     }
 
     /// Nobody is sent where everybody sees that nothing works.
-    fn fit(&mut self, moved: &Move, facts: &Facts<'_>) {
+    fn fit(&mut self, made: &Made, facts: &Facts<'_>) {
         let policy = &facts.scenario.policy;
         if policy.shift.unready == Unready::ShiftAnyway {
             return;
         }
         let patience = policy.judge.window + Duration::from_secs(60);
-        for (region, since) in facts.down_since {
-            let gains = moved.to.share(region).get() - moved.from.share(region).get() >= SAME;
-            let long = facts.true_now.since(*since) > patience;
-            self.hold(!gains || !long, &format!("traffic was moved to `{region}`, which is down"));
+        for (region, _) in made.gains().filter(|(_, gain)| *gain >= SAME) {
+            let long = facts
+                .down_since
+                .get(region)
+                .is_some_and(|since| facts.true_now.since(*since) > patience);
+            self.hold(!long, &format!("traffic was moved to `{region}`, which is down"));
         }
     }
 
@@ -239,7 +289,11 @@ impl Check {
         let repair =
             matches!(&plan.wanted, Wanted::Move(moved) if moved.purpose == Purpose::Repair);
         self.hold(
-            repair || facts.pending.iter().all(|epoch| *epoch == plan.epoch),
+            repair
+                || facts
+                    .pending
+                    .iter()
+                    .all(|epoch| *epoch == plan.epoch || self.timed_out.contains(epoch)),
             "a change was sent while one of an earlier order was pending",
         );
     }
@@ -252,8 +306,8 @@ impl Check {
         at: Timestamp,
         scenario: &Scenario,
     ) {
-        let planned = self.plans.iter().rev().find(|plan| plan.batches.contains(batch));
-        let Some(plan) = planned.cloned() else { return };
+        let planned = self.plans.iter().rev().find(|(plan, _)| plan.batches.contains(batch));
+        let Some((plan, made)) = planned.cloned() else { return };
         let first = self.effects.insert((batch.zone.clone(), plan.epoch));
         self.hold(first, "one batch took effect twice");
         for swap in &batch.swaps {
@@ -271,13 +325,9 @@ impl Check {
             }
         }
         self.no_empty_answers(after);
-        if let Wanted::Move(moved) = &plan.wanted
-            && !self.touched
-        {
+        if !self.touched {
             self.touched = true;
-            if moved.purpose != Purpose::Repair {
-                self.moves.push((at, moved.clone()));
-            }
+            self.moves.extend(made.map(|made| (at, made)));
         }
     }
 
@@ -311,17 +361,14 @@ impl Check {
 }
 
 /// Moves that turn traffic round; those that go on in the direction of the one before are no new shift.
-fn turns(moves: &[(Timestamp, Move)]) -> Vec<Timestamp> {
+fn turns(moves: &[(Timestamp, Made)]) -> Vec<Timestamp> {
     let mut turns = Vec::new();
     let mut flow: BTreeMap<RegionName, bool> = BTreeMap::new();
-    for (at, moved) in moves {
-        let regions: BTreeSet<&RegionName> =
-            moved.to.weights().keys().chain(moved.from.weights().keys()).collect();
-        let change: BTreeMap<RegionName, bool> = regions
-            .into_iter()
-            .map(|r| (r.clone(), moved.to.share(r).get() - moved.from.share(r).get()))
-            .filter(|(_, change)| change.abs() >= SAME)
-            .map(|(r, change)| (r, change > 0.0))
+    for (at, made) in moves {
+        let change: BTreeMap<RegionName, bool> = made
+            .gains()
+            .filter(|(_, gain)| gain.abs() >= SAME)
+            .map(|(region, gain)| (region.clone(), gain > 0.0))
             .collect();
         if change.is_empty() {
             continue;

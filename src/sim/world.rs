@@ -195,9 +195,12 @@ impl World {
         let (now, true_now) = (self.time.told(), self.time.truth());
         let mut state = self.state();
         let mut check = std::mem::take(&mut state.check);
+        let switches =
+            state.gates.iter().map(|(region, (stands, _))| (region.clone(), *stands)).collect();
         run(
             &mut check,
             &Facts {
+                switches: &switches,
                 scenario: &state.scenario,
                 now,
                 true_now,

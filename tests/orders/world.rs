@@ -287,6 +287,13 @@ impl Route53 {
         world.served = world.zones.clone();
     }
 
+    /// A call that was lost on the way arrives now.
+    pub(crate) fn land(&self) {
+        let mut world = self.world();
+        let late = world.late.take().unwrap();
+        world.apply(&late).unwrap();
+    }
+
     pub(crate) fn levers(&self) -> Levers {
         Levers {
             weights: Some(Arc::new(self.clone())),
