@@ -360,6 +360,10 @@ pub struct Shift {
     pub from: Split,
     pub to: Split,
     pub purpose: crate::plan::Purpose,
+    /// Switches that were not wholly open when records were written: what is behind them is in no answer.
+    /// Empty for moves by switches, whose splits are of answers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub closed: BTreeMap<RegionName, InAnswers>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -857,7 +861,9 @@ impl Acts {
         let Some(order) = &self.order else { return };
         let crate::plan::Wanted::Move(wanted) = &order.plan.wanted else { return };
         let (from, to, purpose) = (wanted.from.clone(), wanted.to.clone(), wanted.purpose);
-        let shift = Shift { at, from, to, purpose };
+        let mut closed = self.let_in();
+        closed.retain(|_, stands| *stands != InAnswers::In);
+        let shift = Shift { at, from, to, purpose, closed };
         let same = |torn: &mut Shift| {
             torn.at >= order.intended_at && Shift { at, ..torn.clone() } == shift
         };
@@ -1043,7 +1049,7 @@ impl Acts {
 
     fn push_shift(&mut self, at: Timestamp, moved: &crate::plan::Move) {
         let (from, to, purpose) = (moved.from.clone(), moved.to.clone(), moved.purpose);
-        self.shifts.push(Shift { at, from, to, purpose });
+        self.shifts.push(Shift { at, from, to, purpose, closed: BTreeMap::new() });
         trim(&mut self.shifts);
     }
 }

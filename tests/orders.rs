@@ -317,11 +317,14 @@ async fn what_lands_after_it_was_looked_for_is_put_back() {
     let mut controller = Controller::of(policy(2), &world);
     world.world().faults = [Some(Fault::LandsLate)].into();
     assert_eq!(controller.evacuate(&world).await, Progress::Working);
+    // Looked for, and not there yet.
+    controller.clock.pass(Duration::from_secs(5));
     assert_eq!(controller.executor().withdraw("well").await.unwrap(), Progress::Working);
     world.land();
     assert_eq!((world.weights(0), world.weights(1)), ((100, 0), (0, 100)), "torn");
     controller.clock.pass(MINUTE);
     assert_eq!(controller.executor().withdraw("well").await.unwrap(), Progress::Working);
+    assert_eq!(controller.after(MINUTE).await, Progress::Working);
     world.bring_in_sync();
     let progress = controller.after(MINUTE).await;
     assert!(matches!(progress, Progress::Ended(Outcome::Abandoned { .. })), "{progress:?}");

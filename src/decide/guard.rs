@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Hold;
+use super::shares::{Shares, effective};
 use crate::domain::{RegionName, Timestamp};
 use crate::health::{Lag, Picture};
 use crate::memory::{Acts, LeverState};
@@ -88,7 +89,7 @@ fn latch(policy: &Policy, acts: &Acts) -> Option<Hold> {
     (within >= policy.guards.latch_after as usize).then_some(Hold::Latched { since: latest })
 }
 
-/// When traffic turned: moves that go on in the direction of the one before are one shift. A move that
+/// When traffic turned, by the answers: moves that go on in the direction of the one before are one shift. A move that
 /// was torn half-way turned it as well, and so did putting it back.
 fn turns(acts: &Acts) -> Vec<Timestamp> {
     let mut turns = Vec::new();
@@ -96,9 +97,13 @@ fn turns(acts: &Acts) -> Vec<Timestamp> {
     let mut moves: Vec<_> = acts.shifts.iter().chain(&acts.torn).collect();
     moves.sort_by_key(|shift| shift.at);
     for shift in moves {
-        let change =
-            |region: &RegionName| shift.to.share(region).get() - shift.from.share(region).get();
-        let regions = || shift.to.weights().keys().chain(shift.from.weights().keys());
+        let (from, to) =
+            (effective(&shift.from, &shift.closed), effective(&shift.to, &shift.closed));
+        let change = |region: &RegionName| {
+            let of = |shares: &Shares| shares.get(region).copied().unwrap_or_default();
+            of(&to) - of(&from)
+        };
+        let regions = || to.keys().chain(from.keys());
         let up: BTreeSet<_> =
             regions().filter(|r| change(r) >= super::shares::SAME).cloned().collect();
         let down: BTreeSet<_> =

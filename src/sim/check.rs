@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::scenario::{Kind, Scenario};
 use crate::decide::effective;
-use crate::domain::{InAnswers, RecordName, RegionName, Split, Timestamp, Weight, ZoneId};
+use crate::domain::{InAnswers, RecordName, RegionName, Split, Timestamp, Turn, Weight, ZoneId};
 use crate::memory::{CureNote, Entry, Outcome, Pin, ZoneNote};
 use crate::plan::{Batch, Epoch, EpochTxt, Move, Plan, Purpose, RecordData, RecordSet, Wanted};
 use crate::policy::{Mode, Policy, Unready};
@@ -153,7 +153,7 @@ impl Check {
                 }
             }
             Entry::MovedByGates(moved) => self.moves.push((at, Made::of(moved, facts.switches))),
-            Entry::Turned { failure: None, .. } => self.turned(at),
+            Entry::Turned { turns, failure: None, .. } => self.turned(at, turns),
             Entry::Gated { failure: None, .. } => self.last_end = Some(at),
             Entry::Snapshot(_)
             | Entry::Decided(_)
@@ -226,11 +226,11 @@ impl Check {
         );
     }
 
-    /// The open order, or a move beside it, has turned all its switches.
-    fn turned(&mut self, at: Timestamp) {
+    /// The open order has turned all its switches.
+    fn turned(&mut self, at: Timestamp, turns: &[Turn]) {
         let last = self.plans.last().filter(|_| self.open && !self.touched);
         let Some((Plan { wanted: Wanted::Move(moved), .. }, Some(made))) = last else { return };
-        if moved.lever.is_switch() {
+        if moved.lever.is_switch() && moved.turns == turns {
             self.moves.push((at, made.clone()));
             self.touched = true;
         }

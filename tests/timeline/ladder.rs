@@ -1,5 +1,7 @@
 //! The ladder: what is pulled when a lever does not answer, and when.
 
+use std::collections::BTreeMap;
+
 use leeward::domain::Split;
 use leeward::memory::{Order, Shift, Turning};
 use leeward::plan::Move;
@@ -86,7 +88,7 @@ fn moved_before(picture: &mut Picture) {
         Split::new(parts.map(|(name, part)| (name.parse().unwrap(), Weight(part))).into()).unwrap()
     };
     let at = |hours: i64| Timestamp::from_secs(picture.now - hours * 3600);
-    let shift = |at, from, to, purpose| Shift { at, from, to, purpose };
+    let shift = |at, from, to, purpose| Shift { at, from, to, purpose, closed: BTreeMap::new() };
     picture.memory.acts.shifts = vec![
         shift(at(9), split(100, 0), split(0, 100), Purpose::Evacuate),
         shift(at(8), split(0, 100), split(100, 0), Purpose::Failback),
