@@ -18,7 +18,7 @@ pub mod path;
 pub mod plan;
 #[cfg(test)]
 pub(crate) mod samples;
-mod switches;
+pub mod switches;
 pub mod view;
 pub mod why;
 mod zones;

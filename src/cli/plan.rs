@@ -18,11 +18,12 @@ use crate::domain::{RegionName, span};
 use crate::execute::read_inventory;
 use crate::health::{Answers, Observations, Sample};
 use crate::memory::{Acts, Entry, Memory};
-use crate::plan::Inventory;
 use crate::plan::batch;
+use crate::plan::{Inventory, Wanted};
 use crate::policy::Policy;
 use crate::report::path::{Credentials, formula, steps, through_the_sick};
 use crate::report::plan::{Bounds, Rehearsal, checksum, lever_depends_on, page, standing_holds};
+use crate::report::switches::{self, Distribution};
 use crate::runtime::doors::read_only;
 use crate::runtime::pin;
 use crate::runtime::prober::Network;
@@ -249,22 +250,39 @@ fn rehearse(
         memory.evidence.take_in(policy, &Observations { samples, events: Vec::new(), answers }, at);
     }
     let decision = decide(policy, &memory, now);
-    let (plan, unplannable) =
-        match (decision.wanted.as_ref().or(decision.proposed.as_ref()), &seen.inventory) {
-            (Some(wanted), Some(inventory)) => {
-                let epoch = memory.acts.epoch.next();
-                match batch::plan(policy, inventory, wanted, epoch, &args.holder, now) {
-                    Ok(plan) => (Some(plan), None),
-                    Err(why) => (None, Some(why.to_string())),
-                }
+    let wanted = decision.wanted.as_ref().or(decision.proposed.as_ref());
+    // Switches need no records.
+    let none = Inventory::default();
+    let by_switches = matches!(wanted, Some(Wanted::Move(moved)) if moved.lever.is_switch());
+    let inventory = if by_switches { Some(&none) } else { seen.inventory.as_ref() };
+    let (plan, unplannable) = match (wanted, inventory) {
+        (Some(wanted), Some(inventory)) => {
+            let epoch = memory.acts.epoch.next();
+            match batch::plan(policy, inventory, wanted, epoch, &args.holder, now) {
+                Ok(plan) => (Some(plan), None),
+                Err(why) => (None, Some(why.to_string())),
             }
-            (_, _) => (None, None),
-        };
+        }
+        (_, _) => (None, None),
+    };
     let lever = policy.weights_lever();
     let sum = plan.as_ref().map(|plan| checksum(plan, lever));
     let credentials = args.surroundings.credentials();
-    let bounds = plan.as_ref().zip(lever).map(|(plan, lever)| Bounds::of(policy, lever, plan));
-    let way = plan.as_ref().zip(lever).zip(bounds.as_ref());
+    let moved = plan.as_ref().and_then(switches::of);
+    let turns = moved.map_or(Vec::new(), |moved| switches::due(moved, &memory.acts));
+    let bounds = match (moved, plan.as_ref().zip(lever)) {
+        (Some(moved), _) => Bounds::of_switches(policy, moved, &turns),
+        (None, way) => way.map(|(plan, lever)| Bounds::of(policy, lever, plan)),
+    };
+    let steps = match (moved, plan.as_ref().zip(lever), bounds.as_ref()) {
+        (Some(moved), _, Some(bounds)) => {
+            switches::steps(policy, moved, &turns, bounds, &credentials)
+        }
+        (None, Some((plan, lever)), Some(bounds)) => {
+            steps(policy, lever, plan, bounds, &credentials)
+        }
+        (_, _, _) => Vec::new(),
+    };
     let rehearsal = Rehearsal {
         service: &policy.service,
         mode: policy.mode,
@@ -277,15 +295,14 @@ fn rehearse(
         plan: plan.as_ref(),
         unplannable: unplannable.clone(),
         checksum: sum.clone(),
-        steps: way.map_or(Vec::new(), |((plan, lever), bounds)| {
-            steps(policy, lever, plan, bounds, &credentials)
-        }),
-        formula: bounds.as_ref().map_or(Vec::new(), formula),
+        steps,
+        formula: bounds.as_ref().map_or(Vec::new(), |bounds| formula(bounds, moved)),
         through_the_sick: plan
             .as_ref()
             .map_or(Vec::new(), |plan| through_the_sick(policy, plan, &credentials)),
         bounds,
-        lever_depends_on: lever_depends_on(policy),
+        lever_depends_on: lever_depends_on(policy, moved),
+        by_switches: moved.map(|moved| Distribution::of(policy, moved, &memory.acts)),
         changed: false,
     };
     let text = match args.format {

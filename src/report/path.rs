@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::paragraph;
 use super::plan::Bounds;
+use super::{paragraph, switches};
 use crate::domain::{RegionName, span};
-use crate::plan::{Batch, Plan, Wanted};
+use crate::plan::{Batch, Move, Plan, Wanted};
 use crate::policy::{Lever, LeverKind, Policy, Readback, WeightsLever};
 
 /// The control plane of Route 53 is hosted in this region only (AWS Fault Isolation Boundaries,
@@ -143,7 +143,7 @@ pub fn steps(
 }
 
 /// What is tried when the lever fails, in words.
-fn next_lever(policy: &Policy, kind: LeverKind) -> String {
+pub(super) fn next_lever(policy: &Policy, kind: LeverKind) -> String {
     let mut rest = policy.levers.iter().map(Lever::kind).skip_while(|other| *other != kind);
     match rest.nth(1) {
         Some(next) => format!("lever `{}` is next", format!("{next:?}").to_lowercase()),
@@ -159,10 +159,10 @@ fn readback(readback: &Readback) -> (&'static str, &'static str) {
     }
 }
 
-/// The addends of the bound, with their sources.
-pub fn formula(bounds: &Bounds) -> Vec<Part> {
+/// The addends of the bound, with their sources. `switches`: the move, if it is one by switches.
+pub fn formula(bounds: &Bounds, switches: Option<&Move>) -> Vec<Part> {
     let part = |what, takes, source, counted| Part { what, takes, source, counted };
-    vec![
+    let mut parts = vec![
         part("detection: probe every", bounds.probe_every, "policy, `signals`", true),
         part(
             "detection: mean falls",
@@ -172,13 +172,20 @@ pub fn formula(bounds: &Bounds) -> Vec<Part> {
         ),
         part("detection: sustain", bounds.sustain, "policy, `judge: sustain`", true),
         part("decision: one round", bounds.round_every, "a twelfth of the window, 1s to 5s", true),
-        part("lever: own pace", bounds.paced, "policy, `pace`", true),
-        part(
-            "lever: in sync, at most",
-            bounds.in_sync_within,
-            "policy, `in_sync_within`; AWS: typically 60s",
-            true,
-        ),
+    ];
+    parts.extend(match switches {
+        Some(moved) => switches::parts(moved, bounds),
+        None => vec![
+            part("lever: own pace", bounds.paced, "policy, `pace`", true),
+            part(
+                "lever: in sync, at most",
+                bounds.in_sync_within,
+                "policy, `in_sync_within`; AWS: typically 60s",
+                true,
+            ),
+        ],
+    });
+    parts.extend([
         part(
             "time to live",
             bounds.ttl,
@@ -197,7 +204,8 @@ pub fn formula(bounds: &Bounds) -> Vec<Part> {
             "AWS default of an ALB, `client_keep_alive.seconds`",
             false,
         ),
-    ]
+    ]);
+    parts
 }
 
 /// Where the way runs through a region that the plan is to empty.
@@ -215,6 +223,15 @@ pub fn through_the_sick(
             let what =
                 format!("lever `weights` is pulled in {code}: the control plane of Route 53");
             warnings.push((name.clone(), what));
+        }
+        if moved.lever == LeverKind::Gates {
+            for gate in switches::standing_in(policy, moved, code) {
+                warnings.push((name.clone(), format!("the gate of `{gate}` stands in {code}")));
+            }
+        }
+        let clusters = policy.arc_lever().filter(|_| moved.lever == LeverKind::Arc);
+        if clusters.is_some_and(|lever| lever.endpoints.keys().all(|region| region == code)) {
+            warnings.push((name.clone(), format!("every endpoint of the cluster is in {code}")));
         }
         if credentials.here.as_deref() == Some(code) {
             let what =

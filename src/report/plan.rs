@@ -10,12 +10,13 @@ use sha2::{Digest as _, Sha256};
 
 use super::card::{mode, title, wish};
 use super::path::{self, Part, Step};
+use super::switches::Distribution;
 use super::{GOOD, STRONG, UNKNOWN, paint, paragraph, plain, switches, zones};
 use crate::decide::{Decision, Diagnosis, Hold};
-use crate::domain::{RegionName, ServiceName, Timestamp, span};
+use crate::domain::{RegionName, ServiceName, Timestamp, Turn, span};
 use crate::health::Answers;
-use crate::plan::{Batch, Plan, RecordData, RecordSet, Swap, Wanted};
-use crate::policy::{Mode, Policy, Source, WeightsLever};
+use crate::plan::{Batch, Move, Plan, RecordData, RecordSet, Swap, Wanted};
+use crate::policy::{LeverKind, Mode, Policy, Source, WeightsLever};
 
 /// How long Route 53 usually takes until an accepted change is on all its name servers ("typically within
 /// 60 seconds", Developer Guide, "How Amazon Route 53 uses..."; `GetChange` tells the real time).
@@ -57,6 +58,9 @@ pub struct Rehearsal<'a> {
     /// Regions whose failure takes the lever with it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lever_depends_on: Vec<RegionName>,
+    /// What is answered by the rules of Route 53, where switches decide it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by_switches: Option<Distribution>,
     /// Always false: a dry run has no client that could change anything.
     pub changed: bool,
 }
@@ -69,21 +73,45 @@ pub struct Bounds {
     pub mean_falls: Duration,
     pub sustain: Duration,
     pub round_every: Duration,
-    /// Waiting for our own token buckets.
+    /// Waiting for our own token buckets; of switches, the calls themselves.
     pub paced: Duration,
+    /// Of gates, until the health checks have followed.
     pub in_sync_typical: Duration,
+    /// Of switches, `in_force_within`.
     pub in_sync_within: Duration,
     pub ttl: Duration,
 }
 
 impl Bounds {
-    pub fn of(policy: &Policy, lever: &WeightsLever, plan: &Plan) -> Self {
+    /// Of a move by switches.
+    pub fn of_switches(policy: &Policy, moved: &Move, turns: &[Turn]) -> Option<Self> {
+        let proof = policy.proof(moved.lever)?;
+        let (paced, in_sync_typical) = switches::times(policy, moved, turns);
+        let (in_sync_within, ttl) = (proof.in_force_within, proof.ttl);
+        Some(Self { paced, in_sync_typical, in_sync_within, ttl, ..Self::judging(policy) })
+    }
+
+    /// Detection and decision, and no lever.
+    fn judging(policy: &Policy) -> Self {
         let probe_every = policy.signals.values().filter_map(|signal| match &signal.source {
             Source::Probe(probe) => Some(probe.every),
             Source::TargetHealth { every } | Source::Beacon { every, .. } => Some(*every),
             Source::Metric(metric) => Some(metric.every),
             Source::Pushed => None,
         });
+        Self {
+            probe_every: probe_every.max().unwrap_or_default(),
+            mean_falls: policy.judge.window.mul_f64(1.0 - policy.judge.success_below.get()),
+            sustain: policy.judge.sustain,
+            round_every: policy.round_every(),
+            paced: Duration::ZERO,
+            in_sync_typical: Duration::ZERO,
+            in_sync_within: Duration::ZERO,
+            ttl: Duration::ZERO,
+        }
+    }
+
+    pub fn of(policy: &Policy, lever: &WeightsLever, plan: &Plan) -> Self {
         let tokens: usize = plan.batches.iter().map(Batch::change_tokens).sum();
         #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
         let over = |needed: usize, burst: f64, rate: f64| {
@@ -96,15 +124,12 @@ impl Bounds {
         };
         let pace = lever.pace;
         Self {
-            probe_every: probe_every.max().unwrap_or_default(),
-            mean_falls: policy.judge.window.mul_f64(1.0 - policy.judge.success_below.get()),
-            sustain: policy.judge.sustain,
-            round_every: policy.round_every(),
             paced: over(plan.batches.len(), pace.requests_burst, pace.requests_per_second)
                 .max(over(tokens, pace.changes_burst, pace.changes_per_second)),
             in_sync_typical: IN_SYNC_TYPICAL,
             in_sync_within: lever.in_sync_within,
             ttl: lever.ttl,
+            ..Self::judging(policy)
         }
     }
 
@@ -194,14 +219,20 @@ pub fn differences(reviewed: &Plan, found: &Plan, lever: Option<&WeightsLever>) 
     lines
 }
 
-/// The regions that share an AWS region with the control plane of the lever: if that one fails, so may
-/// the lever. Route 53 takes changes in us-east-1 only.
-pub fn lever_depends_on(policy: &Policy) -> Vec<RegionName> {
-    let in_control_plane = policy
-        .regions
-        .iter()
-        .filter(|(_, region)| region.aws_region.as_deref() == Some("us-east-1"));
-    in_control_plane.map(|(name, _)| name.clone()).collect()
+/// The regions that share an AWS region with what the lever needs: if that one fails, so may the lever.
+/// Route 53 takes changes in us-east-1 only, a gate stands where its object is, and routing controls turn as
+/// long as any endpoint of their cluster answers. `switches`: the move, if it is one by switches.
+pub fn lever_depends_on(policy: &Policy, switches: Option<&Move>) -> Vec<RegionName> {
+    let needs = |code: &str| match switches {
+        None => code == path::CONTROL_PLANE,
+        Some(moved) if moved.lever == LeverKind::Gates => {
+            !switches::standing_in(policy, moved, code).is_empty()
+        }
+        Some(_) => false,
+    };
+    let shared =
+        policy.regions.iter().filter(|(_, region)| region.aws_region.as_deref().is_some_and(needs));
+    shared.map(|(name, _)| name.clone()).collect()
 }
 
 /// The holds that would stand in the way of a real run, without the mode: a dry run is there to look past it.
@@ -216,8 +247,12 @@ pub fn page(rehearsal: &Rehearsal<'_>, policy: &Policy) -> String {
     evidence(&mut page, rehearsal);
     answers(&mut page, rehearsal, policy);
     let turned = rehearsal.plan.and_then(switches::of);
-    if let Some(moved) = turned {
-        switches::steps(&mut page, moved, policy);
+    if let (Some(plan), Some(_), Some(bounds)) = (rehearsal.plan, turned, &rehearsal.bounds) {
+        path::show(&mut page, &rehearsal.steps, &rehearsal.through_the_sick);
+        path::times(&mut page, &rehearsal.formula, bounds);
+        let text =
+            format!("the same turns backwards as epoch {}, in the same time", plan.epoch.next());
+        paragraph(&mut page, "undo", &text);
     }
     match (rehearsal.plan.filter(|_| turned.is_none()), policy.weights_lever()) {
         (Some(plan), Some(lever)) => {
@@ -301,7 +336,18 @@ fn answers(page: &mut String, rehearsal: &Rehearsal<'_>, policy: &Policy) {
         (Answers::Unknown, None) => "unknown: this policy has no lever that reads them".to_owned(),
     };
     paragraph(page, "answers", &format!("now {now}"));
-    if let Some(plan) = rehearsal.plan {
+    if let Some(shares) = &rehearsal.by_switches {
+        let now = Distribution::words(&shares.before);
+        let text = format!(
+            "now {now}, by the switches as they are known to stand and the policy's weights"
+        );
+        paragraph(page, "", &text);
+        let text = rehearsal.bounds.map_or(String::new(), |bounds| {
+            let (first, last) = (bounds.typical(), bounds.worst());
+            format!(", in force {} after the first failure, {} at worst", span(first), span(last))
+        });
+        paragraph(page, "", &format!("after {}{text}", Distribution::words(&shares.after)));
+    } else if let Some(plan) = rehearsal.plan {
         let sum: u32 = plan.result.values().map(|weight| u32::from(weight.0)).sum();
         let share =
             |weight: u8| crate::domain::Ratio::new(f64::from(weight) / f64::from(sum.max(1)));
@@ -414,10 +460,11 @@ mod tests {
             steps: way.map_or(Vec::new(), |(plan, bounds)| {
                 path::steps(&policy, policy.weights_lever().unwrap(), plan, bounds, &credentials)
             }),
-            formula: way.map_or(Vec::new(), |(_, bounds)| path::formula(bounds)),
+            formula: way.map_or(Vec::new(), |(_, bounds)| path::formula(bounds, None)),
             through_the_sick: plan
                 .map_or(Vec::new(), |plan| path::through_the_sick(&policy, plan, &credentials)),
-            lever_depends_on: lever_depends_on(&policy),
+            lever_depends_on: lever_depends_on(&policy, None),
+            by_switches: None,
             changed: false,
         };
         anstream::adapter::strip_str(&page(&rehearsal, &policy)).to_string()
@@ -463,7 +510,7 @@ mod tests {
     fn the_formula_adds_up_to_the_bound_and_each_number_has_a_source() {
         let (policy, plan) = (samples::policy(), samples::plan());
         let bounds = Bounds::of(&policy, policy.weights_lever().unwrap(), &plan);
-        let parts = path::formula(&bounds);
+        let parts = path::formula(&bounds, None);
         let sum: Duration = parts.iter().filter(|part| part.counted).map(|part| part.takes).sum();
         assert_eq!(sum, bounds.worst());
         assert!(parts.iter().all(|part| !part.source.is_empty()));

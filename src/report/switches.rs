@@ -1,63 +1,209 @@
-//! What a dry run says of a move by switches: what is turned, what it depends on, and when it is in force.
+//! What a dry run says of a move by switches: what is turned, what it depends on, when it is in force, and
+//! what is answered before and after. No IO.
 
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::paragraph;
-use crate::domain::{InAnswers, Turn, span};
+use serde::Serialize;
+
+use super::path::{Credentials, Part, Plane, Step, next_lever};
+use super::plan::Bounds;
+use crate::domain::{InAnswers, Ratio, RegionName, Turn, span};
+use crate::memory::Acts;
 use crate::plan::{Move, Plan, Wanted};
-use crate::policy::{Gate, Lever, LeverKind, Policy, Proof};
-use crate::steer::{flips, in_force_within};
+use crate::policy::{Gate, LeverKind, Policy, Proof};
+use crate::steer::{Health, flips, weighted};
+
+/// One call of a gate with its retries, and one turn of routing controls over five endpoints, at most: the
+/// time-outs of the edge.
+pub(crate) const GATE_CALL_MAX: Duration = Duration::from_secs(7);
+pub(crate) const TURN_MAX: Duration = Duration::from_secs(14);
 
 /// The move by switches of a plan, if it is one.
-pub(super) fn of(plan: &Plan) -> Option<&Move> {
+pub fn of(plan: &Plan) -> Option<&Move> {
     match &plan.wanted {
         Wanted::Move(moved) if moved.lever.is_switch() => Some(moved),
         Wanted::Move(_) | Wanted::Refresh { .. } => None,
     }
 }
 
-/// The steps, what they need, the times, and what happens if it fails.
-pub(super) fn steps(page: &mut String, moved: &Move, policy: &Policy) {
-    let _ = writeln!(page);
-    let mut number = 0;
-    for turn in moved.turned() {
-        for (what, needs) in calls(&turn, moved.lever, policy) {
-            number += 1;
-            let _ = writeln!(page, "  {number}  {what:<52} data plane: {needs}");
-        }
+/// What would be turned: gates that are known to stand so are left alone, routing controls go in one call.
+pub fn due(moved: &Move, acts: &Acts) -> Vec<Turn> {
+    let mut turns = moved.turned();
+    if moved.lever == LeverKind::Gates {
+        let stands = |turn: &Turn| known(acts, moved.lever, &turn.region) == turn.to;
+        turns.retain(|turn| !stands(turn) || acts.doubts(moved.lever, &turn.region));
     }
-    let Some(proof) = policy.proof(moved.lever) else { return };
-    let _ = writeln!(page, "  {}  {:<52} data plane: DNS", number + 1, seen(proof));
-    paragraph(page, "in force", &in_force(moved.lever, policy, proof));
-    paragraph(page, "if it fails", &if_it_fails(moved.lever, policy, proof));
+    turns
 }
 
-/// Each call of one turn, and what has to work for it.
-fn calls(turn: &Turn, lever: LeverKind, policy: &Policy) -> Vec<(String, String)> {
-    let region = &turn.region;
-    if lever == LeverKind::Arc {
-        let state = if turn.to == InAnswers::In { "On" } else { "Off" };
-        let needs = "one of the cluster's five endpoints".to_owned();
-        return vec![(format!("turn the routing control of {region} {state}"), needs)];
+fn known(acts: &Acts, lever: LeverKind, region: &RegionName) -> InAnswers {
+    let standing = acts.standing(lever).and_then(|all| all.get(region));
+    standing.copied().unwrap_or(InAnswers::In)
+}
+
+/// Shares of the answers as Route 53's documented rules give them, by region.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Distribution {
+    pub before: BTreeMap<RegionName, Ratio>,
+    pub after: BTreeMap<RegionName, Ratio>,
+}
+
+impl Distribution {
+    /// From how the switches are known to stand, and the weights of a calm day.
+    pub fn of(policy: &Policy, moved: &Move, acts: &Acts) -> Self {
+        let turned = moved.turned();
+        let shares = |stands: &dyn Fn(&RegionName) -> InAnswers| {
+            let records = policy.regions.iter().flat_map(|(name, region)| {
+                let slots = policy.switches(moved.lever, name).max(1);
+                let closed = stands(name).closed(slots);
+                let health = move |slot| Health::of(slot >= closed);
+                (0..slots).map(move |slot| (name.clone(), region.weight.0, health(slot)))
+            });
+            let shares = weighted(records).into_iter();
+            shares.map(|(name, share)| (name, Ratio::new(share))).collect()
+        };
+        let before = |name: &RegionName| known(acts, moved.lever, name);
+        let after = |name: &RegionName| {
+            let turn = turned.iter().find(|turn| turn.region == *name);
+            turn.map_or_else(|| before(name), |turn| turn.to)
+        };
+        Self { before: shares(&before), after: shares(&after) }
     }
-    let slots = policy.gates_lever().and_then(|lever| lever.slots.get(region));
+
+    /// `eu-central-1 0%, eu-west-1 100%`
+    pub(super) fn words(shares: &BTreeMap<RegionName, Ratio>) -> String {
+        let words = shares.iter().map(|(name, share)| format!("{name} {share}"));
+        words.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// What the calls may take in all, and how long what looks at the switches takes, at least and at most.
+pub(super) fn times(policy: &Policy, moved: &Move, turns: &[Turn]) -> (Duration, Duration) {
+    if moved.lever == LeverKind::Arc {
+        return (TURN_MAX, Duration::ZERO);
+    }
+    let follows =
+        policy.gates_lever().map(|lever| flips(lever.check.every, lever.check.failures).1);
+    let written = turns.iter().flat_map(|turn| gates(policy, turn));
+    let in_buckets = written.filter(|(gate, _)| matches!(gate, Gate::S3 { .. })).count();
+    let calls = u32::try_from(in_buckets * 2).unwrap_or(u32::MAX);
+    (GATE_CALL_MAX.saturating_mul(calls), follows.unwrap_or_default())
+}
+
+/// Each gate of a turn, and whether it is published.
+fn gates<'a>(policy: &'a Policy, turn: &Turn) -> Vec<(&'a Gate, bool)> {
+    let slots = policy.gates_lever().and_then(|lever| lever.slots.get(&turn.region));
     let slots = slots.map_or(&[][..], Vec::as_slice);
     let closed = turn.to.closed(slots.len());
-    let call = |(number, slot): (usize, &crate::policy::Slot)| {
-        let verb = if number < closed { "publish" } else { "withdraw" };
-        match &slot.gate {
-            Gate::S3 { bucket, key, aws_region, .. } => {
-                (format!("{verb} s3://{bucket}/{key}"), format!("S3 in {aws_region}"))
-            }
-            Gate::Http { url, aws_region } => {
-                let place = aws_region.as_deref().unwrap_or("where it runs");
-                (format!("{verb} {url}"), format!("this process, {place}"))
-            }
-            Gate::Unnamed => (format!("{verb} the gate of {region}"), "its own".to_owned()),
+    slots.iter().enumerate().map(|(number, slot)| (&slot.gate, number < closed)).collect()
+}
+
+/// The steps of a plan by switches: turn, be followed by the checks, be answered.
+pub fn steps(
+    policy: &Policy,
+    moved: &Move,
+    turns: &[Turn],
+    bounds: &Bounds,
+    credentials: &Credentials,
+) -> Vec<Step> {
+    let Some(proof) = policy.proof(moved.lever) else { return Vec::new() };
+    let turned = bounds.detected() + bounds.round_every + bounds.paced;
+    let next = next_lever(policy, moved.lever);
+    let path = credentials.path();
+    let mut steps = match moved.lever {
+        LeverKind::Arc => vec![controls(policy, turns, turned, &path, &next)],
+        LeverKind::Gates | LeverKind::Weights => {
+            let all = turns.iter().flat_map(|turn| {
+                let region = turn.region.clone();
+                gates(policy, turn)
+                    .into_iter()
+                    .map(move |(gate, publish)| (region.clone(), gate, publish))
+            });
+            all.map(|(region, gate, publish)| one(&region, gate, publish, turned, &path, &next))
+                .collect()
         }
     };
-    slots.iter().enumerate().map(call).collect()
+    let watcher = |what: &str, by: Duration, if_it_fails: String| Step {
+        what: what.to_owned(),
+        plane: Plane::Data,
+        region: None,
+        credentials: "none".to_owned(),
+        calls: 0,
+        change_tokens: 0,
+        by,
+        if_it_fails,
+    };
+    let within = span(proof.in_force_within);
+    let back = format!("what is not in the answers after {within} is turned back, and {next}");
+    if moved.lever == LeverKind::Gates {
+        let by = turned + bounds.in_sync_typical;
+        steps.push(watcher("the health checks follow", by, back.clone()));
+    }
+    steps.push(watcher(seen(proof), bounds.worst(), back));
+    steps
+}
+
+fn one(
+    region: &RegionName,
+    gate: &Gate,
+    publish: bool,
+    by: Duration,
+    path: &str,
+    next: &str,
+) -> Step {
+    let verb = if publish { "publish" } else { "withdraw" };
+    let action = if publish { "s3:PutObject" } else { "s3:DeleteObject" };
+    let (what, credentials, calls) = match gate {
+        Gate::S3 { bucket, key, .. } => {
+            (format!("{verb} s3://{bucket}/{key}"), format!("{path}; {action}, s3:GetObject"), 2)
+        }
+        Gate::Http { url, .. } => {
+            (format!("{verb} {url}"), "none: this process answers it".to_owned(), 0)
+        }
+        Gate::Unnamed => (format!("{verb} the gate of {region}"), "its own".to_owned(), 1),
+    };
+    let if_it_fails = format!(
+        "refused: {next}; no answer: read first, then {next}; set again after 5s, at a pace that grows to 1m"
+    );
+    let place = gate.aws_region().map(str::to_owned);
+    Step {
+        what,
+        plane: Plane::Data,
+        region: place,
+        credentials,
+        calls,
+        change_tokens: 0,
+        by,
+        if_it_fails,
+    }
+}
+
+/// All controls in one transaction, over whichever endpoint answers.
+fn controls(policy: &Policy, turns: &[Turn], by: Duration, path: &str, next: &str) -> Step {
+    let state = |to| if to == InAnswers::In { "On" } else { "Off" };
+    let turned = turns.iter().map(|turn| format!("{} {}", turn.region, state(turn.to)));
+    let lever = policy.arc_lever();
+    let endpoints = lever.map_or(0, |lever| lever.endpoints.len());
+    let overrides = lever.is_some_and(|lever| !lever.override_rules.is_empty());
+    // Asked before and after.
+    let asked = lever.map_or(0, |lever| lever.controls.len() * 2);
+    let rule = if overrides { "overridden where the policy names it" } else { "never overridden" };
+    Step {
+        what: format!("turn routing controls: {}", turned.collect::<Vec<_>>().join(", ")),
+        plane: Plane::Data,
+        region: None,
+        credentials: format!(
+            "{path}; route53-recovery-cluster:UpdateRoutingControlStates, GetRoutingControlState"
+        ),
+        calls: asked + 1,
+        change_tokens: 0,
+        by,
+        if_it_fails: format!(
+            "the next of {endpoints} endpoints, of which any one is enough; refused by a safety rule ({rule}): \
+             told with the rule, and {next}; no answer from any: read first, then {next}"
+        ),
+    }
 }
 
 fn seen(proof: &Proof) -> &'static str {
@@ -67,35 +213,33 @@ fn seen(proof: &Proof) -> &'static str {
     }
 }
 
-fn in_force(lever: LeverKind, policy: &Policy, proof: &Proof) -> String {
-    let ttl = span(proof.ttl);
-    let check = policy.gates_lever().filter(|_| lever == LeverKind::Gates).map(|gates| gates.check);
-    let Some(check) = check else {
-        return format!("as soon as the name servers have it, and {ttl} for answers given before");
+/// The addends of the bound that are the lever's own, with their sources.
+pub(super) fn parts(moved: &Move, bounds: &Bounds) -> Vec<Part> {
+    let part = |what, takes, source, counted| Part { what, takes, source, counted };
+    let calls = match moved.lever {
+        LeverKind::Arc => "a question, an update and a question over five endpoints: our time-outs",
+        LeverKind::Gates | LeverKind::Weights => {
+            "each object written and read back: our time-outs with their retries"
+        }
     };
-    let (first, last) = flips(check.every, check.failures);
-    let whole = in_force_within(check.every, check.failures, proof.ttl);
-    format!(
-        "within {}: the checks follow after {} to {} ({} times {}; checkers are not coordinated), answers \
-         given before live for {ttl}; the step from a verdict to the name servers is documented nowhere",
-        span(whole),
-        or_at_once(first),
-        span(last),
-        check.failures,
-        span(check.every),
-    )
+    let in_force = match moved.lever {
+        LeverKind::Arc => "policy, `in_force_within`; what takes longer is turned back",
+        LeverKind::Gates | LeverKind::Weights => {
+            "policy, `in_force_within`; what takes longer is turned back. The checks need `every` times \
+             `failures` of it, checkers are not coordinated, and the step from a verdict to the name servers is \
+             documented nowhere"
+        }
+    };
+    vec![
+        part("lever: calls, at most", bounds.paced, calls, true),
+        part("lever: in the answers, at most", bounds.in_sync_within, in_force, true),
+    ]
 }
 
-fn or_at_once(time: Duration) -> String {
-    if time.is_zero() { "no time".to_owned() } else { span(time) }
-}
-
-fn if_it_fails(lever: LeverKind, policy: &Policy, proof: &Proof) -> String {
-    let after = policy.levers.iter().map(Lever::kind).skip_while(|kind| *kind != lever).nth(1);
-    let next =
-        after.map_or("no other lever is left".to_owned(), |kind| format!("`{kind}` is tried next"));
-    format!(
-        "what is not in the answers after {} is turned back, and {next}",
-        span(proof.in_force_within)
-    )
+/// Gates that stand in an AWS region and would be turned.
+pub(super) fn standing_in(policy: &Policy, moved: &Move, code: &str) -> Vec<RegionName> {
+    let stands =
+        |turn: &&Turn| gates(policy, turn).iter().any(|(gate, _)| gate.aws_region() == Some(code));
+    let turns = moved.turned();
+    turns.iter().filter(stands).map(|turn| turn.region.clone()).collect()
 }

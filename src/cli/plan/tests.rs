@@ -7,7 +7,9 @@ use crate::clock::SystemClock;
 use crate::domain::{RecordName, Weight, ZoneId};
 use crate::lab::zone::Zones;
 use crate::plan::{Batch, RecordData, RecordSet, Swap};
-use crate::policy::{Lever, Mode, Records, WhichRecords};
+use crate::policy::{
+    ArcLever, Check, Gate, GatesLever, Lever, Mode, Proof, Records, Slot, Votes, WhichRecords,
+};
 use crate::ports::{Levers, Weights};
 use crate::report::samples;
 
@@ -202,4 +204,116 @@ async fn the_same_move_on_the_same_records_has_the_same_checksum() {
     };
     bench.zones.change(&other).await.unwrap();
     assert_ne!(first, sum(&bench.plan(&json).await.0));
+}
+
+/// A gate in this AWS region, and routing controls over endpoints in these.
+fn switches(gate_in: &str, endpoints_in: &[&str]) -> (Lever, Lever) {
+    let proof = Proof {
+        ttl: Duration::from_secs(60),
+        in_force_within: Duration::from_secs(180),
+        witness: None,
+    };
+    let slot = |region: &str, aws_region: &str| {
+        let (bucket, key) = ("gates".to_owned(), format!("shop/{region}"));
+        let gate = Gate::S3 { bucket, key, aws_region: aws_region.to_owned(), url: None };
+        (region.parse().unwrap(), vec![Slot { gate, health_check: None }])
+    };
+    let gates = GatesLever {
+        // That of the standby stands with the primary, and is not needed to leave it.
+        slots: [slot("eu-west-1", gate_in), slot("eu-central-1", "eu-west-1")].into(),
+        check: Check { every: Duration::from_secs(10), failures: 3 },
+        votes: Votes { needed: 1, of: 1 },
+        proof: proof.clone(),
+    };
+    let endpoint = |region: &&str| ((*region).to_owned(), format!("https://{region}.example.com"));
+    let control = |region: &str| (region.parse().unwrap(), format!("arn:{region}"));
+    let arc = ArcLever {
+        endpoints: endpoints_in.iter().map(endpoint).collect(),
+        controls: ["eu-west-1", "eu-central-1"].map(control).into(),
+        override_rules: Vec::new(),
+        proof,
+    };
+    (Lever::Gates(gates), Lever::Arc(arc))
+}
+
+const FIVE: [&str; 5] = ["eu-west-1", "us-east-1", "us-west-2", "ap-northeast-1", "ap-southeast-2"];
+
+#[tokio::test]
+async fn a_move_by_gates_is_planned_to_the_last_object_and_says_what_is_answered() {
+    let mut bench = Bench::new(Mode::Auto);
+    let (gates, arc) = switches("eu-central-1", &FIVE);
+    bench.policy.levers = vec![gates, arc];
+    let (text, exit) = bench.plan(&and(&["--here", "eu-central-1"])).await;
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in [
+        "now eu-central-1 0%, eu-west-1 100%, by the switches as they are known to stand",
+        "after eu-central-1 100%, eu-west-1 0%, in force",
+        "1 publish s3://gates/shop/eu-west-1 data plane, eu-central-1 by +2m 27s",
+        "costs 2 call(s), 0 change tokens",
+        "s3:PutObject, s3:GetObject",
+        "no answer: read first, then lever `arc` is next",
+        "2 the health checks follow data plane, no single region by +2m 57s",
+        "what is not in the answers after 3m is turned back, and lever `arc` is next",
+        "3 not observed: `witness: none` data plane, no single region by +6m 27s",
+        "detection: sustain 2m",
+        "+ lever: calls, at most 14s",
+        "+ lever: in the answers, at most 3m",
+        "+ time to live 1m",
+        "in force 3m 57s after the first failure, 6m 27s at worst",
+        "The checks need `every` times `failures` of it",
+        "stragglers 1m",
+        "keep-alive 1h",
+        "undo the same turns backwards",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    assert!(!text.contains("WARNING") && !text.contains("withdraw"), "{text}");
+    assert_eq!(exit, Exit::Done);
+}
+
+#[tokio::test]
+async fn a_way_through_the_region_that_is_left_is_warned_of() {
+    let (sick_gate, sick_cluster) = switches("eu-west-1", &["eu-west-1"]);
+    let (_, arc) = switches("eu-central-1", &FIVE);
+    for (lever, here, warning) in [
+        (sick_gate.clone(), "eu-central-1", Some("the gate of `eu-west-1` stands in eu-west-1")),
+        (sick_gate, "eu-west-1", Some("this controller runs in eu-west-1")),
+        (sick_cluster, "eu-central-1", Some("every endpoint of the cluster is in eu-west-1")),
+        (arc, "eu-central-1", None),
+    ] {
+        let mut bench = Bench::new(Mode::Auto);
+        bench.policy.levers = vec![lever];
+        let (text, _) = bench.plan(&and(&["--here", here])).await;
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let warned = text.contains("WARNING the way runs through `eu-west-1`, which is to be left");
+        assert_eq!(warned, warning.is_some(), "{text}");
+        assert!(text.contains(warning.unwrap_or_default()), "{warning:?}\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_move_by_routing_controls_is_one_call_over_any_endpoint() {
+    let mut bench = Bench::new(Mode::Auto);
+    let (gates, arc) = switches("eu-central-1", &FIVE);
+    bench.policy.levers = vec![arc, gates];
+    let (text, _) = bench.plan(&and(&["--format", "json"])).await;
+    let told: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let step = &told["steps"][0];
+    let what = "turn routing controls: eu-central-1 On, eu-west-1 Off";
+    assert_eq!((step["what"].as_str(), step["plane"].as_str()), (Some(what), Some("data")));
+    assert_eq!((step["calls"].as_u64(), step["change_tokens"].as_u64()), (Some(5), Some(0)));
+    assert!(step.get("region").is_none() && told.get("lever_depends_on").is_none(), "{told:#}");
+    let fails = step["if_it_fails"].as_str().unwrap();
+    assert!(fails.contains("the next of 5 endpoints") && fails.contains("never overridden"));
+    assert_eq!(told["by_switches"]["after"]["eu-central-1"], 1.0);
+    assert_eq!(told["changed"], false);
+}
+
+#[cfg(feature = "aws")]
+#[test]
+fn the_times_of_switches_are_those_of_the_edge() {
+    use crate::aws::Timeouts;
+    use crate::report::switches::{GATE_CALL_MAX, TURN_MAX};
+    assert_eq!(GATE_CALL_MAX, Timeouts::GATE_WHOLE);
+    assert_eq!(TURN_MAX, Timeouts::SWITCH_WHOLE + Timeouts::SWITCH);
 }
