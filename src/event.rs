@@ -46,6 +46,13 @@ pub struct Event {
     pub what: What,
 }
 
+impl Event {
+    /// In our own form: its sender has chosen the id in its key.
+    pub fn is_ours(&self) -> bool {
+        self.key.starts_with(ours::KEY)
+    }
+}
+
 /// What is told.
 #[derive(Debug, Clone, PartialEq)]
 pub enum What {
@@ -221,11 +228,12 @@ fn read(value: &Value, body: &[u8], wraps: u32) -> Vec<Result<Event, Unknown>> {
         return vec![Err(Unknown::new("too many envelopes around each other"))];
     }
     let has = |key: &str| value.get(key).is_some();
-    if let Some(Value::Array(records)) = value.get("Records") {
-        return records_of(records, wraps);
-    }
+    // First: over HTTP this is what was signed, and whatever else stands beside it was not.
     if has("TopicArn") && has("Type") {
         return sns::read(value, wraps);
+    }
+    if let Some(Value::Array(records)) = value.get("Records") {
+        return records_of(records, wraps);
     }
     if has("detail-type") && has("source") {
         return vec![bridge::read(value)];

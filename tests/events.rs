@@ -206,6 +206,16 @@ fn copies_of_one_transition_have_one_key_by_whichever_way_they_come() {
     assert_ne!(one("alarm-metric").key, one("alarm-math").key, "another alarm");
 }
 
+/// Over HTTP the signature is about the envelope alone.
+#[test]
+fn what_stands_beside_a_signed_envelope_is_not_read() {
+    let mut forged: serde_json::Value = serde_json::from_slice(&body("sns-alarm")).unwrap();
+    let deploy = String::from_utf8(body("ours-deploy")).unwrap();
+    forged["Records"] = serde_json::json!([{ "body": deploy }]);
+    let events = event::parse(forged.to_string().as_bytes());
+    assert_eq!(events, [Ok(one("sns-alarm"))], "the alarm that was signed, and nothing else");
+}
+
 #[test]
 fn the_region_of_an_alarm_comes_from_its_arn_and_not_from_its_display_name() {
     let What::Alarm(alarm) = one("alarm-metric").what else { panic!("an alarm") };

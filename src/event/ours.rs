@@ -11,6 +11,8 @@ use super::{Answer, Deploy, Event, Notice, Place, Reading, Unknown, What, digest
 use crate::domain::{BalancerName, RegionName, ServiceName, SignalName};
 use crate::policy::Measures;
 
+/// Keys of events in this form begin with it.
+pub(super) const KEY: &str = "ours ";
 /// The version of this form.
 const VERSION: u32 = 1;
 /// Regions of one deploy.
@@ -112,7 +114,7 @@ pub(super) fn read(value: &Value, bytes: &[u8]) -> Result<Event, Unknown> {
         None => digest(bytes),
     };
     let what = what(body)?;
-    Ok(Event { key: key(&["ours", &id]), at, topic: None, what })
+    Ok(Event { key: key(&[KEY.trim_end(), &id]), at, topic: None, what })
 }
 
 fn what(body: Body) -> Result<What, Unknown> {

@@ -1,14 +1,22 @@
 //! What a service makes of an event: the line in the journal, and what goes into the round.
 
+use std::time::Duration;
+
 use tracing::info;
 
 use super::intake::Taken;
 use super::round::Service;
 use crate::domain::Timestamp;
-use crate::event::{self, Answer, Event, Meaning};
+use crate::event::{self, Answer, Event, Kind, Meaning, What};
 use crate::health::{self, Sample};
 use crate::journal::JournalError;
 use crate::memory::Entry;
+
+/// Requests for a look without a time that come within this are copies. Looking once more does no harm.
+const SAME_LOOK: Duration = Duration::from_secs(60);
+/// Longer than a signed request is believed (five minutes before and after its time), so that nobody can send an
+/// answer again.
+const SAME_ANSWER: Duration = Duration::from_secs(15 * 60);
 
 /// What an event brings to the next round.
 #[derive(Debug)]
@@ -35,7 +43,8 @@ impl Service {
         by: Option<&str>,
         now: Timestamp,
     ) -> Result<Heard, JournalError> {
-        if self.memory.acts.heard.contains_key(&event.key) {
+        let key = key_of(event, by);
+        if self.memory.acts.heard.get(&key).is_some_and(|at| self.is_copy(event, now.since(*at))) {
             return Ok(Heard::quiet(Taken::Duplicate));
         }
         let judged = event::judge(&self.policy, event, now);
@@ -59,29 +68,41 @@ impl Service {
                     return Ok(Heard::quiet(Taken::Nothing { why }));
                 };
                 self.write_down_answer(&answer, by, now)?;
-                self.write_heard(event, &text, None, now)?;
+                self.write_heard(key, &text, None, now)?;
                 info!(%service, by, text, "Answered.");
                 Ok(Heard { look: true, ..Heard::quiet(Taken::Handled { text }) })
             }
             Meaning::Look { happening } => {
                 let at = event.at.unwrap_or(now).min(now);
                 let happened = happening.map(|what| health::Event { at, heard_at: now, what });
-                self.write_heard(event, &text, happened.clone(), now)?;
+                self.write_heard(key, &text, happened.clone(), now)?;
                 info!(%service, text, "Heard, looking now.");
                 Ok(Heard { event: happened, look: true, ..Heard::quiet(Taken::Handled { text }) })
             }
         }
     }
 
+    /// Whether what has a key that was heard so long ago is the same thing again. A time in it makes it one of a
+    /// kind; without, a request of every five minutes and the same yes to another question look alike.
+    fn is_copy(&self, event: &Event, ago: Duration) -> bool {
+        if event.at.is_some() {
+            return true;
+        }
+        match event.what.kind() {
+            Some(Kind::Look) if matches!(event.what, What::Look { .. }) => ago < SAME_LOOK,
+            Some(Kind::Answer) => ago < self.policy.triggers.late_after.max(SAME_ANSWER),
+            Some(Kind::Look | Kind::Deploy | Kind::Notice | Kind::Reading) | None => true,
+        }
+    }
+
     fn write_heard(
         &mut self,
-        event: &Event,
+        key: String,
         text: &str,
         happened: Option<health::Event>,
         now: Timestamp,
     ) -> Result<(), JournalError> {
-        let (key, text) = (event.key.clone(), text.to_owned());
-        self.put(now, &Entry::Heard { key, text, event: happened })
+        self.put(now, &Entry::Heard { key, text: text.to_owned(), event: happened })
     }
 
     /// The same entry as by `leeward approve`.
@@ -103,6 +124,14 @@ impl Service {
         self.log.append(now, entry)?;
         self.memory.acts.apply(now, entry);
         Ok(())
+    }
+}
+
+/// An id in our own form is its sender's: nobody uses up that of another.
+fn key_of(event: &Event, by: Option<&str>) -> String {
+    match by {
+        Some(by) if event.is_ours() => format!("signed {by} {}", event.key),
+        Some(_) | None => event.key.clone(),
     }
 }
 

@@ -85,7 +85,9 @@ impl Door {
     /// for: neither comes through a door that only knows a machine.
     pub fn lets_in(self, kind: Kind) -> bool {
         match kind {
-            Kind::Look | Kind::Deploy | Kind::Notice => true,
+            Kind::Look => true,
+            // Whoever may ring the bell may not say why.
+            Kind::Deploy | Kind::Notice => self != Self::Alertmanager,
             Kind::Answer => self == Self::Signed,
             Kind::Reading => matches!(self, Self::Signed | Self::Queue),
         }
@@ -206,12 +208,7 @@ impl Intake {
             };
             match (refused, part) {
                 (Some(why), _) => {
-                    self.keep_aside(service, from.door, &why, body, &mut came);
-                    if let Some(reports) = &registered.reports {
-                        // Whoever is flooded counts fewer; the quarantine has them all.
-                        let door = from.door.as_str();
-                        let _ = reports.try_send(Report::Aside { door, why });
-                    }
+                    self.report_aside(&registered, from.door, &why, body, &mut came);
                 }
                 (None, Ok(event)) => events.push(event),
                 (None, Err(_)) => {}
@@ -241,6 +238,22 @@ impl Intake {
     fn count(&self, service: &ServiceName, door: Door, outcome: &'static str, count: u32) {
         let labels = ByDoor { service: service.to_string(), door: door.as_str(), outcome };
         self.numbers.events.get_or_create(&labels).inc_by(u64::from(count));
+    }
+
+    /// Keeps it aside, and lets people know.
+    pub(crate) fn report_aside(
+        &self,
+        to: &Registered,
+        door: Door,
+        why: &str,
+        body: &[u8],
+        came: &mut Came,
+    ) {
+        self.keep_aside(&to.policy.service, door, why, body, came);
+        if let Some(reports) = &to.reports {
+            // Whoever is flooded counts fewer; the quarantine has them all.
+            let _ = reports.try_send(Report::Aside { door: door.as_str(), why: why.to_owned() });
+        }
     }
 
     fn keep_aside(

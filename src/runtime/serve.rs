@@ -25,8 +25,20 @@ use tracing::{debug, warn};
 use crate::domain::{RegionName, ServiceName};
 use crate::runtime::board::Board;
 
-/// Connections open at once. One scraper, a few peers and people need fewer.
-const CONNECTIONS_MAX: usize = 64;
+/// How many may come at once, and whether they may stay.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Connections open at once.
+    pub(super) connections: usize,
+    /// Whether a connection may be used again after its answer.
+    pub(super) keep_alive: bool,
+}
+
+impl Bounds {
+    /// One scraper, a few peers and people, and those who send events.
+    pub(super) const FEW: Self = Self { connections: 64, keep_alive: true };
+}
+
 /// Until a request's head is complete; also the longest silence between two requests.
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -37,12 +49,17 @@ const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// Answers on `listener` until `stop`.
 pub async fn serve(listener: TcpListener, board: Arc<Board>, stop: CancellationToken) {
-    serve_router(listener, router(board), stop).await;
+    serve_router(listener, router(board), stop, Bounds::FEW).await;
 }
 
-/// The same bounds around any paths.
-pub(super) async fn serve_router(listener: TcpListener, router: Router, stop: CancellationToken) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+/// The same, with any paths.
+pub(super) async fn serve_router(
+    listener: TcpListener,
+    router: Router,
+    stop: CancellationToken,
+    bounds: Bounds,
+) {
+    let places = Arc::new(Semaphore::new(bounds.connections));
     let mut connections = JoinSet::new();
     loop {
         let place = tokio::select! {
@@ -60,7 +77,7 @@ pub(super) async fn serve_router(listener: TcpListener, router: Router, stop: Ca
             Ok((stream, peer)) => {
                 let router = router.clone();
                 connections.spawn(async move {
-                    converse(stream, peer, router).await;
+                    converse(stream, peer, router, bounds.keep_alive).await;
                     drop(place);
                 });
             }
@@ -73,9 +90,10 @@ pub(super) async fn serve_router(listener: TcpListener, router: Router, stop: Ca
     connections.shutdown().await;
 }
 
-async fn converse(stream: TcpStream, peer: SocketAddr, router: Router) {
+async fn converse(stream: TcpStream, peer: SocketAddr, router: Router, keep_alive: bool) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        .keep_alive(keep_alive)
         .header_read_timeout(HEAD_WITHIN)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));

@@ -1,6 +1,7 @@
 //! Events and the journal: what is written, what comes back after a restart, and what counts once.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::domain::Timestamp;
 use crate::event::{self, Event};
@@ -89,9 +90,42 @@ fn an_answer_becomes_the_entry_of_the_command_and_only_with_a_name() {
     let denied = event(include_bytes!("../../../tests/events/ours-deny.json"));
     // The same id: a copy, whatever it says now.
     assert_eq!(service.hear_event(&denied, Some("ada"), NOW).unwrap().taken, Taken::Duplicate);
-    let other = Event { key: "ours 4712".to_owned(), ..denied };
+    let other = Event { key: "ours 4712".to_owned(), ..denied.clone() };
     service.hear_event(&other, Some("ada"), NOW).unwrap();
     assert_eq!(service.memory.acts.approved, None);
+}
+
+#[test]
+fn an_id_is_its_senders_and_no_one_uses_up_that_of_another() {
+    let mut service = service(&Kept::default());
+    let look = event(br#"{"leeward": 1, "id": "4711", "look": {"reason": "a drill"}}"#);
+    assert_eq!(look.key, approval().key, "the same id");
+    service.hear_event(&look, Some("bell"), NOW).unwrap();
+    let heard = service.hear_event(&approval(), Some("ada"), NOW).unwrap();
+    assert!(matches!(heard.taken, Taken::Handled { .. }), "{heard:?}");
+    assert!(service.memory.acts.approved.is_some());
+    let again = service.hear_event(&approval(), Some("ada"), NOW).unwrap();
+    assert_eq!(again.taken, Taken::Duplicate);
+    // An alarm is the same by whichever way it comes.
+    service.hear_event(&alarm(), None, NOW).unwrap();
+    assert_eq!(service.hear_event(&alarm(), Some("bell"), NOW).unwrap().taken, Taken::Duplicate);
+}
+
+#[test]
+fn the_same_words_without_a_time_are_a_copy_only_for_a_while() {
+    let mut service = service(&Kept::default());
+    let later = |seconds: u64| NOW.plus(Duration::from_secs(seconds));
+    let look = event(br#"{"leeward": 1, "look": {"reason": "every five minutes"}}"#);
+    let yes = event(br#"{"leeward": 1, "approve": {"reason": "standby looks fine"}}"#);
+    let dated = event(br#"{"leeward": 1, "at": "2027-01-15T08:00:00Z", "look": {"reason": "x"}}"#);
+    let mut takes = |event: &Event, after: u64| {
+        let heard = service.hear_event(event, Some("ada"), later(after)).unwrap();
+        matches!(heard.taken, Taken::Handled { .. })
+    };
+    assert!(takes(&look, 0) && !takes(&look, 59) && takes(&look, 300) && takes(&look, 600));
+    // Not before a signed request is too old to be sent again.
+    assert!(takes(&yes, 0) && !takes(&yes, 899) && takes(&yes, 1000));
+    assert!(takes(&dated, 0) && !takes(&dated, 300), "one of a kind");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Events over HTTP, on a listener of its own: SNS, API destinations of EventBridge, Alertmanager, and
-//! whoever signs. Everything is authenticated before it is read; size, rate and connections are bounded.
+//! whoever signs. A body is taken in, bounded in size and time, and authenticated before anything in it counts;
+//! rate and connections are bounded.
 //!
 //! TLS is ended in front of this: SNS demands it only of addresses that begin with `https`.
 
@@ -8,8 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
@@ -25,7 +27,7 @@ use super::{Came, Door, From, Intake, Registered};
 use crate::domain::{ServiceName, Timestamp};
 use crate::event::{BYTES_MAX, Envelope, EnvelopeKind, Kind};
 use crate::policy::{May, Secret};
-use crate::runtime::serve::serve_router;
+use crate::runtime::serve::{Bounds, serve_router};
 
 /// A signed request is believed for so long before and after its time.
 const SIGNED_WITHIN: Duration = Duration::from_secs(300);
@@ -34,34 +36,78 @@ const NONCES_MAX: usize = 20_000;
 /// Requests of one door of one service: a storm of two hundred alarms passes, twenty a second last.
 const BURST: f64 = 200.0;
 const PER_SECOND: f64 = 20.0;
-/// From the first octet of a body to the last word of the answer.
+/// Strangers of one door of one service that the log names: then one in ten seconds.
+const STRANGERS_BURST: f64 = 10.0;
+const STRANGERS_PER_SECOND: f64 = 0.1;
+/// From the head of a request to its answer: also for a body that comes drop by drop.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(14);
 
 /// Answers on `listener` until `stop`.
 pub async fn serve(listener: TcpListener, intake: Arc<Intake>, stop: CancellationToken) {
-    let doors = Arc::new(Doors { intake, pace: Mutex::default(), nonces: Mutex::default() });
-    let router = Router::new()
+    serve_router(listener, router(intake), stop, Bounds::FEW).await;
+}
+
+pub(super) fn router(intake: Arc<Intake>) -> Router {
+    let doors = Arc::new(Doors {
+        intake,
+        pace: Mutex::default(),
+        strangers: Mutex::default(),
+        nonces: Mutex::default(),
+    });
+    Router::new()
         .route("/v1/events/{service}/sns", post(sns))
         .route("/v1/events/{service}/eventbridge", post(eventbridge))
         .route("/v1/events/{service}/alertmanager", post(alertmanager))
         .route("/v1/events/{service}/signed", post(signed))
         .fallback(async || no(StatusCode::NOT_FOUND, "no such door"))
         .layer(DefaultBodyLimit::max(BYTES_MAX))
-        .with_state(doors);
-    serve_router(listener, router, stop).await;
+        .layer(middleware::from_fn(in_time))
+        .with_state(doors)
+}
+
+/// Whoever is slow gives his place back: a body is read before anybody knows who sends it.
+async fn in_time(request: Request, next: Next) -> Response {
+    match timeout(ANSWERED_WITHIN, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => come_again("it took too long"),
+    }
 }
 
 #[derive(Debug)]
 struct Doors {
     intake: Arc<Intake>,
     pace: Mutex<BTreeMap<(ServiceName, Door), Bucket>>,
-    nonces: Mutex<BTreeMap<(String, String), Timestamp>>,
+    /// Those who were not believed, by the same measure: they fill no log.
+    strangers: Mutex<BTreeMap<(ServiceName, Door), Bucket>>,
+    /// By service, sender and nonce.
+    nonces: Mutex<BTreeMap<(ServiceName, String, String), Timestamp>>,
 }
 
 #[derive(Debug)]
 struct Bucket {
     tokens: f64,
     at: Instant,
+}
+
+impl Bucket {
+    /// Takes one of `most`, which come back at `per_second`; false if none is left.
+    fn take(
+        of: &mut BTreeMap<(ServiceName, Door), Self>,
+        service: &ServiceName,
+        door: Door,
+        (most, per_second): (f64, f64),
+    ) -> bool {
+        let now = Instant::now();
+        let bucket = of.entry((service.clone(), door)).or_insert(Self { tokens: most, at: now });
+        let refill = now.duration_since(bucket.at).as_secs_f64() * per_second;
+        bucket.tokens = (bucket.tokens + refill).min(most);
+        bucket.at = now;
+        if bucket.tokens < 1.0 {
+            return false;
+        }
+        bucket.tokens -= 1.0;
+        true
+    }
 }
 
 /// A refusal. It never says which of several checks failed to somebody who is nobody.
@@ -87,18 +133,24 @@ impl Doors {
 
     /// False if too many came through this door.
     fn in_pace(&self, service: &ServiceName, door: Door) -> bool {
-        let now = Instant::now();
         let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
-        let bucket =
-            pace.entry((service.clone(), door)).or_insert(Bucket { tokens: BURST, at: now });
-        let refill = now.duration_since(bucket.at).as_secs_f64() * PER_SECOND;
-        bucket.tokens = (bucket.tokens + refill).min(BURST);
-        bucket.at = now;
-        if bucket.tokens < 1.0 {
-            return false;
+        Bucket::take(&mut pace, service, door, (BURST, PER_SECOND))
+    }
+
+    /// The answer for somebody who is not believed, and a line in the log unless there are many.
+    fn stranger(
+        &self,
+        service: &ServiceName,
+        door: Door,
+        status: StatusCode,
+        why: &str,
+    ) -> Response {
+        let mut pace = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        if Bucket::take(&mut pace, service, door, (STRANGERS_BURST, STRANGERS_PER_SECOND)) {
+            warn!(%service, door = door.as_str(), why, "Somebody was not believed.");
         }
-        bucket.tokens -= 1.0;
-        true
+        let text = if status == StatusCode::UNAUTHORIZED { "who are you?" } else { "not believed" };
+        no(status, text)
     }
 
     /// The secrets that hold; `None` if they cannot be read, which is written to the log.
@@ -110,12 +162,12 @@ impl Doors {
     }
 
     /// False if this nonce was used before, or cannot be remembered.
-    fn is_new(&self, sender: &str, nonce: &str, now: Timestamp) -> bool {
+    fn is_new(&self, service: &ServiceName, sender: &str, nonce: &str, now: Timestamp) -> bool {
         let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
         if nonces.len() >= NONCES_MAX {
             nonces.retain(|_, at| now.since(*at) <= SIGNED_WITHIN * 2);
         }
-        let key = (sender.to_owned(), nonce.to_owned());
+        let key = (service.clone(), sender.to_owned(), nonce.to_owned());
         if nonces.len() >= NONCES_MAX || nonces.contains_key(&key) {
             return false;
         }
@@ -125,10 +177,7 @@ impl Doors {
 
     /// Takes a body in, and says what came of it.
     async fn take(&self, service: &ServiceName, from: From<'_>, body: &[u8]) -> Response {
-        match timeout(ANSWERED_WITHIN, self.intake.take(service, from, body)).await {
-            Ok(came) => answer(&came),
-            Err(_) => come_again("it took too long"),
-        }
+        answer(&self.intake.take(service, from, body).await)
     }
 }
 
@@ -166,13 +215,19 @@ async fn sns(
     if headers.contains_key("x-amz-sns-rawdelivery") {
         return no(StatusCode::FORBIDDEN, "raw delivery is not signed: turn it off");
     }
-    if !doors.in_pace(&service, Door::Sns) {
-        return no(StatusCode::TOO_MANY_REQUESTS, "too many");
-    }
     let envelope = match Envelope::parse(&body) {
         Ok(envelope) => envelope,
         Err(unknown) => return no(StatusCode::BAD_REQUEST, &unknown.why),
     };
+    // Before it is counted: a stranger uses up nobody's allowance with a topic of his own.
+    if !topics.contains(&envelope.topic) {
+        return doors.stranger(&service, Door::Sns, StatusCode::FORBIDDEN, "another topic");
+    }
+    // A status from 200 to 499 is the end of it for SNS: only 5xx comes again (Amazon SNS Developer Guide,
+    // "HTTP/HTTPS subscriptions").
+    if !doors.in_pace(&service, Door::Sns) {
+        return come_again("too many");
+    }
     let now = doors.intake.clock.now();
     match doors.intake.verifier.verify(&envelope, topics, now).await {
         Ok(()) => {}
@@ -181,8 +236,8 @@ async fn sns(
             return come_again("the certificate cannot be fetched");
         }
         Err(untrusted) => {
-            warn!(%service, %untrusted, "Not SNS, or not ours.");
-            return no(StatusCode::FORBIDDEN, "not believed");
+            let why = untrusted.to_string();
+            return doors.stranger(&service, Door::Sns, StatusCode::FORBIDDEN, &why);
         }
     }
     match envelope.kind {
@@ -192,8 +247,14 @@ async fn sns(
         }
         EnvelopeKind::SubscriptionConfirmation => confirm(&doors, &service, &envelope).await,
         EnvelopeKind::UnsubscribeConfirmation => {
-            warn!(%service, topic = envelope.topic, "Somebody ended the subscription of a topic.");
-            no(StatusCode::OK, "heard")
+            // From now on its alarms are missing, and nothing else would tell.
+            let why = format!(
+                "the subscription to {} was ended: its alarms come no more",
+                envelope.topic
+            );
+            let mut came = Came::default();
+            doors.intake.report_aside(&registered, Door::Sns, &why, &body, &mut came);
+            answer(&came)
         }
     }
 }
@@ -257,8 +318,7 @@ async fn with_token(
         return come_again("this door cannot be opened now");
     };
     if !given.is_some_and(|given| secret::is_one_of(&secrets, &given)) {
-        warn!(%service, door = door.as_str(), "Somebody came without the right key.");
-        return no(StatusCode::UNAUTHORIZED, "who are you?");
+        return doors.stranger(service, door, StatusCode::UNAUTHORIZED, "without the right key");
     }
     if !doors.in_pace(service, door) {
         return no(StatusCode::TOO_MANY_REQUESTS, "too many");
@@ -308,8 +368,8 @@ async fn signed(
     };
     let text = signed_text(service.as_str(), sender, timestamp, nonce, &body);
     if !secret::signed_by_one_of(&secrets, &text, signature) {
-        warn!(%service, sender, "A signature does not fit.");
-        return who();
+        let why = format!("the signature does not fit `{sender}`");
+        return doors.stranger(&service, Door::Signed, StatusCode::UNAUTHORIZED, &why);
     }
     // From here on it is known who it is, and why can be said.
     let now = doors.intake.clock.now();
@@ -323,7 +383,7 @@ async fn signed(
     if !doors.in_pace(&service, Door::Signed) {
         return no(StatusCode::TOO_MANY_REQUESTS, "too many");
     }
-    if !doors.is_new(sender, nonce, now) {
+    if !doors.is_new(&service, sender, nonce, now) {
         return no(StatusCode::CONFLICT, "this nonce was used before");
     }
     let may: BTreeSet<Kind> = known.may.iter().copied().map(kind).collect();

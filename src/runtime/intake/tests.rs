@@ -80,8 +80,32 @@ fn triggers(state: &Path) -> Triggers {
     }
 }
 
+/// Has the file of certificates that signed the messages in tests/sns.
+#[derive(Debug)]
+struct Chain;
+
+#[async_trait::async_trait]
+impl sns::Fetch for Chain {
+    async fn fetch(&self, _: &str) -> Result<bytes::Bytes, String> {
+        Ok(bytes::Bytes::from_static(include_bytes!("../../../tests/sns/chain.pem")))
+    }
+}
+
 impl Bench {
     async fn new() -> Self {
+        Self::with(Verifier::new(Arc::new(Nowhere), &[], Vec::new())).await
+    }
+
+    /// Believes what openssl signed.
+    async fn believing() -> Self {
+        use tokio_rustls::rustls::pki_types::CertificateDer;
+        use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+        let root = include_bytes!("../../../tests/sns/root.pem");
+        let root = CertificateDer::from_pem_slice(root).unwrap();
+        Self::with(Verifier::new(Arc::new(Chain), &[root], Vec::new())).await
+    }
+
+    async fn with(verifier: Verifier) -> Self {
         let state = tempfile::tempdir().unwrap();
         let mut policy = samples::policy();
         for (name, region) in &mut policy.regions {
@@ -121,7 +145,7 @@ impl Bench {
         let intake = Arc::new(Intake {
             registry,
             quarantine: Quarantine::new(state.path()),
-            verifier: Verifier::new(Arc::new(Nowhere), &[], Vec::new()),
+            verifier,
             clock: Arc::new(Still),
             numbers: Arc::new(Numbers::new()),
         });
@@ -292,6 +316,65 @@ async fn over_http_sns_must_be_signed_and_on_the_list() {
     assert_eq!(bench.post("sns", &[], body!("sns-alarm")).await.0, 503);
     let confirm = body!("sns-subscription-confirmation");
     assert_eq!(bench.post("sns", &[], confirm).await.0, 503, "never confirmed unseen");
+    assert_eq!(bench.heard(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_sns_signed_counts_once_and_what_stands_beside_it_never() {
+    let bench = Bench::believing().await;
+    let signed = include_bytes!("../../../tests/sns/v2.json");
+    let mut forged: serde_json::Value = serde_json::from_slice(signed).unwrap();
+    let deploy = String::from_utf8_lossy(body!("ours-deploy"));
+    forged["Records"] = serde_json::json!([{ "body": deploy }]);
+    let (status, answer) = bench.post("sns", &[], forged.to_string().as_bytes()).await;
+    assert_eq!((status, answer.contains("\"handled\":1")), (200, true), "{answer}");
+    let (status, answer) = bench.post("sns", &[], signed).await;
+    assert_eq!((status, answer.contains("\"duplicates\":1")), (200, true), "{answer}");
+    assert_eq!(bench.heard(), ["alarm `web` is ALARM"], "what was signed, once");
+}
+
+/// SNS does not come again after 429.
+#[tokio::test]
+async fn a_storm_of_sns_is_told_to_come_again_and_strangers_use_up_nothing() {
+    let bench = Bench::believing().await;
+    let signed = include_bytes!("../../../tests/sns/v2.json");
+    let other = String::from_utf8_lossy(signed).replace("3333:alarms\"", "3333:others\"");
+    for _ in 0..250 {
+        assert_eq!(bench.post("sns", &[], other.as_bytes()).await.0, 403);
+    }
+    assert_eq!(bench.post("sns", &[], signed).await.0, 200, "there is room for what is ours");
+    let mut later = 0;
+    for _ in 0..300 {
+        let (status, _) = bench.post("sns", &[], signed).await;
+        assert!(status == 200 || status == 503, "{status}");
+        later += u32::from(status == 503);
+    }
+    assert!(later > 0, "three hundred at once are too many");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_never_ends_gives_its_place_back() {
+    let bench = Bench::new().await;
+    let drops = futures_util::stream::pending::<Result<bytes::Bytes, std::io::Error>>();
+    let request = hyper::Request::post("/v1/events/shop/eventbridge")
+        .body(axum::body::Body::from_stream(drops))
+        .unwrap();
+    let router = http::router(Arc::clone(&bench.intake));
+    let router = hyper_util::service::TowerToHyperService::new(router);
+    let began = tokio::time::Instant::now();
+    let answer = hyper::service::Service::call(&router, request).await.unwrap();
+    assert_eq!(answer.status(), hyper::StatusCode::SERVICE_UNAVAILABLE);
+    assert!(began.elapsed() < Duration::from_secs(15), "before SNS gives up");
+}
+
+#[tokio::test]
+async fn alertmanager_rings_the_bell_and_says_no_more() {
+    let bench = Bench::new().await;
+    let right = format!("Bearer {KEY}");
+    for body in [body!("ours-deploy"), body!("ours-notice")] {
+        let (status, answer) = bench.post("alertmanager", &[("authorization", &right)], body).await;
+        assert_eq!((status, answer.contains("may not send")), (202, true), "{answer}");
+    }
     assert_eq!(bench.heard(), Vec::<String>::new());
 }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::task::spawn_blocking;
 
 use super::address::{OWN, is_safe_name};
 use super::{Copy, MANIFEST, Manifest};
@@ -220,24 +221,35 @@ impl Folder {
     }
 }
 
+/// On a thread of its own: a directory over a network may hang, and rounds must not.
+async fn beside<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
 #[async_trait]
 impl Shelf for Folder {
     async fn read(&self, name: &str, octets_max: usize) -> Result<Option<Bytes>, String> {
-        let read = self.read_file(name, octets_max);
+        let (folder, named) = (self.clone(), name.to_owned());
+        let read = beside(move || folder.read_file(&named, octets_max)).await;
         read.map_err(|error| format!("read `{}`: {error}", self.path.join(name).display()))
     }
 
     async fn write(&self, name: &str, _: &str, body: Bytes) -> Result<(), String> {
-        self.write_file(name, &body).map_err(|error| error.to_string())
+        let (folder, name) = (self.clone(), name.to_owned());
+        beside(move || folder.write_file(&name, &body)).await.map_err(|error| error.to_string())
     }
 
     async fn remove(&self, name: &str) -> Result<(), String> {
-        self.remove_file(name).map_err(|error| error.to_string())
+        let (folder, name) = (self.clone(), name.to_owned());
+        beside(move || folder.remove_file(&name)).await.map_err(|error| error.to_string())
     }
 
     async fn is_used(&self) -> Result<bool, String> {
-        match fs::read_dir(&self.path) {
-            Ok(mut entries) => Ok(entries.next().is_some()),
+        let path = self.path.clone();
+        match beside(move || Ok(fs::read_dir(path)?.next().is_some())).await {
+            Ok(used) => Ok(used),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(format!("read `{}`: {error}", self.path.display())),
         }

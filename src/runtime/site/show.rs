@@ -21,11 +21,13 @@ use tracing::warn;
 use super::address::Address;
 use super::shelf::{Folder, NotKept, Shelf as _, current};
 use super::{FRIENDLY, Manifest};
-use crate::runtime::serve::serve_router;
+use crate::runtime::serve::{Bounds, serve_router};
 
 /// How often it is looked whether there is a newer copy.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 const FILE_OCTETS_MAX: usize = 64 * 1024 * 1024;
+/// The last resort gets all visitors of a site at once: many places, and nobody keeps his after the answer.
+const EVERYBODY: Bounds = Bounds { connections: 4096, keep_alive: false };
 
 /// Why there is nothing to serve.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +71,7 @@ impl Show {
     /// Answers on `listener` until `stop`.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
         let router = Router::new().fallback(answer).with_state(Arc::new(self));
-        serve_router(listener, router, stop).await;
+        serve_router(listener, router, stop, EVERYBODY).await;
     }
 
     async fn newest(&self) -> Arc<Loaded> {

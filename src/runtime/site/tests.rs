@@ -83,7 +83,12 @@ impl Site {
         let asked = Arc::new(AtomicUsize::new(0));
         let router = Router::new().fallback(answer).with_state((Arc::clone(&pages), asked.clone()));
         let stop = CancellationToken::new();
-        tokio::spawn(crate::runtime::serve::serve_router(listener, router, stop.clone()));
+        tokio::spawn(crate::runtime::serve::serve_router(
+            listener,
+            router,
+            stop.clone(),
+            crate::runtime::serve::Bounds::FEW,
+        ));
         Self { at, pages, asked, _stop: stop.drop_guard() }
     }
 
