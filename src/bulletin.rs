@@ -74,6 +74,9 @@ pub struct Bulletin {
     pub update: Option<Update>,
     /// Why the states may be wrong: instruments of the controller are silent.
     pub blind: Option<String>,
+    /// An incident is open, and no human has found words for it yet: all that is said is that nothing is known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unworded: bool,
 }
 
 /// An incident as the public knows it.
@@ -101,6 +104,9 @@ pub struct Chronicle {
     pub at: Option<Timestamp>,
     pub components: BTreeMap<String, Light>,
     pub blind: Option<String>,
+    /// See [`Bulletin::unworded`].
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unworded: bool,
     /// Newest first. At most the first is open.
     pub incidents: Vec<Incident>,
 }
@@ -115,6 +121,7 @@ impl Chronicle {
         self.at = Some(bulletin.at);
         self.components.clone_from(&bulletin.components);
         self.blind.clone_from(&bulletin.blind);
+        self.unworded = bulletin.unworded;
         self.close_another(bulletin);
         let Some((id, since)) = &bulletin.incident else { return };
         if self.incidents.first().is_none_or(|first| first.id != *id) {
@@ -182,6 +189,9 @@ pub struct Page {
     pub overall: Light,
     pub components: Vec<Part>,
     pub blind: Option<String>,
+    /// See [`Bulletin::unworded`]. Readers see components that are not known.
+    #[serde(skip)]
+    pub unworded: bool,
     /// Newest first; the first may be open.
     pub incidents: Vec<Incident>,
 }
@@ -234,6 +244,7 @@ impl Page {
             overall: if open.is_some() { worst.max(Light::Degraded) } else { worst },
             components,
             blind: told.blind.clone(),
+            unworded: told.unworded,
             incidents: told.incidents.clone(),
         }
     }
@@ -277,6 +288,7 @@ mod tests {
             incident: incident.map(|id| (id.to_owned(), at)),
             update: phase.map(|phase| Update { at, phase, text: phase.to_string() }),
             blind: None,
+            unworded: false,
         }
     }
 

@@ -87,6 +87,11 @@ impl Thread {
         Self(format!("{service}/{key}"))
     }
 
+    /// False for a matter beside incidents.
+    pub fn is_incident(&self) -> bool {
+        !self.0.contains('/')
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -9,6 +9,7 @@ mod calm;
 mod doubt;
 mod ladder;
 mod matters;
+mod public;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

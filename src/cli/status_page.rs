@@ -154,6 +154,7 @@ fn examples(policy: &Policy, page: &StatusPage, now: Timestamp) -> [(&'static st
         incident: open.then(|| (format!("{}-example", policy.service), began)),
         update: phase.map(|phase| Update { at, phase, text: words(phase) }),
         blind: None,
+        unworded: false,
     };
     let mut calm = Chronicle::default();
     calm.take(&bulletin(minutes(1), Operational, Operational, false, None));

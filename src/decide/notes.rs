@@ -3,6 +3,7 @@
 
 mod cures;
 mod matters;
+mod moves;
 mod status;
 mod zones;
 
@@ -125,24 +126,26 @@ pub(super) fn notes(case: &Case<'_>, decision: &Decision, facts: &Facts<'_>) -> 
 }
 
 /// While messages get lost, one at a time: the most important, and a pause after each that was refused,
-/// so that a channel that is throttled is not kept closed by our own haste.
-fn paced(case: &Case<'_>, mut notes: Vec<Letter>) -> Vec<Letter> {
+/// so that a channel that is throttled is not kept closed by our own haste. A status page goes other ways, at a
+/// pace of its own: neither waits for the other.
+fn paced(case: &Case<'_>, notes: Vec<Letter>) -> Vec<Letter> {
     if case.acts.told.all_said() {
         return notes;
     }
-    let told = case.acts.told.values();
-    let lost = told.filter(|told| told.is_lost(case.now)).map(|told| told.at).max();
+    let apart = |severity| case.policy.status_page.is_some() && severity == Severity::Status;
+    let for_people = case.acts.told.values().filter(|told| !apart(told.severity));
+    let lost = for_people.filter(|told| told.is_lost(case.now)).map(|told| told.at).max();
     let Some(lost) = lost.filter(|at| case.now.since(*at) < RESEND * 10) else { return notes };
-    if case.now.since(lost) < RESEND {
-        return Vec::new();
-    }
+    let (public, mut notes): (Vec<Letter>, Vec<Letter>) =
+        notes.into_iter().partition(|letter| apart(letter.note.severity));
     notes.sort_by_key(|letter| match letter.note.severity {
         Severity::Page => 0,
         Severity::Status => 1,
         Severity::Warn => 2,
         Severity::Info => 3,
     });
-    notes.truncate(1);
+    notes.truncate(usize::from(case.now.since(lost) >= RESEND));
+    notes.extend(public);
     notes
 }
 
@@ -247,9 +250,10 @@ impl Desk<'_> {
         let (does, mut more) = self.what_is_done(facts);
         topics.append(&mut more);
         let key = if facts.response.nowhere { "nowhere" } else { "evacuate" };
+        let which = self.which_loss(name);
         let key = match blocking(&self.decision.holds) {
-            Some(kind) => format!("{key}:{kind}:{incident}"),
-            None => format!("{key}:{incident}"),
+            Some(kind) => format!("{key}:{kind}:{incident}{which}"),
+            None => format!("{key}:{incident}{which}"),
         };
         let mut account = self.account(format!("`{name}`: {}", view.outside.says), name);
         match &self.decision.wanted {
@@ -291,8 +295,11 @@ impl Desk<'_> {
 
     fn what_is_done(&self, facts: &Facts<'_>) -> (String, Vec<Topic>) {
         let mut topics = Vec::new();
-        if let Some(common) = &facts.response.common {
+        let moves = matches!(self.decision.wanted, Some(Wanted::Move(_)));
+        if facts.response.common.is_some() {
             topics.extend([word(Word::Correlated), word(Word::Deploy)]);
+        }
+        if let Some(common) = facts.response.common.as_ref().filter(|_| !moves) {
             let change = common.change.as_deref().unwrap_or("a shared dependency or a change");
             let undoes = self.decision.calls.iter().find(|call| call.phase == HookPhase::Rollback);
             let text = match undoes {
@@ -554,34 +561,6 @@ impl Desk<'_> {
                 );
             }
         }
-    }
-
-    /// What a move came to, once it is in force.
-    fn moved(&mut self) {
-        let acts = self.case.acts;
-        let Some(shift) = acts.shifts.last().filter(|shift| {
-            acts.order.is_none()
-                && acts.incident_since.is_some_and(|since| shift.at >= since)
-                && acts.last_end.is_some_and(|end| end >= shift.at)
-        }) else {
-            return;
-        };
-        let took = shift.at;
-        let text = format!("traffic was moved: {}", shares::changes(&shift.from, &shift.to));
-        let gaining = shift.to.weights().keys();
-        let gaining =
-            gaining.filter(|name| shift.to.share(name).get() > shift.from.share(name).get());
-        let topics: Vec<Topic> =
-            [word(Word::Shifted)].into_iter().chain(gaining.map(region)).collect();
-        let account = Account { done: vec![text.clone()], ..Account::default() };
-        self.tell(Draft {
-            severity: Severity::Info,
-            key: format!("moved:{took}"),
-            kind: Kind::Changed,
-            about: &topics,
-            text: &text,
-            account,
-        });
     }
 
     /// Home is well again, and only a human may say when traffic goes there.

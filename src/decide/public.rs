@@ -6,6 +6,7 @@ use super::{Case, Decision, Diagnosis, shares};
 use crate::bulletin::{Bulletin, Light, Phase, Update};
 use crate::domain::{RegionName, Timestamp};
 use crate::health::Reading;
+use crate::plan::{Purpose, Wanted};
 use crate::policy::{Component, Role, StatusPage};
 use crate::tell::Thread;
 
@@ -36,6 +37,7 @@ pub(super) fn bulletin(
         incident,
         update: Some(Update { at: case.now, phase, text: words(case, page, phase) }),
         blind: blind(decision).map(|since| format!("since {}", short(since))),
+        unworded: false,
     })
 }
 
@@ -49,9 +51,14 @@ fn phase(case: &Case<'_>, decision: &Decision, sick: &BTreeSet<RegionName>) -> P
         .is_some_and(|since| acts.refreshes.values().flatten().any(|refresh| refresh.at >= since));
     // A friendly page is not the service: it does not work again while visitors get that.
     let resort = case.policy.last_resort().is_some_and(|name| case.share(name) >= shares::SAME);
+    // Ordered and not in force yet: nobody is told that it works again.
+    let moving = acts.order.as_ref().is_some_and(|order| {
+        matches!(&order.plan.wanted, Wanted::Move(moved) if moved.purpose != Purpose::Failback)
+    });
     match (decision.incident, sick.is_empty()) {
         (false, _) => Phase::Resolved,
         (true, _) if resort => Phase::Identified,
+        (true, true) if moving => Phase::Identified,
         (true, true) => Phase::Monitoring,
         (true, false) if moved || refreshed || decision.wanted.is_some() => Phase::Identified,
         (true, false) => Phase::Investigating,

@@ -368,6 +368,7 @@ pub(crate) fn bulletin() -> Bulletin {
         incident: Some(("shop-20261121T025500Z".to_owned(), ago(300))),
         update: Some(Update { at: NOW, phase: Phase::Investigating, text }),
         blind: None,
+        unworded: false,
     }
 }
 

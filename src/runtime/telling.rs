@@ -146,7 +146,8 @@ impl Way {
             Severity::Info | Severity::Warn | Severity::Page => {
                 self.is_private()
                     && (rank(note.severity) >= rank(self.from)
-                        || (self.keeps_alerts && note.kind == Kind::Resolved))
+                        || (note.kind == Kind::Resolved
+                            && (self.keeps_alerts || note.thread.is_incident())))
             }
         }
     }
@@ -292,7 +293,10 @@ async fn deliver(ends: &[End], letter: Letter) -> Receipt {
             }
         }
     }
-    Receipt { delivered: unwanted || !took.is_empty(), letter, took, lost }
+    // People hear of it by any one way. Each place of a status page has readers of its own.
+    let delivered =
+        if note.public.is_some() { lost.is_empty() } else { unwanted || !took.is_empty() };
+    Receipt { letter, delivered, took, lost }
 }
 
 async fn try_one(ends: &[End], place: usize, letter: &Letter) -> Result<(), String> {

@@ -36,6 +36,7 @@ fn bulletin(minute: i64, shop: Light, open: bool, said: Option<(Phase, &str)>) -
         incident: open.then(|| ("shop-20261121T120400Z".to_owned(), began)),
         update: said.map(|(phase, text)| Update { at, phase, text: text.to_owned() }),
         blind: None,
+        unworded: false,
     }
 }
 

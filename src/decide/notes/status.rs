@@ -26,7 +26,7 @@ impl Desk<'_> {
         let Some(every) = case.policy.tell.status_every else { return };
         let (public, text, news) = match (&case.policy.status_page, &self.decision.public) {
             (Some(page), Some(now)) => {
-                let Some(bulletin) = self.bulletin(page.mode, now) else { return };
+                let bulletin = self.bulletin(page.mode, now);
                 let update = bulletin.update.as_ref();
                 let text = update.map_or("nothing new".to_owned(), |update| update.text.clone());
                 let told = &case.acts.public;
@@ -50,19 +50,27 @@ impl Desk<'_> {
         };
         let due =
             case.acts.status_at.is_none_or(|at| case.now.since(at) >= every.mul_f64(STATUS_EARLY));
-        if !due && !news {
-            return;
-        }
         // One key a renewal: the next one is due from the last delivery on.
         let key = match case.acts.status_at {
             Some(at) => format!("status:{at}"),
             None if public.is_some() => "status:first".to_owned(),
             None => format!("status:{}", case.incident),
         };
-        let told = case.acts.told.get(&key);
-        if told.is_some_and(|told| {
-            !told.delivered && (told.is_on_its_way(case.now) || !is_due(told, case.now))
-        }) {
+        let told = case.acts.told.get(&key).filter(|told| !told.delivered);
+        if told.is_some_and(|told| told.is_on_its_way(case.now)) {
+            return;
+        }
+        let may_again = told.is_none_or(|told| is_due(told, case.now));
+        let goes = if public.is_some() {
+            // A place did not take it: it is tried again, and what is new does not wait for that.
+            let old =
+                told.is_some_and(|told| case.now.since(told.at) >= every.mul_f64(STATUS_EARLY));
+            news || old || (may_again && (due || told.is_some()))
+        } else {
+            // It goes to people, by the ways of all other notes and at their pace.
+            (news || due) && may_again
+        };
+        if !goes {
             return;
         }
         let regions = self.decision.findings.iter().filter_map(|f| f.region.as_ref()).map(region);
@@ -85,8 +93,8 @@ impl Desk<'_> {
         self.out.push(Letter { key, note, page: None });
     }
 
-    /// What goes to the public now. `None` while a human has to find words.
-    fn bulletin(&mut self, mode: PageMode, now: &Bulletin) -> Option<Bulletin> {
+    /// What goes to the public now. While a human has to find words for an incident: that nothing is known.
+    fn bulletin(&mut self, mode: PageMode, now: &Bulletin) -> Bulletin {
         let told = &self.case.acts.public;
         let open = told.open();
         let said = open.and_then(|open| open.updates.last()).map(|update| update.phase);
@@ -100,22 +108,36 @@ impl Desk<'_> {
         let calm = now.incident.is_none() && open.is_none();
         let news = !calm && (!same || said != phase);
         match mode {
-            PageMode::Auto if news => Some(now.clone()),
-            PageMode::Auto => Some(Bulletin { update: None, ..now.clone() }),
-            PageMode::Draft if calm => Some(Bulletin { update: None, ..now.clone() }),
+            PageMode::Auto if news => now.clone(),
+            PageMode::Auto => Bulletin { update: None, ..now.clone() },
+            PageMode::Draft if calm => Bulletin { update: None, ..now.clone() },
             PageMode::Draft => {
                 if news {
                     self.draft(now);
                 }
-                // What a human sent goes on being renewed, and nothing else does.
-                let open = open.filter(|open| !open.updates.is_empty())?;
-                same.then(|| Bulletin {
-                    at: now.at,
-                    components: told.components.clone(),
-                    incident: Some((open.id.clone(), open.since)),
-                    update: None,
-                    blind: now.blind.clone(),
-                })
+                match open {
+                    // No human has found words yet: nothing is claimed, and nothing is green.
+                    None => Bulletin {
+                        components: now
+                            .components
+                            .keys()
+                            .map(|id| (id.clone(), Light::Unknown))
+                            .collect(),
+                        incident: None,
+                        update: None,
+                        unworded: true,
+                        ..now.clone()
+                    },
+                    // What a human sent goes on being renewed, also when it is over and nobody has said so.
+                    Some(open) => Bulletin {
+                        at: now.at,
+                        components: told.components.clone(),
+                        incident: Some((open.id.clone(), open.since)),
+                        update: None,
+                        blind: now.blind.clone(),
+                        unworded: false,
+                    },
+                }
             }
         }
     }
@@ -130,7 +152,8 @@ impl Desk<'_> {
             format!("the status page waits for a human: draft ({}): {}", update.phase, update.text);
         let account = Account {
             not_done: vec![
-                "the public is told nothing new: `status_page.mode` is `draft`".to_owned(),
+                "the public is told nothing new, and that all is well neither: `status_page.mode` is `draft`"
+                    .to_owned(),
             ],
             would_help: vec![format!(
                 "`leeward status-page publish {service}`, with `--text` for other words"
@@ -180,6 +203,7 @@ mod tests {
             incident: None,
             update: None,
             blind: None,
+            unworded: false,
         }
     }
 

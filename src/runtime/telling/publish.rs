@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use hyper::Method;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 
 use super::channels::exchange;
 use super::secret::read;
@@ -34,7 +36,11 @@ pub(super) fn ways(policy: &Policy, pages: Option<&Arc<dyn Pages>>) -> Vec<Way> 
             PagePlace::S3 { bucket, .. } => format!("status page in s3://{bucket}"),
             PagePlace::Statuspage { page, .. } => format!("hosted status page {page}"),
         },
-        carrier: Arc::new(Publisher { place: place.clone(), pages: pages.cloned() }),
+        carrier: Arc::new(Publisher {
+            place: place.clone(),
+            pages: pages.cloned(),
+            writing: Arc::new(Semaphore::new(1)),
+        }),
         from: Severity::Status,
         stands_in: false,
         keeps_alerts: false,
@@ -48,6 +54,28 @@ pub(super) fn ways(policy: &Policy, pages: Option<&Arc<dyn Pages>>) -> Vec<Way> 
 struct Publisher {
     place: PagePlace,
     pages: Option<Arc<dyn Pages>>,
+    /// A directory that hangs keeps one thread, however often it is tried.
+    writing: Arc<Semaphore>,
+}
+
+impl Publisher {
+    /// Beside the rounds: a directory over a network may hang for as long as it likes.
+    async fn write(&self, path: &str, page: &Page) -> Result<(), Untaken> {
+        let untaken = |why: String| Untaken { why: format!("{path}: {why}"), again: true };
+        let Ok(alone) = Arc::clone(&self.writing).try_acquire_owned() else {
+            return Err(untaken("what was written before has not come to its end".to_owned()));
+        };
+        let (folder, page) = (PathBuf::from(path), page.clone());
+        let written = spawn_blocking(move || {
+            let written = write(&folder, &page);
+            drop(alone);
+            written
+        });
+        match written.await {
+            Ok(written) => written.map_err(|error| untaken(error.to_string())),
+            Err(error) => Err(untaken(error.to_string())),
+        }
+    }
 }
 
 #[async_trait]
@@ -57,8 +85,7 @@ impl Carrier for Publisher {
             return Err(Untaken::for_good("there is no page to publish".to_owned()));
         };
         match &self.place {
-            PagePlace::Directory { path } => write(Path::new(path), page)
-                .map_err(|error| Untaken { why: format!("{path}: {error}"), again: true }),
+            PagePlace::Directory { path } => self.write(path, page).await,
             PagePlace::S3 { bucket, aws_region, prefix } => {
                 let Some(pages) = &self.pages else {
                     return Err(Untaken::for_good("this build cannot reach S3".to_owned()));
@@ -110,18 +137,25 @@ impl Hosted<'_> {
     ) -> Result<(), Untaken> {
         let open = self.ask(Method::GET, "/incidents/unresolved", None).await?;
         let Some(open) = open.as_array() else { return Err(Untaken::strange()) };
-        for part in &page.components {
-            if let Some(id) = components.get(&part.id).filter(|_| part.state != Light::Unknown) {
-                let body = json!({ "component": { "status": status(part.state) } });
-                self.ask(Method::PATCH, &format!("/components/{id}"), Some(&body)).await?;
-            }
-        }
+        // A component that is not there keeps no incident from being told, and none the next. What went wrong
+        // first is told in the end.
+        let mut all = Ok(());
         for incident in &page.incidents {
             let ours =
                 |one: &&Value| one["metadata"]["leeward"]["incident"] == incident.id.as_str();
-            self.bring(page, incident, open.iter().find(ours)).await?;
+            let brought = self.bring(page, incident, open.iter().find(ours)).await;
+            all = all.and(brought);
         }
-        Ok(())
+        for part in &page.components {
+            let (Some(id), Some(status)) = (components.get(&part.id), status(part.state, page))
+            else {
+                continue;
+            };
+            let body = json!({ "component": { "status": status } });
+            let path = format!("/components/{id}");
+            all = all.and(self.ask(Method::PATCH, &path, Some(&body)).await.map(drop));
+        }
+        all
     }
 
     async fn bring(
@@ -172,11 +206,14 @@ impl Hosted<'_> {
     }
 }
 
-const fn status(light: Light) -> &'static str {
+/// Statuspage has no word for what is not known. While an incident waits for its words nothing is green; otherwise
+/// (after a start, or without instruments) what stands there stays.
+fn status(light: Light, page: &Page) -> Option<&'static str> {
     match light {
-        Light::Operational | Light::Unknown => "operational",
-        Light::Degraded => "degraded_performance",
-        Light::PartialOutage => "partial_outage",
-        Light::MajorOutage => "major_outage",
+        Light::Operational => Some("operational"),
+        Light::Unknown => page.unworded.then_some("degraded_performance"),
+        Light::Degraded => Some("degraded_performance"),
+        Light::PartialOutage => Some("partial_outage"),
+        Light::MajorOutage => Some("major_outage"),
     }
 }

@@ -189,6 +189,38 @@ async fn what_is_for_people_never_goes_to_the_public_page() {
     assert_eq!(public.got(), [[1]]);
 }
 
+/// Each place has readers of its own.
+#[tokio::test(start_paused = true)]
+async fn a_page_is_published_when_every_place_has_it() {
+    let (bucket, folder) = (Fake::new(Does::Fails), Fake::new(Does::Takes));
+    let mut ways =
+        vec![way("bucket", &bucket, Severity::Status), way("folder", &folder, Severity::Status)];
+    (ways[0].takes_status, ways[1].takes_status) = (true, true);
+    let (teller, desk) = Teller::new(ways, None);
+    let mut page = letter(Severity::Status, "a", 1);
+    page.note.public = Some(Box::new(crate::report::samples::bulletin()));
+    teller.post(page).unwrap();
+    let (receipts, _) = told(teller, desk).await;
+    assert_eq!(
+        (receipts[0].delivered, receipts[0].took.as_slice()),
+        (false, ["folder".to_owned()].as_slice())
+    );
+    assert_eq!(receipts[0].lost[0].channel, "bucket");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_hears_of_incidents_hears_of_their_end() {
+    let mail = Fake::new(Does::Takes);
+    let (teller, desk) = Teller::new(vec![way("mail", &mail, Severity::Page)], None);
+    for (thread, sequence) in [("shop-1", 2), ("shop/standby:west", 3)] {
+        let mut over = letter(Severity::Info, thread, sequence);
+        over.note.kind = Kind::Resolved;
+        teller.post(over).unwrap();
+    }
+    told(teller, desk).await;
+    assert_eq!(mail.got(), [[2]], "of an incident, and not of what it never heard of");
+}
+
 #[tokio::test(start_paused = true)]
 async fn nobody_left_means_whoever_is_there() {
     let (chat, pager) = (Fake::new(Does::Fails), Fake::new(Does::Takes));

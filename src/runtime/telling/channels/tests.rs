@@ -349,6 +349,7 @@ fn page(phase: Phase, open: bool) -> Arc<Page> {
             incident: open.then(|| ("shop-1".to_owned(), at)),
             update: Some(Update { at, phase, text: format!("It is {phase}.") }),
             blind: None,
+            unworded: false,
         });
     }
     let frame = crate::bulletin::Frame {
@@ -423,8 +424,8 @@ async fn a_hosted_page_is_brought_to_where_ours_is() {
     let answers = vec![
         // Nothing is there: it is created.
         ("200 OK", "[]".to_owned()),
-        ok(),
         ("201 Created", r#"{"id":"i1"}"#.to_owned()),
+        ok(),
         // It is there, and says less: it is told the newest.
         ("200 OK", there.to_string()),
         ok(),
@@ -452,20 +453,86 @@ async fn a_hosted_page_is_brought_to_where_ours_is() {
         first,
         [
             "GET /pages/p1/incidents/unresolved",
-            "PATCH /pages/p1/components/c1",
             "POST /pages/p1/incidents",
-            "GET /pages/p1/incidents/unresolved",
             "PATCH /pages/p1/components/c1",
+            "GET /pages/p1/incidents/unresolved",
             "PATCH /pages/p1/incidents/i1",
+            "PATCH /pages/p1/components/c1",
             "GET /pages/p1/incidents/unresolved",
             "PATCH /pages/p1/components/c1",
         ]
     );
-    assert!(heard[2].1.contains("authorization: oauth k3y"), "{}", heard[2].1);
-    let (created, changed) = (as_json(&heard[2].2), as_json(&heard[5].2));
+    assert!(heard[1].1.contains("authorization: oauth k3y"), "{}", heard[1].1);
+    let (created, changed) = (as_json(&heard[1].2), as_json(&heard[4].2));
     assert_eq!(created["incident"]["metadata"]["leeward"]["incident"], "shop-1");
     assert_eq!(created["incident"]["name"], "Web shop");
     assert_eq!(changed["incident"]["status"], "identified");
     assert_eq!(changed["incident"]["body"], "It is Identified.");
-    assert_eq!(as_json(&heard[1].2)["component"]["status"], "major_outage");
+    assert_eq!(as_json(&heard[2].2)["component"]["status"], "major_outage");
+}
+
+fn hosted(url: String, key: policy::Secret) -> Arc<dyn Carrier> {
+    let components = [("shop".to_owned(), "c1".to_owned())].into();
+    publisher(PagePlace::Statuspage { url, page: "p1".to_owned(), key, components })
+}
+
+#[tokio::test]
+async fn a_component_that_is_not_there_keeps_no_incident_from_the_public() {
+    let answers = vec![
+        ("200 OK", "[]".to_owned()),
+        ("201 Created", r#"{"id":"i1"}"#.to_owned()),
+        ("404 Not Found", "{}".to_owned()),
+    ];
+    let (url, heard) = server(answers).await;
+    let (_file, key) = secret("K3Y");
+    let page = Some(page(Phase::Identified, true));
+    let told = hosted(url, key).carry(&Bundle { page, ..bundle(Kind::Changed, 1) }).await;
+    assert!(!told.unwrap_err().again, "somebody has to mend the id");
+    let heard = heard.await.unwrap();
+    assert!(heard[1].0.starts_with("POST /pages/p1/incidents "), "{}", heard[1].0);
+}
+
+#[tokio::test]
+async fn nothing_is_green_at_a_hosted_page_while_an_incident_waits_for_its_words() {
+    for (unworded, requests) in [(true, 2), (false, 1)] {
+        let answers = vec![("200 OK", "[]".to_owned()), ("200 OK", "{}".to_owned())];
+        let (url, heard) = server(answers.into_iter().take(requests).collect()).await;
+        let (_file, key) = secret("K3Y");
+        let mut page = (*page(Phase::Resolved, false)).clone();
+        page.components[0].state = crate::bulletin::Light::Unknown;
+        (page.unworded, page.incidents) = (unworded, Vec::new());
+        let page = Some(Arc::new(page));
+        hosted(url, key).carry(&Bundle { page, ..bundle(Kind::Changed, 1) }).await.unwrap();
+        let heard = heard.await.unwrap();
+        assert_eq!(heard.len(), requests, "what is not known otherwise stays as it is there");
+        if let Some((_, _, body)) = heard.get(1) {
+            assert_eq!(as_json(body)["component"]["status"], "degraded_performance");
+        }
+    }
+}
+
+#[test]
+fn a_directory_that_hangs_stops_nothing_else() {
+    // One thread for what may hang, and it is taken: what is written waits.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let (go_on, hangs) = std::sync::mpsc::channel::<()>();
+        let hanging = tokio::task::spawn_blocking(move || hangs.recv().is_err());
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("status").display().to_string();
+        let to = publisher(PagePlace::Directory { path: place });
+        let told = Bundle { page: Some(page(Phase::Identified, true)), ..bundle(Kind::Changed, 1) };
+        let mut first = Box::pin(to.carry(&told));
+        assert!(futures_util::poll!(first.as_mut()).is_pending());
+        let second = to.carry(&told).await.unwrap_err();
+        assert!(second.again && second.why.contains("has not come to its end"), "{second:?}");
+        drop(go_on);
+        assert!(hanging.await.unwrap());
+        first.await.unwrap();
+        to.carry(&told).await.unwrap();
+    });
 }
