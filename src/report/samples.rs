@@ -421,6 +421,7 @@ pub(crate) fn zone_act() -> ZoneAct {
 }
 
 /// One of each kind.
+#[expect(clippy::too_many_lines, reason = "one line or two for each kind")]
 pub(crate) fn entries() -> Vec<Entry> {
     let epoch = Epoch(42);
     let throttled =

@@ -152,7 +152,7 @@ fn a_second_loss_in_one_incident_is_paged_too() {
     let between = picture.goes_on(&WELL, 90);
     assert_eq!(pages(&between), Vec::<&str>::new());
     let second = picture.goes_on(&WEST_LOST, 90);
-    assert_eq!(picture.split.share(&"west".parse().unwrap()).get(), 0.0, "left as well");
+    assert_eq!(picture.split.weight(&"west".parse().unwrap()), Weight(0), "left as well");
     assert_eq!(pages(&second).len(), 1, "{:?}", pages(&second));
     assert!(pages(&second)[0].contains("`west` is bad"), "{:?}", pages(&second));
     let thread = |said: &[Letter]| {

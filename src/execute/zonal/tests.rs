@@ -116,9 +116,9 @@ impl World {
     }
 
     fn notes(&self) -> Vec<ZoneNote> {
-        let notes = self.state().log.clone().into_iter().map(|(_, entry)| match entry {
-            Entry::Zone { note, .. } => note,
-            other => panic!("{other:?}"),
+        let notes = self.state().log.clone().into_iter().map(|(_, entry)| {
+            let Entry::Zone { note, .. } = entry else { panic!("{entry:?}") };
+            note
         });
         notes.collect()
     }
