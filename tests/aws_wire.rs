@@ -6,6 +6,7 @@ mod alarm;
 mod arc;
 mod changes;
 mod doctor;
+mod faults;
 mod gates;
 mod human;
 mod killed;

@@ -6,15 +6,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use leeward::domain::{InAnswers, RecordName, RegionName, Timestamp, Turn, Weight, ZoneId};
-use leeward::health::{About, Measure, Sample};
+use leeward::domain::{InAnswers, RecordName, RegionName, Turn, Weight, ZoneId};
+use leeward::health::Sample;
 use leeward::journal::Forgetful;
 use leeward::pace::Pacer;
 use leeward::plan::{Batch, RecordData, RecordSet, Wanted};
-use leeward::policy::{Class, GatesLever, Lever, LeverKind, Pace, Policy, load};
+use leeward::policy::{GatesLever, Lever, LeverKind, Pace, Policy, load};
 use leeward::ports::{CallFailed, ChangeId, ChangeStatus, Clock, Levers, Switches, Weights};
 use leeward::runtime::round::Service;
 use tokio::time::{Instant, sleep};
+
+use crate::made_up::{Virtual, about, serving};
 
 /// As long as the edge waits for one call.
 const NO_ANSWER: Duration = Duration::from_secs(8);
@@ -44,16 +46,6 @@ failback: manual
 guards: { cooldown: 10m, shifts: { max: 2, within: 1h }, latch: { after: 4, within: 24h }, standby_healthy_hosts: 70% }
 tell: { channels: [], status_every: 15m }
 ";
-
-/// Virtual time.
-#[derive(Debug)]
-struct Virtual(Instant);
-
-impl Clock for Virtual {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_secs(1_000_000).plus(self.0.elapsed())
-    }
-}
 
 /// How calls of the records fare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,7 +204,7 @@ impl Bench {
             changes: AtomicUsize::new(0),
             reads: AtomicUsize::new(0),
         });
-        let (gate, clock) = (Arc::new(Gate::default()), Arc::new(Virtual(Instant::now())));
+        let (gate, clock) = (Arc::new(Gate::default()), Virtual::start());
         let levers = Levers {
             weights: Some(records.clone()),
             gates: Some(gate.clone()),
@@ -236,35 +228,11 @@ impl Bench {
 
     fn samples(&self) -> Vec<Sample> {
         let now = self.clock.now();
-        let sample = |signal: &str, class, about: About, measure| Sample {
-            signal: signal.parse().unwrap(),
-            class,
-            about,
-            measure,
-            taken_at: now,
-            heard_at: now,
+        let seen = |name: &str| {
+            let part = if self.dead.is_some() && name == "east" { 0.0 } else { 1.0 };
+            serving(now, about(name, &format!("{name}-web")), ["one", "two"], part)
         };
-        let mut samples = Vec::new();
-        for name in ["east", "west"] {
-            let well = self.dead.is_none() || name == "west";
-            let about = About {
-                region: Some(name.parse().unwrap()),
-                balancer: Some(format!("{name}-web").parse().unwrap()),
-                vantage: None,
-            };
-            for vantage in ["one", "two"] {
-                let vantage = Some(vantage.parse().unwrap());
-                let success = if well { 1.0 } else { 0.0 };
-                let measure = Measure::Probe { success, latency_ms: None, failure: None };
-                let about = About { vantage, ..about.clone() };
-                samples.push(sample("probes", Class::Outside, about, measure));
-            }
-            let hosts = Measure::HealthyHosts(Some(if well { 1.0 } else { 0.0 }));
-            samples.push(sample("metrics", Class::Traffic, about.clone(), hosts));
-            let errors = Measure::TargetErrors(Some(if well { 0.0 } else { 1.0 }));
-            samples.push(sample("metrics", Class::Traffic, about, errors));
-        }
-        samples
+        [seen("east"), seen("west")].concat()
     }
 
     /// One round, at most as often as the policy says; how long it took.

@@ -22,6 +22,7 @@ mod gates;
 mod infra;
 mod lab;
 mod ladder;
+mod made_up;
 mod orders;
 mod pace_of_levers;
 mod planted;

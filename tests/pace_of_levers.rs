@@ -6,28 +6,21 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use leeward::domain::{InAnswers, RegionName, Timestamp, Turn};
-use leeward::health::{About, Measure, Sample};
+use leeward::domain::{InAnswers, RegionName, Turn};
+use leeward::health::Sample;
 use leeward::journal::Forgetful;
 use leeward::pace::Pacer;
-use leeward::policy::{ArcLever, Class, GatesLever, Lever, Pace, Policy, Proof, load};
+use leeward::policy::{ArcLever, GatesLever, Lever, Pace, Policy, Proof, load};
 use leeward::ports::{CallFailed, Clock, Levers, Switches};
 use leeward::runtime::round::Service;
 use tokio::time::{Instant, sleep};
+
+use crate::made_up::{Virtual, about, serving};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Of a service that throttles.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 const POLICY: &str = include_str!("pace_of_levers.yaml");
-
-#[derive(Debug)]
-struct Virtual(Instant);
-
-impl Clock for Virtual {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_secs(1_000_000).plus(self.0.elapsed())
-    }
-}
 
 /// How calls of one lever go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,7 +145,7 @@ struct Bench {
 impl Bench {
     fn new(gates: Trouble, arc: Trouble) -> Self {
         let (gates, arc) = (Switch::new(gates, false), Switch::new(arc, true));
-        let clock = Arc::new(Virtual(Instant::now()));
+        let clock = Virtual::start();
         let levers =
             Levers { gates: Some(gates.clone()), arc: Some(arc.clone()), ..Levers::default() };
         let (pace, log) = (Arc::new(Pacer::new(Pace::default())), Box::new(Forgetful));
@@ -162,34 +155,11 @@ impl Bench {
 
     fn samples(&self) -> Vec<Sample> {
         let now = self.clock.now();
-        let mut samples = Vec::new();
-        for name in ["east", "west"] {
-            let share = if self.lost && name == "east" { 0.0 } else { 1.0 };
-            let about = About {
-                region: Some(name.parse().unwrap()),
-                balancer: Some(format!("{name}-web").parse().unwrap()),
-                vantage: None,
-            };
-            let mut add = |signal: &str, class, vantage: Option<&str>, measure| {
-                let vantage = vantage.map(|name| name.parse().unwrap());
-                let (signal, about) = (signal.parse().unwrap(), About { vantage, ..about.clone() });
-                samples.push(Sample {
-                    signal,
-                    class,
-                    about,
-                    measure,
-                    taken_at: now,
-                    heard_at: now,
-                });
-            };
-            for vantage in ["one", "two"] {
-                let probe = Measure::Probe { success: share, latency_ms: None, failure: None };
-                add("probes", Class::Outside, Some(vantage), probe);
-            }
-            add("metrics", Class::Traffic, None, Measure::HealthyHosts(Some(share)));
-            add("metrics", Class::Traffic, None, Measure::TargetErrors(Some(1.0 - share)));
-        }
-        samples
+        let seen = |name: &str| {
+            let part = if self.lost && name == "east" { 0.0 } else { 1.0 };
+            serving(now, about(name, &format!("{name}-web")), ["one", "two"], part)
+        };
+        [seen("east"), seen("west")].concat()
     }
 
     async fn rounds(&mut self, time: Duration) {

@@ -4,20 +4,16 @@
 //! What is killed is the real process, in real time; where it stands is known from the wire, where the
 //! proxy holds it up. The move has two zones, hence two calls.
 
-use std::os::unix::process::ExitStatusExt as _;
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 use leeward::decide::Diagnosis;
-use leeward::journal::{Journal, Record};
+use leeward::journal::Record;
 use leeward::memory::{Entry, Outcome};
 use leeward::plan::EpochTxt;
-use tokio::process::Child;
-use tokio::time::timeout;
 
-use super::program::{PATIENCE, Place, hurried, output, stop, wait_for, with_credentials, words};
+use super::program::{Place, hurried, kill, output, stop, wait_for, words};
 use super::service::{CHANGE, READING, Shop, eu, split};
 use crate::wire::nameserver::NameServer;
 use crate::wire::proxy::{Fault, Rule, Seen};
@@ -88,21 +84,6 @@ impl Case {
         Self { point, shop, servers, place }
     }
 
-    fn log(&self, run: &str) -> PathBuf {
-        self.place.path(&format!("{run}.log"))
-    }
-
-    fn start(&self, run: &str) -> Child {
-        let mut program = self.place.leeward("run", &self.shop.world.proxy.url());
-        program.args(["--listen", "127.0.0.1:0", "--state"]).arg(self.place.path("state"));
-        program.stderr(std::fs::File::create(self.log(run)).unwrap()).stdout(Stdio::null());
-        with_credentials(&mut program).spawn().unwrap()
-    }
-
-    fn journal(&self) -> Vec<Record> {
-        Journal::read(&self.place.path("state").join("shop.journal")).unwrap()
-    }
-
     /// The zone of the epoch record is written first.
     fn hold_up(&self, place: usize, fault: Fault) -> Rule {
         let name = format!("api.shop{place}.example");
@@ -154,21 +135,19 @@ impl Case {
     async fn play(self, story: &str) {
         let point = self.point;
         let proxy = &self.shop.world.proxy;
-        let mut running = self.start("first");
-        let log = self.log("first");
+        let mut running = self.place.start("first", &proxy.url());
+        let log = self.place.log("first");
         wait_for("the first looks", &log, async || proxy.count("DescribeTargetHealth") > 12).await;
         assert_eq!(self.shop.changes().len(), 0, "{point:?}: nothing is written on a calm day");
         let hold = self.arrange();
         self.shop.kill(&eu());
         wait_for(&format!("{point:?}"), &log, async || self.is_reached(hold.as_ref())).await;
-        running.start_kill().unwrap();
-        let status = timeout(PATIENCE, running.wait()).await.expect("it dies").unwrap();
-        assert_eq!(status.signal(), Some(9), "{point:?}: it was killed and did not end by itself");
+        kill(&mut running).await;
         assert!(!self.is_ended(), "{point:?}: the order is open");
 
         let late = self.release(hold.as_ref());
-        let running = self.start("second");
-        let log = self.log("second");
+        let running = self.place.start("second", &proxy.url());
+        let log = self.place.log("second");
         wait_for("the end of the order", &log, async || self.is_ended()).await;
         // By now it has convicted the region a second time, from new evidence, and finds nothing to do.
         wait_for("a second conviction", &log, async || self.is_convicted_again()).await;
@@ -179,11 +158,11 @@ impl Case {
     }
 
     fn is_ended(&self) -> bool {
-        self.journal().iter().any(|record| matches!(record.entry, Entry::Ended { .. }))
+        self.place.journal().iter().any(|record| matches!(record.entry, Entry::Ended { .. }))
     }
 
     fn is_convicted_again(&self) -> bool {
-        let journal = self.journal();
+        let journal = self.place.journal();
         let started = journal.iter().rposition(|r| matches!(r.entry, Entry::Started { .. }));
         journal[started.unwrap()..].iter().any(|record| {
             matches!(&record.entry, Entry::Decided(digest)

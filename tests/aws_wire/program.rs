@@ -1,9 +1,11 @@
 //! The program itself, as an operator starts it: `plan`, then `run`, against the same wire, in real time.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use leeward::journal::{Journal, Record};
 use leeward::plan::Plan;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
@@ -42,6 +44,31 @@ impl Place {
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Where a run writes what it logs.
+    pub(super) fn log(&self, run: &str) -> PathBuf {
+        self.path(&format!("{run}.log"))
+    }
+
+    /// The service, with its state in this place.
+    pub(super) fn start(&self, run: &str, url: &str) -> Child {
+        let mut program = self.leeward("run", url);
+        program.args(["--listen", "127.0.0.1:0", "--state"]).arg(self.path("state"));
+        program.stderr(std::fs::File::create(self.log(run)).unwrap()).stdout(Stdio::null());
+        with_credentials(&mut program).spawn().unwrap()
+    }
+
+    pub(super) fn journal(&self) -> Vec<Record> {
+        Journal::read(&self.path("state").join("shop.journal")).unwrap()
+    }
+
+    /// The policy gets one more lever, before all others.
+    pub(super) fn put_first(&self, lever: &str) {
+        let text = std::fs::read_to_string(&self.policy).unwrap();
+        assert_eq!(text.matches("levers:\n").count(), 1, "{text}");
+        let text = text.replace("levers:\n", &format!("levers:\n{lever}"));
+        std::fs::write(&self.policy, text).unwrap();
     }
 
     /// The program with nothing of this machine's settings, at this address instead of AWS.
@@ -96,6 +123,13 @@ pub(super) async fn wait_for(what: &str, log: &Path, mut condition: impl AsyncFn
     }
 }
 
+/// By SIGKILL.
+pub(super) async fn kill(running: &mut Child) {
+    running.start_kill().unwrap();
+    let status = timeout(PATIENCE, running.wait()).await.expect("it dies").unwrap();
+    assert_eq!(status.signal(), Some(9), "it was killed and did not end by itself");
+}
+
 pub(super) async fn stop(mut running: Child) -> Option<i32> {
     let pid = running.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
@@ -122,11 +156,7 @@ async fn what_plan_printed_is_what_run_does() {
     }
     proxy.forget();
 
-    let log = place.path("log");
-    let mut run = place.leeward("run", &proxy.url());
-    run.args(["--listen", "127.0.0.1:0", "--state"]).arg(place.path("state"));
-    run.stderr(std::fs::File::create(&log).unwrap()).stdout(Stdio::null());
-    let running = with_credentials(&mut run).spawn().unwrap();
+    let (running, log) = (place.start("run", &proxy.url()), place.log("run"));
     wait_for("the first looks", &log, async || proxy.count("DescribeTargetHealth") > 20).await;
     assert_eq!(shop.changes().len(), 0, "nothing is written on a calm day");
     shop.kill(&eu());

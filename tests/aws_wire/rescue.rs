@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use leeward::memory::{Entry, Outcome};
 use leeward::policy::LeverKind;
 
-use super::program::{Place, stop, wait_for, with_credentials};
+use super::program::{Place, stop, wait_for};
 use super::service::{Shop, eu};
 use crate::wire::cluster::{Cluster, Demand, Rule, UPDATE, control, rule};
 use crate::wire::proxy::{ALL, Fault};
@@ -133,14 +133,8 @@ async fn the_program_turns_routing_controls() {
     let shop = Shop::open(1).await;
     let cluster = Cluster::start(&[("eu", true), ("central", false)]).await;
     let place = Place::new(&shop);
-    let text = std::fs::read_to_string(&place.policy).unwrap();
-    let text = text.replacen("levers:\n", &format!("levers:\n{}", arc_lever(&cluster)), 1);
-    std::fs::write(&place.policy, text).unwrap();
-    let log = place.path("run.log");
-    let mut program = place.leeward("run", &shop.world.proxy.url());
-    program.args(["--listen", "127.0.0.1:0", "--state"]).arg(place.path("state"));
-    program.stderr(std::fs::File::create(&log).unwrap()).stdout(std::process::Stdio::null());
-    let running = with_credentials(&mut program).spawn().unwrap();
+    place.put_first(&arc_lever(&cluster));
+    let (running, log) = (place.start("run", &shop.world.proxy.url()), place.log("run"));
     let looks = || shop.world.proxy.count("DescribeTargetHealth");
     wait_for("the first looks", &log, async || looks() > 12).await;
     assert_eq!(cluster.count(UPDATE), 0, "nothing is turned on a calm day");
@@ -148,9 +142,8 @@ async fn the_program_turns_routing_controls() {
     wait_for("routing controls turned", &log, async || cluster.changes() > 0).await;
     assert_eq!((cluster.is_on("eu"), cluster.is_on("central")), (false, true));
     let done = || {
-        let journal = leeward::journal::Journal::read(&place.path("state").join("shop.journal"));
         let is_done = |entry: &Entry| matches!(entry, Entry::Ended { outcome: Outcome::Done, .. });
-        journal.unwrap().iter().any(|record| is_done(&record.entry))
+        place.journal().iter().any(|record| is_done(&record.entry))
     };
     wait_for("the end of the order", &log, async || done()).await;
     assert_eq!(stop(running).await, Some(0));

@@ -4,13 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use leeward::aws::Edge;
 use leeward::clock::SystemClock;
 use leeward::decide::Diagnosis;
-use leeward::domain::{RegionName, Timestamp, ZoneId};
+use leeward::domain::{RegionName, ZoneId};
 use leeward::health::{About, Measure, Sample};
 use leeward::journal::{Journal, Log};
 use leeward::lab::region::{Fault as Broken, Region};
@@ -26,6 +25,7 @@ use tokio::sync::watch;
 
 use super::signals::target_group_in;
 use super::{World, settings, weighted};
+use crate::made_up::StepClock;
 use crate::wire::http::Message;
 use crate::wire::proxy::{Fault, Proxy, Seen};
 
@@ -38,21 +38,6 @@ pub(super) const READING: [&str; 5] = [
     "GetMetricData",
 ];
 const STEP: Duration = Duration::from_secs(5);
-
-#[derive(Debug)]
-struct StepClock(AtomicI64);
-
-impl StepClock {
-    fn advance(&self) {
-        self.0.fetch_add(i64::try_from(STEP.as_millis()).unwrap(), Ordering::SeqCst);
-    }
-}
-
-impl Clock for StepClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
-    }
-}
 
 /// One deployment: what serves, and the target group that watches it.
 struct Deployment {
@@ -183,7 +168,7 @@ impl Shop {
         let groups = [&eu(), &central()].map(|name| deployments[name].group.as_str());
         let policy_text = policy_text(&zones, port, groups);
         let policy = compiled(&policy_text);
-        let clock = Arc::new(StepClock(AtomicI64::new(1_800_000_000_000)));
+        let clock = StepClock::start();
         let folder = tempfile::tempdir().unwrap();
         let journal = folder.path().join("shop.journal");
         let log = Box::new(Journal::open(&journal).unwrap().0);
@@ -253,7 +238,7 @@ impl Shop {
     }
 
     pub(super) async fn round(&mut self) -> Done {
-        self.clock.advance();
+        self.clock.advance(STEP);
         let samples = self.look().await;
         self.service.round(samples, Vec::new()).await.unwrap()
     }
@@ -339,7 +324,7 @@ async fn a_dead_region_is_left_in_one_change_per_zone_just_as_planned() {
     let mut planned: Option<Plan> = None;
     let mut outcome = None;
     for _ in 0..ROUNDS_MAX {
-        shop.clock.advance();
+        shop.clock.advance(STEP);
         let samples = shop.look().await;
         let advice = advisor.round(samples.clone(), Vec::new()).await.unwrap().decision;
         assert_eq!(advice.wanted, None, "an advisor wants nothing done");

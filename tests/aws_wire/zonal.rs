@@ -4,11 +4,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use leeward::aws::{Edge, Endpoint, Service as Aws};
-use leeward::domain::Timestamp;
-use leeward::health::{About, Measure, Sample, ZoneHosts};
+use leeward::health::{Measure, Sample, ZoneHosts};
 use leeward::journal::Journal;
 use leeward::pace::Pacer;
 use leeward::policy::{self, Class, Mode, Pace, Policy};
@@ -17,6 +16,7 @@ use leeward::runtime::doors::levers_for;
 use leeward::runtime::round::Service;
 
 use super::settings;
+use crate::made_up::{StepClock, about, probes, sample};
 use crate::wire::proxy::{ALL, Fault};
 use crate::wire::zonal::ZonalShifts;
 
@@ -24,15 +24,7 @@ const ARN: &str =
     "arn:aws:elasticloadbalancing:eu-west-1:111122223333:loadbalancer/app/web/50dc6c495c0c9188";
 const ZONES: [&str; 3] = ["euw1-az1", "euw1-az2", "euw1-az3"];
 const START: &str = "POST /zonalshifts";
-
-#[derive(Debug)]
-struct StepClock(AtomicI64);
-
-impl Clock for StepClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
-    }
-}
+const STEP: Duration = Duration::from_secs(10);
 
 struct Bench {
     aws: ZonalShifts,
@@ -111,7 +103,7 @@ impl Bench {
         let policy = compiled(mode);
         let all = Levers { zonal_shifts: Some(edge.zonal_shifts), ..Levers::default() };
         let levers = levers_for(policy.mode, &all);
-        let clock = Arc::new(StepClock(AtomicI64::new(1_800_000_000_000)));
+        let clock = StepClock::start();
         let folder = tempfile::tempdir().unwrap();
         let service = service(&policy, &levers, &clock, &folder.path().join("journal"));
         let mut bench = Self { aws, policy, levers, clock, service, healthy: 6, folder };
@@ -122,26 +114,10 @@ impl Bench {
 
     fn samples(&self) -> Vec<Sample> {
         let now = self.clock.now();
-        let sample = |signal: &str, class, about: About, measure| Sample {
-            signal: signal.parse().unwrap(),
-            class,
-            about,
-            measure,
-            taken_at: now,
-            heard_at: now,
-        };
         let mut samples = Vec::new();
         for (region, balancer) in [("eu-west-1", "web"), ("eu-central-1", "web-central")] {
-            let about = About {
-                region: Some(region.parse().unwrap()),
-                balancer: Some(balancer.parse().unwrap()),
-                vantage: None,
-            };
-            for vantage in ["here", "there"] {
-                let about = About { vantage: Some(vantage.parse().unwrap()), ..about.clone() };
-                let measure = Measure::Probe { success: 1.0, latency_ms: None, failure: None };
-                samples.push(sample("probes", Class::Outside, about, measure));
-            }
+            let about = about(region, balancer);
+            samples.extend(probes(now, &about, ["here", "there"], 1.0));
             if region == "eu-west-1" {
                 let away = self.aws.active().is_some_and(|shift| shift.away_from == "euw1-az2");
                 let zone = |zone: &str, healthy, shifted| ZoneHosts {
@@ -155,15 +131,15 @@ impl Bench {
                     zone("eu-west-1b", 6, 0),
                     zone("eu-west-1c", 6, 0),
                 ];
-                samples.push(sample("targets", Class::Inside, about, Measure::Zones(zones)));
+                samples.push(sample(now, "targets", Class::Inside, about, Measure::Zones(zones)));
             }
         }
         samples
     }
 
     async fn round(&mut self) {
-        let now = self.clock.0.fetch_add(10_000, Ordering::SeqCst) + 10_000;
-        self.aws.set_time(now / 1000);
+        self.clock.advance(STEP);
+        self.aws.set_time(self.clock.now().as_millis() / 1000);
         let samples = self.samples();
         self.service.round(samples, Vec::new()).await.unwrap();
     }

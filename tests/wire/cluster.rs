@@ -10,9 +10,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::http::{self, Message};
@@ -107,13 +104,7 @@ struct State {
 pub(crate) struct Cluster {
     pub(crate) endpoints: Vec<Proxy>,
     state: Arc<Mutex<State>>,
-    server: AbortHandle,
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
+    _server: http::Server,
 }
 
 impl Cluster {
@@ -121,21 +112,13 @@ impl Cluster {
     pub(crate) async fn start(controls: &[(&str, bool)]) -> Self {
         let on = controls.iter().map(|(name, on)| (control(name), *on)).collect();
         let state = Arc::new(Mutex::new(State { on, ..State::default() }));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
         let shared = Arc::clone(&state);
-        let server = tokio::spawn(async move {
-            let mut open = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                open.spawn(serve(stream, Arc::clone(&shared)));
-                while open.try_join_next().is_some() {}
-            }
-        });
+        let server = http::Server::start(move |request| Some(answer(request, &shared))).await;
         let mut endpoints = Vec::new();
         for _ in REGIONS {
-            endpoints.push(Proxy::start(port).await);
+            endpoints.push(Proxy::start(server.port).await);
         }
-        Self { endpoints, state, server: server.abort_handle() }
+        Self { endpoints, state, _server: server }
     }
 
     pub(crate) fn add(&self, rule: Rule) {
@@ -174,12 +157,6 @@ impl Cluster {
     pub(crate) fn set(&self, name: &str, on: bool) {
         self.state.lock().unwrap().on.insert(control(name), on);
     }
-}
-
-async fn serve(mut client: TcpStream, state: Arc<Mutex<State>>) {
-    let Ok(Some(request)) = http::read(&mut client).await else { return };
-    let answer = answer(&request, &state);
-    let _ = client.write_all(&answer.last()).await;
 }
 
 /// Status, code, message, and what else is in the document.

@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
 /// Of any message of these tests; a batch of 1,000 changes is below 1 MB.
@@ -131,6 +133,44 @@ fn unchunk(mut bytes: &[u8]) -> Option<Vec<u8>> {
             return Some(whole);
         }
         whole.extend_from_slice(chunk);
+    }
+}
+
+/// A server of our own, at a port of its own, until it is dropped.
+pub(crate) struct Server {
+    pub(crate) port: u16,
+    task: AbortHandle,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Server {
+    /// `None` is silence until the client gives up.
+    pub(crate) async fn start(
+        answer: impl Fn(&Message) -> Option<Message> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let answer = Arc::new(answer);
+        let task = tokio::spawn(async move {
+            let mut open = JoinSet::new();
+            while let Ok((mut client, _)) = listener.accept().await {
+                let answer = Arc::clone(&answer);
+                open.spawn(async move {
+                    let Ok(Some(request)) = read(&mut client).await else { return };
+                    match answer(&request) {
+                        Some(answer) => drop(client.write_all(&answer.last()).await),
+                        None => drop(read(&mut client).await),
+                    }
+                });
+                while open.try_join_next().is_some() {}
+            }
+        });
+        Self { port, task: task.abort_handle() }
     }
 }
 

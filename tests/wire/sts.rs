@@ -5,9 +5,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use leeward::domain::Timestamp;
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, JoinSet};
 
 use super::http::{self, Message};
 
@@ -24,20 +21,12 @@ pub(crate) enum Endpoint {
     Hangs,
 }
 
-type ByRegion = dyn Fn(&str) -> Endpoint + Send + Sync;
-
 /// All regional endpoints at one address: a request says by its signature which one it was meant for.
 /// Ends when dropped.
 pub(crate) struct Sts {
     pub(crate) port: u16,
     asked: Arc<Mutex<Vec<String>>>,
-    server: AbortHandle,
-}
-
-impl Drop for Sts {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
+    _server: http::Server,
 }
 
 impl Sts {
@@ -45,23 +34,19 @@ impl Sts {
         now: impl Fn() -> Timestamp + Send + Sync + 'static,
         is: impl Fn(&str) -> Endpoint + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
         let asked = Arc::<Mutex<Vec<String>>>::default();
-        let (now, is, noted) = (
-            Arc::new(now),
-            Arc::<ByRegion>::from(Box::new(is) as Box<ByRegion>),
-            Arc::clone(&asked),
-        );
-        let server = tokio::spawn(async move {
-            let mut open = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                let (now, is, noted) = (Arc::clone(&now), Arc::clone(&is), Arc::clone(&noted));
-                open.spawn(async move { serve(stream, now(), &is, &noted).await });
-                while open.try_join_next().is_some() {}
+        let noted = Arc::clone(&asked);
+        let server = http::Server::start(move |request| {
+            let region = signed_for(request).unwrap_or_default();
+            noted.lock().unwrap().push(region.clone());
+            match is(&region) {
+                Endpoint::Well => Some(issued(now())),
+                Endpoint::Fails => Some(Message::answer(503, "text/html", "<html>sorry</html>")),
+                Endpoint::Hangs => None,
             }
         });
-        Self { port, asked, server: server.abort_handle() }
+        let server = server.await;
+        Self { port: server.port, asked, _server: server }
     }
 
     /// The regions that sessions were asked for in, in order.
@@ -74,27 +59,6 @@ impl Sts {
 pub(crate) fn signed_for(request: &Message) -> Option<String> {
     let scope = request.header("authorization")?;
     scope.split("Credential=").nth(1)?.split('/').nth(2).map(str::to_owned)
-}
-
-async fn serve(
-    mut client: TcpStream,
-    now: Timestamp,
-    is: &Arc<ByRegion>,
-    asked: &Mutex<Vec<String>>,
-) {
-    let Ok(Some(request)) = http::read(&mut client).await else { return };
-    let region = signed_for(&request).unwrap_or_default();
-    asked.lock().unwrap().push(region.clone());
-    let answer = match is(&region) {
-        Endpoint::Well => issued(now),
-        Endpoint::Fails => Message::answer(503, "text/html", "<html>sorry</html>"),
-        Endpoint::Hangs => {
-            // Until the client gives up.
-            let _ = http::read(&mut client).await;
-            return;
-        }
-    };
-    let _ = client.write_all(&answer.last()).await;
 }
 
 fn issued(now: Timestamp) -> Message {

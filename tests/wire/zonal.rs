@@ -7,9 +7,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, JoinSet};
 
 use super::http::{self, Message};
 use super::proxy::Proxy;
@@ -41,13 +38,7 @@ struct State {
 pub(crate) struct ZonalShifts {
     pub(crate) proxy: Proxy,
     state: Arc<Mutex<State>>,
-    server: AbortHandle,
-}
-
-impl Drop for ZonalShifts {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
+    _server: http::Server,
 }
 
 impl ZonalShifts {
@@ -55,17 +46,9 @@ impl ZonalShifts {
         let zones = zones.iter().map(|zone| (*zone).to_owned()).collect();
         let enabled = [(arn.to_owned(), zones)].into();
         let state = Arc::new(Mutex::new(State { enabled, ..State::default() }));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
         let shared = Arc::clone(&state);
-        let server = tokio::spawn(async move {
-            let mut open = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                open.spawn(serve(stream, Arc::clone(&shared)));
-                while open.try_join_next().is_some() {}
-            }
-        });
-        Self { proxy: Proxy::start(port).await, state, server: server.abort_handle() }
+        let server = http::Server::start(move |request| Some(answer(request, &shared))).await;
+        Self { proxy: Proxy::start(server.port).await, state, _server: server }
     }
 
     /// What time it is there.
@@ -103,12 +86,6 @@ impl ZonalShifts {
     pub(crate) fn cancel(&self, id: &str) {
         self.state.lock().unwrap().cancel(id).unwrap();
     }
-}
-
-async fn serve(mut client: TcpStream, state: Arc<Mutex<State>>) {
-    let Ok(Some(request)) = http::read(&mut client).await else { return };
-    let answer = answer(&request, &state);
-    let _ = client.write_all(&answer.last()).await;
 }
 
 /// Status, code, and what else is in the document.

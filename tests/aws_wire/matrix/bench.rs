@@ -4,12 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use leeward::answers::DnsResolver;
 use leeward::aws::Edge;
-use leeward::domain::{RegionName, Timestamp, ZoneId};
+use leeward::domain::{Timestamp, ZoneId};
 use leeward::health::{About, Measure, ProbeFailure, Sample};
 use leeward::journal::Journal;
 use leeward::memory::{Entry, Outcome};
@@ -19,10 +18,12 @@ use leeward::policy::{self, Class, Pace, Policy, QueryBody};
 use leeward::ports::{CallFailed, Clock, Levers, TargetState};
 use leeward::runtime::round::Service;
 
-use super::{CHANGE, Cell, Kind, Step, fault_of};
+use super::{CHANGE, Cell, Step, fault_of};
+use crate::aws_wire::faults::{Kind, Told};
 use crate::aws_wire::service::folded;
 use crate::aws_wire::signals::page_of;
 use crate::aws_wire::{create_zone, kind_of, settings, weighted};
+use crate::made_up::{StepClock, about, sample};
 use crate::wire::nameserver::{Mood, NameServer};
 use crate::wire::proxy::{Fault, Proxy, Rule, Seen};
 
@@ -38,28 +39,12 @@ const ROUNDS_MAX: usize = 120;
 /// Looked at afterwards: nothing more happens.
 const AFTER_ROUNDS: usize = 4;
 
-#[derive(Debug)]
-struct StepClock(AtomicI64);
-
-impl Clock for StepClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
-    }
-}
-
 /// What all cells share: an AWS without faults, and the target groups in it.
 pub(super) struct Ground {
     pub(super) port: u16,
     pub(super) groups: BTreeMap<&'static str, String>,
     /// Past all proxies.
     pub(super) direct: Edge,
-}
-
-/// What the table says of a cell.
-#[derive(Debug)]
-pub(super) struct Told {
-    pub(super) during: &'static str,
-    pub(super) story: String,
 }
 
 struct Bench<'a> {
@@ -154,7 +139,7 @@ impl<'a> Bench<'a> {
         settings.endpoints.insert(0, format!("route53={}", proxy.url()).parse().unwrap());
         let edge = Edge::connect(&settings).await;
         let policy = compiled(&policy_text(&zone, &domain, &ground.groups, cell.step));
-        let clock = Arc::new(StepClock(AtomicI64::new(1_800_000_000_000)));
+        let clock = StepClock::start();
         let folder = tempfile::tempdir().unwrap();
         let journal = folder.path().join("journal");
         let log = Box::new(Journal::open(&journal).unwrap().0);
@@ -185,7 +170,7 @@ impl<'a> Bench<'a> {
     }
 
     async fn round(&mut self) -> Option<Outcome> {
-        self.clock.0.fetch_add(i64::try_from(STEP.as_millis()).unwrap(), Ordering::SeqCst);
+        self.clock.advance(STEP);
         let samples = self.look().await;
         self.service.round(samples, Vec::new()).await.unwrap().ended
     }
@@ -193,22 +178,13 @@ impl<'a> Bench<'a> {
     /// Everything that can be seen now. What the cell is not about is made up.
     async fn look(&mut self) -> Vec<Sample> {
         let now = self.clock.now();
-        let sample = |signal: &str, class, about, measure| Sample {
-            signal: signal.parse().unwrap(),
-            class,
-            about,
-            measure,
-            taken_at: now,
-            heard_at: now,
-        };
+        let sample = |signal, class, about, measure| sample(now, signal, class, about, measure);
         let mut samples = Vec::new();
         for name in [EU, CENTRAL] {
-            let region: RegionName = name.parse().unwrap();
             let well = !(self.dead && name == EU);
             let about = |vantage: Option<&str>| About {
-                region: Some(region.clone()),
-                balancer: Some(format!("web-{name}").parse().unwrap()),
                 vantage: vantage.map(|name| name.parse().unwrap()),
+                ..about(name, &format!("web-{name}"))
             };
             for vantage in ["here", "there"] {
                 let measure = Measure::Probe {

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use aws_config::sts::AssumeRoleProvider;
@@ -12,18 +11,18 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use leeward::aws::{Edge, Settings};
-use leeward::domain::{RegionName, Timestamp};
-use leeward::health::{About, Measure, Sample};
+use leeward::health::Sample;
 use leeward::journal::{Journal, Record};
 use leeward::memory::{Acts, Entry, Outcome};
 use leeward::pace::Pacer;
-use leeward::policy::{self, Class, LeverKind, Pace, Policy};
+use leeward::policy::{self, LeverKind, Pace, Policy};
 use leeward::ports::{Clock, Levers};
 use leeward::runtime::gates::Board;
 use leeward::runtime::round::Service;
 
 use crate::aws_wire::service::folded;
 use crate::aws_wire::{credentials, kind_of, settings};
+use crate::made_up::{StepClock, about, serving};
 use crate::wire::cluster::{Cluster, UPDATE, control};
 use crate::wire::http;
 use crate::wire::proxy::{Fault, Proxy, Rule, Seen};
@@ -44,15 +43,6 @@ const ROUNDS_MAX: usize = 120;
 pub(super) enum Order {
     ArcFirst,
     GatesFirst,
-}
-
-#[derive(Debug)]
-struct StepClock(AtomicI64);
-
-impl Clock for StepClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
-    }
 }
 
 pub(super) struct Bench {
@@ -144,7 +134,7 @@ impl Bench {
         );
         // Made already, if others are at this server.
         http::call(server.port, "PUT", &format!("/{BUCKET}"), &there).await.unwrap();
-        let clock = Arc::new(StepClock(AtomicI64::new(1_800_000_000_000)));
+        let clock = StepClock::start();
         let hands = Arc::clone(&clock);
         let issuer = Sts::start(move || hands.now(), |_| sts::Endpoint::Well).await;
         let sts = Proxy::start(issuer.port).await;
@@ -206,43 +196,20 @@ impl Bench {
 
     /// So much later that the session in force is past half of its life, or over. What was seen before is old.
     pub(super) fn session_ages(&mut self, by: Duration) {
-        self.clock.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+        self.clock.advance(by);
     }
 
     fn samples(&self) -> Vec<Sample> {
         let now = self.clock.now();
-        let sample = |signal: &str, class, about: About, measure| Sample {
-            signal: signal.parse().unwrap(),
-            class,
-            about,
-            measure,
-            taken_at: now,
-            heard_at: now,
+        let seen = |name: &str, balancer| {
+            let part = if self.lost && name == EU { 0.0 } else { 1.0 };
+            serving(now, about(name, balancer), ["here", "there"], part)
         };
-        let mut samples = Vec::new();
-        for (name, balancer) in [(EU, "web"), (CENTRAL, "web-central")] {
-            let well = !(self.lost && name == EU);
-            let about = About {
-                region: Some(name.parse::<RegionName>().unwrap()),
-                balancer: Some(balancer.parse().unwrap()),
-                vantage: None,
-            };
-            for vantage in ["here", "there"] {
-                let about = About { vantage: Some(vantage.parse().unwrap()), ..about.clone() };
-                let success = if well { 1.0 } else { 0.0 };
-                let measure = Measure::Probe { success, latency_ms: None, failure: None };
-                samples.push(sample("probes", Class::Outside, about, measure));
-            }
-            let hosts = Measure::HealthyHosts(Some(if well { 1.0 } else { 0.0 }));
-            samples.push(sample("metrics", Class::Traffic, about.clone(), hosts));
-            let errors = Measure::TargetErrors(Some(if well { 0.0 } else { 1.0 }));
-            samples.push(sample("metrics", Class::Traffic, about, errors));
-        }
-        samples
+        [seen(EU, "web"), seen(CENTRAL, "web-central")].concat()
     }
 
     pub(super) async fn round(&mut self) -> Option<Outcome> {
-        self.clock.0.fetch_add(i64::try_from(STEP.as_millis()).unwrap(), Ordering::SeqCst);
+        self.clock.advance(STEP);
         let samples = self.samples();
         self.service.round(samples, Vec::new()).await.unwrap().ended
     }
@@ -336,7 +303,7 @@ impl Bench {
     pub(super) async fn cut_off_while_held_up(&mut self, rules: &[Rule]) {
         let noted = |proxy: &Proxy| proxy.seen().iter().any(|seen| seen.fault.is_some());
         for _ in 0..ROUNDS_MAX {
-            self.clock.0.fetch_add(i64::try_from(STEP.as_millis()).unwrap(), Ordering::SeqCst);
+            self.clock.advance(STEP);
             let samples = self.samples();
             let (bucket, endpoints) = (&self.bucket, &self.cluster.endpoints);
             let held = async {

@@ -1,19 +1,14 @@
 //! SIGKILL of the real program while it turns routing controls: started again, it finishes the move, turns
 //! nothing twice and pulls no other lever.
 
-use std::os::unix::process::ExitStatusExt as _;
-use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use leeward::journal::{Journal, Record};
 use leeward::memory::{Entry, Outcome};
-use tokio::process::Child;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::bench::{arc_lever, word};
-use crate::aws_wire::program::{PATIENCE, Place, stop, wait_for, with_credentials};
+use crate::aws_wire::program::{PATIENCE, Place, kill, stop, wait_for};
 use crate::aws_wire::service::{Shop, eu, folded};
 use crate::wire::cluster::{Cluster, GET, UPDATE, control};
 use crate::wire::proxy::{Fault, Proxy, Rule, Seen};
@@ -54,25 +49,8 @@ impl Case {
         let shop = Shop::open(1).await;
         let cluster = Cluster::start(&[("eu", true), ("central", false)]).await;
         let place = Place::new(&shop);
-        let text = std::fs::read_to_string(&place.policy).unwrap();
-        let text = text.replacen("levers:\n", &format!("levers:\n{}", arc_lever(&cluster)), 1);
-        std::fs::write(&place.policy, text).unwrap();
+        place.put_first(&arc_lever(&cluster));
         Self { point, shop, cluster, place }
-    }
-
-    fn log(&self, run: &str) -> PathBuf {
-        self.place.path(&format!("{run}.log"))
-    }
-
-    fn start(&self, run: &str) -> Child {
-        let mut program = self.place.leeward("run", &self.shop.world.proxy.url());
-        program.args(["--listen", "127.0.0.1:0", "--state"]).arg(self.place.path("state"));
-        program.stderr(std::fs::File::create(self.log(run)).unwrap()).stdout(Stdio::null());
-        with_credentials(&mut program).spawn().unwrap()
-    }
-
-    fn journal(&self) -> Vec<Record> {
-        Journal::read(&self.place.path("state").join("shop.journal")).unwrap()
     }
 
     fn hold_up(&self) -> Vec<Rule> {
@@ -93,13 +71,13 @@ impl Case {
 
     fn is_done(&self) -> bool {
         let done = |entry: &Entry| matches!(entry, Entry::Ended { outcome: Outcome::Done, .. });
-        self.journal().iter().any(|record| done(&record.entry))
+        self.place.journal().iter().any(|record| done(&record.entry))
     }
 
     async fn play(self, story: &str) {
         let (point, proxy) = (self.point, &self.shop.world.proxy);
-        let mut running = self.start("first");
-        let log = self.log("first");
+        let mut running = self.place.start("first", &proxy.url());
+        let log = self.place.log("first");
         wait_for("the first looks", &log, async || proxy.count("DescribeTargetHealth") > 12).await;
         assert_eq!(self.cluster.count(UPDATE), 0, "{point:?}: nothing is turned on a calm day");
         let rules = self.hold_up();
@@ -110,9 +88,7 @@ impl Case {
             assert!(Instant::now() < until, "{point:?}: nothing was called");
             sleep(Duration::from_millis(5)).await;
         }
-        running.start_kill().unwrap();
-        let status = timeout(PATIENCE, running.wait()).await.expect("it dies").unwrap();
-        assert_eq!(status.signal(), Some(9), "{point:?}: it was killed and did not end by itself");
+        kill(&mut running).await;
         assert!(!self.is_done(), "{point:?}: the order is open");
         let turned = usize::from(point == Point::AfterTheEffect);
         assert_eq!(self.cluster.changes(), turned, "{point:?}: before the second start");
@@ -123,8 +99,8 @@ impl Case {
         }
 
         let sent = self.cluster.count(UPDATE);
-        let running = self.start("second");
-        let log = self.log("second");
+        let running = self.place.start("second", &proxy.url());
+        let log = self.place.log("second");
         wait_for("the end of the move", &log, async || self.is_done()).await;
         // By now it has seen more of the dead region, and finds nothing to do.
         let looks = proxy.count("DescribeTargetHealth");
@@ -142,7 +118,7 @@ impl Case {
             "{point:?}: what stands is found"
         );
         assert_eq!(self.shop.changes().len(), 0, "{point:?}: no other lever was pulled");
-        let told = folded(self.journal().iter().filter_map(|record| word(&record.entry)));
+        let told = folded(self.place.journal().iter().filter_map(|record| word(&record.entry)));
         assert_eq!(told, story, "{point:?}");
     }
 }

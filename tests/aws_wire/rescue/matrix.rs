@@ -5,16 +5,13 @@
 //! out twice by one lever, with no more writes than the pauses allow. What was played stands in
 //! `tests/aws_wire/lever-matrix.md`, which this test compares.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use leeward::memory::Outcome;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 use super::bench::{Bench, Order};
+use crate::aws_wire::faults::{self, Kind, OfService, Told, play_all};
 use crate::wire::cluster::{GET, UPDATE};
 use crate::wire::http::Message;
 use crate::wire::proxy::{Fault, Proxy, Rule};
@@ -33,16 +30,9 @@ enum Step {
     Renewal,
 }
 
-impl Step {
-    const ALL: [Self; 6] =
-        [Self::Asked, Self::Turned, Self::Put, Self::ReadBack, Self::Session, Self::Renewal];
-
-    fn order(self) -> Order {
-        match self {
-            Self::Asked | Self::Turned => Order::ArcFirst,
-            Self::Put | Self::ReadBack | Self::Session | Self::Renewal => Order::GatesFirst,
-        }
-    }
+impl faults::Step for Step {
+    const ALL: &'static [Self] =
+        &[Self::Asked, Self::Turned, Self::Put, Self::ReadBack, Self::Session, Self::Renewal];
 
     fn names(self) -> (&'static str, &'static str) {
         match self {
@@ -54,123 +44,67 @@ impl Step {
             Self::Renewal => ("sts", "AssumeRole, a session lives"),
         }
     }
-}
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Throttled,
-    ServerError,
-    Refused,
-    Reset,
-    HangBefore,
-    HangAfter,
-    Slow,
-    Garbage,
-    Expired,
-    Pending,
-}
-
-impl Kind {
-    const ALL: [Self; 10] = [
-        Self::Throttled,
-        Self::ServerError,
-        Self::Refused,
-        Self::Reset,
-        Self::HangBefore,
-        Self::HangAfter,
-        Self::Slow,
-        Self::Garbage,
-        Self::Expired,
-        Self::Pending,
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Throttled => "throttled",
-            Self::ServerError => "5xx",
-            Self::Refused => "refused",
-            Self::Reset => "reset",
-            Self::HangBefore => "hangs before the effect",
-            Self::HangAfter => "hangs after the effect",
-            Self::Slow => "slow",
-            Self::Garbage => "garbage",
-            Self::Expired => "credentials expired",
-            Self::Pending => "stuck PENDING",
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Cell {
-    step: Step,
-    fault: Kind,
-}
-
-impl fmt::Display for Cell {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} {}", self.step, self.fault.name())
-    }
-}
-
-impl Cell {
-    fn is_senseless(self) -> Option<&'static str> {
-        let writes = matches!(self.step, Step::Turned | Step::Put);
-        match (self.step, self.fault) {
+    fn is_senseless(self, fault: Kind) -> Option<&'static str> {
+        let writes = matches!(self, Self::Turned | Self::Put);
+        match (self, fault) {
             (_, Kind::Pending) => Some("a switch stands or not: nothing is pending"),
             (_, Kind::HangAfter) if !writes => {
                 Some("a call that only reads has no effect: see `hangs before the effect`")
             }
-            (Step::Turned, Kind::Refused) => Some(
+            (Self::Turned, Kind::Refused) => Some(
                 "who refuses a connection does not know which call it would have carried: see the question",
             ),
-            (Step::ReadBack, Kind::Refused) => Some(
+            (Self::ReadBack, Kind::Refused) => Some(
                 "who refuses a connection does not know which call it would have carried: see `PutObject`",
             ),
             _ => None,
         }
     }
+}
 
-    fn fault(self) -> Fault {
-        let arc = self.step.order() == Order::ArcFirst;
-        let sts = matches!(self.step, Step::Session | Step::Renewal);
-        let error = |status, code: &str, why: &str| {
-            if arc {
-                return Fault::json_error(status, code, why);
-            }
-            if sts {
-                return Fault::error(status, code, why);
-            }
-            let body = format!("<Error><Code>{code}</Code><Message>{why}</Message></Error>");
-            Fault::Answer(Message::answer(status, "application/xml", body))
-        };
-        match self.fault {
-            Kind::Throttled if arc => error(429, "ThrottlingException", "Rate exceeded"),
-            Kind::Throttled if sts => error(400, "Throttling", "Rate exceeded"),
-            Kind::Throttled => error(503, "SlowDown", "Please reduce your request rate."),
-            Kind::ServerError => {
-                Fault::Answer(Message::answer(503, "text/html", "<html>sorry</html>"))
-            }
-            // The port is shut instead.
-            Kind::Refused | Kind::Reset => Fault::Reset,
-            Kind::HangBefore => Fault::SilenceBefore,
-            Kind::HangAfter => Fault::SilenceAfter,
-            Kind::Slow => Fault::Slow(Duration::from_millis(300)),
-            Kind::Garbage => {
-                Fault::rewrite(|_| Message::answer(200, "text/html", "<html>welcome</html>"))
-            }
-            Kind::Expired if arc => {
-                error(403, "ExpiredTokenException", "The security token is expired")
-            }
-            Kind::Expired | Kind::Pending => {
-                error(400, "ExpiredToken", "The provided token has expired.")
-            }
+impl Step {
+    fn order(self) -> Order {
+        match self {
+            Self::Asked | Self::Turned => Order::ArcFirst,
+            Self::Put | Self::ReadBack | Self::Session | Self::Renewal => Order::GatesFirst,
         }
     }
 }
 
-fn cells() -> Vec<Cell> {
-    let of = |step| Kind::ALL.map(|fault| Cell { step, fault });
-    Step::ALL.into_iter().flat_map(of).collect()
+type Cell = faults::Cell<Step>;
+
+fn fault_of(cell: Cell) -> Fault {
+    let arc = cell.step.order() == Order::ArcFirst;
+    let sts = matches!(cell.step, Step::Session | Step::Renewal);
+    let error = |status, code: &str, why: &str| {
+        if arc {
+            return Fault::json_error(status, code, why);
+        }
+        if sts {
+            return Fault::error(status, code, why);
+        }
+        let body = format!("<Error><Code>{code}</Code><Message>{why}</Message></Error>");
+        Fault::Answer(Message::answer(status, "application/xml", body))
+    };
+    let (throttled, expired) = if arc {
+        let expired = error(403, "ExpiredTokenException", "The security token is expired");
+        (error(429, "ThrottlingException", "Rate exceeded"), expired)
+    } else {
+        let throttled = if sts {
+            error(400, "Throttling", "Rate exceeded")
+        } else {
+            error(503, "SlowDown", "Please reduce your request rate.")
+        };
+        (throttled, error(400, "ExpiredToken", "The provided token has expired."))
+    };
+    cell.fault.fault(OfService {
+        throttled,
+        expired,
+        garbage: Fault::rewrite(|_| Message::answer(200, "text/html", "<html>welcome</html>")),
+        pending: None,
+        slow: Duration::from_millis(300),
+    })
 }
 
 /// How long a fault lasts once it struck, in rounds of five seconds.
@@ -180,11 +114,6 @@ const AFTER_ROUNDS: usize = 6;
 /// Writes into a fault of thirty seconds: a try, two more after pauses of 5 and 10 seconds, each taken back
 /// once, at five endpoints or with three attempts.
 const WRITES_MAX: usize = 30;
-
-struct Told {
-    during: &'static str,
-    story: String,
-}
 
 async fn set(cell: Cell, bench: &mut Bench) -> Vec<Rule> {
     let proxies: Vec<&Proxy> = match cell.step {
@@ -208,7 +137,7 @@ async fn set(cell: Cell, bench: &mut Bench) -> Vec<Rule> {
         Step::Turned => UPDATE.to_owned(),
         Step::Session | Step::Renewal => ASSUME_ROLE.to_owned(),
     };
-    let inject = |proxy: &Proxy| proxy.inject(&action, "the fault", cell.fault(), usize::MAX);
+    let inject = |proxy: &Proxy| proxy.inject(&action, "the fault", fault_of(cell), usize::MAX);
     proxies.into_iter().map(inject).collect()
 }
 
@@ -299,71 +228,25 @@ fn condensed(story: &str) -> String {
 /// Cells that are played at the same time: they mostly wait.
 const AT_ONCE: usize = 10;
 
-const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/aws_wire/lever-matrix.md");
-/// Writes the table in place of comparing it.
-const UPDATE_TABLE: Option<&str> = option_env!("UPDATE_FAULT_MATRIX");
+const HEAD: [&str; 7] = [
+    "# Faults in the calls of the levers in the data plane",
+    "",
+    "Made by `tests/aws_wire/rescue/matrix.rs`, which compares it. In each row a region dies and one kind of",
+    "call fails until thirty seconds after it was first made. The policy has two levers: routing controls and",
+    "then a gate for the calls of `arc`, the other way round for the rest. In all of them: never said to be",
+    "done before it is, out of the answers in the end, done once. The journal's story is told without",
+    "repetitions.",
+];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_fault_in_every_call_of_a_switch_ends_well() {
     let server = Arc::new(servers::ministack().await);
-    let places = Arc::new(Semaphore::new(AT_ONCE));
-    let mut playing = JoinSet::new();
-    for (number, cell) in cells().into_iter().enumerate() {
-        if cell.is_senseless().is_some() {
-            continue;
-        }
-        let (server, places) = (Arc::clone(&server), Arc::clone(&places));
-        playing.spawn(async move {
-            let _place = places.acquire().await.unwrap();
+    let cell = |cell: Cell, number| {
+        let server = Arc::clone(&server);
+        async move {
             let bench = Bench::at(cell.step.order(), &server, number).await;
-            (number, Box::pin(play(cell, bench)).await)
-        });
-    }
-    let mut told = BTreeMap::new();
-    let mut failed = Vec::new();
-    while let Some(played) = playing.join_next().await {
-        match played {
-            Ok((number, said)) => drop(told.insert(number, said)),
-            Err(error) => failed.push(error.to_string()),
+            Box::pin(play(cell, bench)).await
         }
-    }
-    assert!(failed.is_empty(), "{}", failed.join("\n"));
-    let table = table(&told);
-    if UPDATE_TABLE.is_some() || std::env::var_os("UPDATE_FAULT_MATRIX").is_some() {
-        std::fs::write(TABLE, table).unwrap();
-        return;
-    }
-    let known = std::fs::read_to_string(TABLE).unwrap();
-    for (is, was) in table.lines().zip(known.lines()) {
-        assert_eq!(is, was, "run with UPDATE_FAULT_MATRIX=1 to accept");
-    }
-    assert_eq!(table.lines().count(), known.lines().count());
-}
-
-fn table(told: &BTreeMap<usize, Told>) -> String {
-    let mut lines: Vec<String> = [
-        "# Faults in the calls of the levers in the data plane",
-        "",
-        "Made by `tests/aws_wire/rescue/matrix.rs`, which compares it. In each row a region dies and one kind of",
-        "call fails until thirty seconds after it was first made. The policy has two levers: routing controls and",
-        "then a gate for the calls of `arc`, the other way round for the rest. In all of them: never said to be",
-        "done before it is, out of the answers in the end, done once. The journal's story is told without",
-        "repetitions.",
-        "",
-        "| service | call | fault | while it lasts | the journal |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    .map(str::to_owned)
-    .into();
-    for (number, cell) in cells().into_iter().enumerate() {
-        let (service, call) = cell.step.names();
-        let (during, story) = match (cell.is_senseless(), told.get(&number)) {
-            (Some(why), _) => ("–", why.to_owned()),
-            (None, Some(told)) => (told.during, told.story.clone()),
-            (None, None) => ("not played", String::new()),
-        };
-        lines.push(format!("| {service} | {call} | {} | {during} | {story} |", cell.fault.name()));
-    }
-    lines.push(String::new());
-    lines.join("\n")
+    };
+    play_all("lever-matrix.md", &HEAD, AT_ONCE, cell).await;
 }
