@@ -474,6 +474,12 @@ impl fmt::Display for Split {
     }
 }
 
+/// How long to wait after so many failures in a row: `first`, then twice as long each time, `most` at most.
+pub fn backoff(first: Duration, failures: u32, most: Duration) -> Duration {
+    const DOUBLINGS_MAX: u32 = 16;
+    first.saturating_mul(2_u32.pow(failures.saturating_sub(1).min(DOUBLINGS_MAX))).min(most)
+}
+
 /// A time span as a person writes it: `90s`, `2m`, `1h 30m`.
 pub fn span(duration: Duration) -> String {
     let total = duration.as_secs();

@@ -16,7 +16,7 @@
 
 use std::time::Duration;
 
-use crate::domain::Timestamp;
+use crate::domain::{Timestamp, backoff};
 use crate::journal::{JournalError, Log};
 use crate::memory::{Acts, BatchState, Entry, Order, Outcome};
 use crate::pace::Pacer;
@@ -172,8 +172,8 @@ impl Executor<'_> {
     pub fn retry_at(&self, lever: LeverKind) -> Option<Timestamp> {
         let lever = self.acts.levers.get(&lever)?;
         let (failed_at, _) = lever.last_failure.as_ref()?;
-        let doublings = lever.failures_in_a_row.checked_sub(1)?.min(16);
-        Some(failed_at.plus((RETRY_FIRST * 2_u32.pow(doublings)).min(RETRY_MAX)))
+        let failures = Some(lever.failures_in_a_row).filter(|failures| *failures > 0)?;
+        Some(failed_at.plus(backoff(RETRY_FIRST, failures, RETRY_MAX)))
     }
 
     /// Why this plan may not be begun. All of these would be mistakes of ours.
@@ -325,3 +325,6 @@ fn is_shift(order: &Order) -> bool {
 fn no_client() -> CallFailed {
     CallFailed::NotSent { why: "there is no client for the records".to_owned() }
 }
+
+#[cfg(test)]
+mod mortal;

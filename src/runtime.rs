@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 pub mod board;
+mod disk;
 pub mod doors;
 pub mod file;
 pub mod gates;

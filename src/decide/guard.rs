@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Hold;
 use super::shares::{Shares, effective};
-use crate::domain::{RegionName, Timestamp};
+use crate::domain::{RegionName, Timestamp, backoff};
 use crate::health::{Lag, Picture};
 use crate::memory::{Acts, LeverState};
 use crate::plan::Purpose;
@@ -215,9 +215,8 @@ pub(super) fn retry_at(
     let back = first == RETRY_FIRST
         && kind == LeverKind::Weights
         && read_at.is_some_and(|read| read > *failed_at);
-    let doublings = if back { 0 } else { lever.failures_in_a_row.saturating_sub(1).min(8) };
-    let pause = (first * 2_u32.pow(doublings)).min(most);
-    Some(failed_at.plus(pause)).filter(|at| now < *at)
+    let failures = if back { 1 } else { lever.failures_in_a_row };
+    Some(failed_at.plus(backoff(first, failures, most))).filter(|at| now < *at)
 }
 
 /// The first lever of the policy that works, and the holds of those before it.

@@ -17,8 +17,8 @@ use crate::balancer::cure::{Cure, Floor, Purpose, Reached, Step, in_short};
 use crate::balancer::restore::{way, without};
 use crate::balancer::rungs::draft;
 use crate::balancer::{Call, Snapshot};
-use crate::domain::{BalancerName, Tally, Timestamp};
-use crate::execute::{Executor, Progress, SETTLED_AFTER};
+use crate::domain::{BalancerName, Tally, Timestamp, backoff};
+use crate::execute::{Executor, Progress, RETRY_FIRST, RETRY_MAX, SETTLED_AFTER};
 use crate::journal::JournalError;
 use crate::memory::{CallState, CureNote, Entry, OpenCure, Outcome};
 use crate::pace::Elb;
@@ -150,7 +150,7 @@ impl Executor<'_> {
             if self.pinned() {
                 return Ok(Progress::Working);
             }
-            let retry = open.last_at.plus(backoff(open.failures));
+            let retry = open.last_at.plus(backoff(RETRY_FIRST, open.failures, RETRY_MAX));
             if open.failures > 0 && self.clock.now() < retry {
                 return Ok(Progress::Working);
             }
@@ -449,12 +449,6 @@ fn outcome_of(cure: &Cure) -> Outcome {
         Purpose::Undo => Outcome::Abandoned { why: cure.because.clone() },
         Purpose::Rung(_) | Purpose::Restore | Purpose::Mend => Outcome::Done,
     }
-}
-
-/// The wait doubles from two seconds to a minute.
-fn backoff(failures: u32) -> Duration {
-    (Duration::from_secs(2) * 2_u32.pow(failures.saturating_sub(1).min(8)))
-        .min(Duration::from_secs(60))
 }
 
 /// Calls that one reading takes, at least.

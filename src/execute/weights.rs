@@ -181,20 +181,17 @@ impl Executor<'_> {
         if !self.settled() {
             return Ok(Stage::Later);
         }
-        if self.acts.order.as_ref().is_some_and(|order| written(order) == Written::Part) {
-            self.put_back(why)?;
-            return Ok(Stage::Later);
-        }
         self.abandon(why).await
     }
 
-    /// Ends an order of which nothing is known to be written, after its calls have had time to land. One
-    /// that went unanswered may have landed since it was looked for: it is looked for once more, and what
-    /// landed is put back.
+    /// Ends an order after its calls have had time to land, and puts back what did. A call that went
+    /// unanswered may have landed since it was looked for: where nothing is known to be written, it is looked
+    /// for once more.
     pub(super) async fn abandon(&mut self, why: &str) -> Result<Stage, JournalError> {
         let Some(order) = self.acts.order.as_ref() else { return Ok(Stage::Next) };
         let epoch = order.plan.epoch;
-        let lost = if order.lost_call { order.plan.batches.clone() } else { Vec::new() };
+        let in_doubt = order.lost_call && written(order) == Written::Nothing;
+        let lost = if in_doubt { order.plan.batches.clone() } else { Vec::new() };
         for (number, batch) in lost.iter().enumerate() {
             if self.pace.try_take(1, 0).is_err() {
                 return Ok(Stage::Later);

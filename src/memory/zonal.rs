@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Acts;
-use crate::domain::{BalancerName, Timestamp};
+use crate::domain::{BalancerName, Timestamp, backoff};
 use crate::plan::{ZoneAct, ZoneStep};
 use crate::ports::CallFailed;
 
@@ -93,7 +93,7 @@ const RETRY_FIRST: Duration = Duration::from_secs(30);
 const RETRY_MAX: Duration = Duration::from_secs(480);
 
 fn retry_after(failures: u32) -> Duration {
-    (RETRY_FIRST * 2_u32.pow(failures.saturating_sub(1).min(8))).min(RETRY_MAX)
+    backoff(RETRY_FIRST, failures, RETRY_MAX)
 }
 
 impl ZoneAway {

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use super::*;
 use crate::balancer::tests::{assert_served, care, floors, roll, snapshot, swap_in, zones};
 use crate::balancer::{Target, ZONES_MIN};
+use crate::execute::mortal::Mortal;
 use crate::journal::Log;
 use crate::memory::{Acts, Pin};
 use crate::pace::Pacer;
@@ -27,10 +28,8 @@ struct State {
     changed_at: Timestamp,
     calls: Vec<Call>,
     seen: Vec<Snapshot>,
-    log: Vec<(Timestamp, Entry)>,
     kept: Vec<String>,
-    /// Events (lines and calls) until the process dies.
-    fuse: Option<usize>,
+    process: Mortal,
     refuse: Option<&'static str>,
     lose_answers: bool,
 }
@@ -48,9 +47,8 @@ impl World {
             live,
             changed_at: now,
             calls: Vec::new(),
-            log: Vec::new(),
             kept: Vec::new(),
-            fuse: None,
+            process: Mortal::default(),
             refuse: None,
             lose_answers: false,
         })))
@@ -58,18 +56,6 @@ impl World {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
-    }
-
-    fn burns(&self) -> bool {
-        let mut state = self.state();
-        match &mut state.fuse {
-            Some(0) => true,
-            Some(left) => {
-                *left -= 1;
-                false
-            }
-            None => false,
-        }
     }
 
     fn pass(&self, time: Duration) {
@@ -83,11 +69,7 @@ impl World {
     }
 
     fn acts(&self) -> Acts {
-        let mut acts = Acts::default();
-        for (at, entry) in &self.state().log {
-            acts.apply(*at, entry);
-        }
-        acts
+        self.state().process.acts()
     }
 }
 
@@ -115,7 +97,7 @@ impl crate::ports::Configurations for World {
 
     async fn change(&self, _live: &Snapshot, call: &Call) -> Result<(), CallFailed> {
         let dead = || CallFailed::Unknown { why: "dead".to_owned() };
-        if self.burns() {
+        if self.state().process.burns() {
             return Err(dead());
         }
         {
@@ -130,7 +112,7 @@ impl crate::ports::Configurations for World {
             let live = state.live.clone();
             state.seen.push(live);
         }
-        if self.burns() || self.state().lose_answers {
+        if self.state().process.burns() || self.state().lose_answers {
             return Err(dead());
         }
         Ok(())
@@ -141,14 +123,7 @@ struct Disk(World);
 
 impl Log for Disk {
     fn append(&mut self, at: Timestamp, entry: &Entry) -> Result<(), JournalError> {
-        let dead = || JournalError::Poisoned { path: "gone".into() };
-        if self.0.burns() {
-            return Err(dead());
-        }
-        // As a real line: what cannot be read again would be lost.
-        let text = serde_json::to_string(entry).unwrap();
-        self.0.state().log.push((at, serde_json::from_str(&text).unwrap()));
-        if self.0.burns() { Err(dead()) } else { Ok(()) }
+        self.0.state().process.append(at, entry)
     }
 
     fn keep(&mut self, name: &str, text: &[u8]) -> Result<Option<String>, JournalError> {
@@ -301,10 +276,10 @@ async fn a_crash_anywhere_ends_in_completion_or_in_the_beginning() {
         for fuse in 0.. {
             let before = narrow();
             let world = World::new(before.clone());
-            world.state().fuse = Some(fuse);
+            world.state().process.fuse = Some(fuse);
             let mut first = Life::new(&world, &policy);
             let died = first.run(kind).await.is_err();
-            world.state().fuse = None;
+            world.state().process.fuse = None;
             let mut second = Life::new(&world, &policy);
             let outcome = second.go_on().await.unwrap();
             let live = world.state().live.clone();

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 
 use super::*;
+use crate::execute::mortal::Mortal;
 use crate::journal::Log;
 use crate::memory::{Acts, Pin};
 use crate::pace::Pacer;
@@ -39,9 +40,7 @@ struct State {
     begun: usize,
     answers: Answers,
     unreadable: bool,
-    log: Vec<(Timestamp, Entry)>,
-    /// Lines and calls until the process dies.
-    fuse: Option<usize>,
+    process: Mortal,
 }
 
 /// The service, a disk and a clock.
@@ -63,24 +62,12 @@ impl World {
             begun: 0,
             answers: Answers::Told,
             unreadable: false,
-            log: Vec::new(),
-            fuse: None,
+            process: Mortal::default(),
         })))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
-    }
-
-    fn burns(&self) -> bool {
-        match &mut self.state().fuse {
-            Some(0) => true,
-            Some(left) => {
-                *left -= 1;
-                false
-            }
-            None => false,
-        }
     }
 
     fn pass(&self, time: Duration) {
@@ -100,11 +87,7 @@ impl World {
     }
 
     fn acts(&self) -> Acts {
-        let mut acts = Acts::default();
-        for (at, entry) in &self.state().log {
-            acts.apply(*at, entry);
-        }
-        acts
+        self.state().process.acts()
     }
 
     fn begun(&self) -> usize {
@@ -116,7 +99,7 @@ impl World {
     }
 
     fn notes(&self) -> Vec<ZoneNote> {
-        let notes = self.state().log.clone().into_iter().map(|(_, entry)| {
+        let notes = self.state().process.log.clone().into_iter().map(|(_, entry)| {
             let Entry::Zone { note, .. } = entry else { panic!("{entry:?}") };
             note
         });
@@ -125,7 +108,7 @@ impl World {
 
     /// What becomes of a call: done or not, and what is said of it.
     fn call(&self, name: &'static str, effect: impl FnOnce(&mut State)) -> Result<(), CallFailed> {
-        if self.burns() {
+        if self.state().process.burns() {
             return Err(unknown());
         }
         let answers = {
@@ -137,7 +120,7 @@ impl World {
             }
             answers
         };
-        if self.burns() {
+        if self.state().process.burns() {
             return Err(unknown());
         }
         match answers {
@@ -220,13 +203,7 @@ struct Disk(World);
 
 impl Log for Disk {
     fn append(&mut self, at: Timestamp, entry: &Entry) -> Result<(), JournalError> {
-        let dead = || JournalError::Poisoned { path: "gone".into() };
-        if self.0.burns() {
-            return Err(dead());
-        }
-        let text = serde_json::to_string(entry).unwrap();
-        self.0.state().log.push((at, serde_json::from_str(&text).unwrap()));
-        if self.0.burns() { Err(dead()) } else { Ok(()) }
+        self.0.state().process.append(at, entry)
     }
 
     fn keep(&mut self, name: &str, _text: &[u8]) -> Result<Option<String>, JournalError> {
@@ -478,7 +455,7 @@ async fn a_death_at_any_point_changes_nothing_of_the_end() {
     let mut deaths = 0;
     for fuse in 0.. {
         let world = World::new();
-        world.state().fuse = Some(fuse);
+        world.state().process.fuse = Some(fuse);
         let whole = async {
             let mut life = Life::new(&world);
             life.until(START, Life::stands).await?;
@@ -486,7 +463,7 @@ async fn a_death_at_any_point_changes_nothing_of_the_end() {
             life.round(Some(ZoneStep::Cancel)).await
         };
         let died = whole.await.is_err();
-        world.state().fuse = None;
+        world.state().process.fuse = None;
         if !died {
             break;
         }

@@ -6,18 +6,17 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::task::spawn_blocking;
 
 use super::address::{OWN, is_safe_name};
 use super::{Copy, MANIFEST, Manifest};
 use crate::ports::Pages;
+use crate::runtime::disk::{beside, replace};
 
 /// What is about to be written, so that whoever comes after a crash knows what is ours.
 const NEXT: &str = "_leeward/next.json";
@@ -177,15 +176,7 @@ impl Folder {
     }
 
     fn write_file(&self, name: &str, body: &[u8]) -> io::Result<()> {
-        let place = self.place(name)?;
-        let folder = place.parent().unwrap_or(&self.path);
-        fs::create_dir_all(folder)?;
-        let mut next = tempfile::Builder::new().prefix(".leeward-").tempfile_in(folder)?;
-        next.write_all(body)?;
-        // A web server that runs as somebody else must be able to read it.
-        next.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
-        next.as_file().sync_all()?;
-        next.persist(&place).map(drop).map_err(|error| error.error)
+        replace(&self.place(name)?, body)
     }
 
     fn read_file(&self, name: &str, octets_max: usize) -> io::Result<Option<Bytes>> {
@@ -219,13 +210,6 @@ impl Folder {
         }
         Ok(())
     }
-}
-
-/// On a thread of its own: a directory over a network may hang, and rounds must not.
-async fn beside<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 #[async_trait]

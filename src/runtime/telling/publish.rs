@@ -1,8 +1,6 @@
 //! Publishes the status page: to a directory, a bucket, or a hosted page.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +9,6 @@ use async_trait::async_trait;
 use hyper::Method;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 
 use super::channels::exchange;
 use super::secret::read;
@@ -19,6 +16,7 @@ use super::{Bundle, Carrier, Untaken, Way};
 use crate::bulletin::{Incident, Light, Page, Phase};
 use crate::policy::{PagePlace, Policy, Secret};
 use crate::ports::Pages;
+use crate::runtime::disk::{beside, replace};
 use crate::status_site::files;
 use crate::tell::Severity;
 
@@ -66,15 +64,12 @@ impl Publisher {
             return Err(untaken("what was written before has not come to its end".to_owned()));
         };
         let (folder, page) = (PathBuf::from(path), page.clone());
-        let written = spawn_blocking(move || {
+        let written = beside(move || {
             let written = write(&folder, &page);
             drop(alone);
             written
         });
-        match written.await {
-            Ok(written) => written.map_err(|error| untaken(error.to_string())),
-            Err(error) => Err(untaken(error.to_string())),
-        }
+        written.await.map_err(|error| untaken(error.to_string()))
     }
 }
 
@@ -107,18 +102,9 @@ impl Carrier for Publisher {
     }
 }
 
-/// Each file is replaced in one step, so that a reader gets the old one or the new one.
+/// Each file is replaced in one step.
 pub fn write(folder: &Path, page: &Page) -> std::io::Result<()> {
-    std::fs::create_dir_all(folder)?;
-    for file in files(page) {
-        let mut next = tempfile::Builder::new().prefix(".leeward-").tempfile_in(folder)?;
-        next.write_all(file.body.as_bytes())?;
-        // A web server that runs as somebody else must be able to read it.
-        next.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
-        next.as_file().sync_all()?;
-        next.persist(folder.join(file.name)).map_err(|error| error.error)?;
-    }
-    Ok(())
+    files(page).iter().try_for_each(|file| replace(&folder.join(file.name), file.body.as_bytes()))
 }
 
 /// A page at Statuspage (Statuspage API, "Incidents" and "Components").
