@@ -87,7 +87,11 @@ pub fn actions() -> impl Iterator<Item = &'static str> {
 /// Every IAM action of `leeward doctor`. All of them read.
 pub fn preflight_actions() -> impl Iterator<Item = &'static str> {
     let looks = ["route53:ListResourceRecordSets"];
-    [account::ACTIONS, elb::ACTIONS].into_iter().flatten().copied().chain(looks)
+    [account::ACTIONS, checks::ACTIONS, elb::ACTIONS, s3::READS, arc::READS]
+        .into_iter()
+        .flatten()
+        .copied()
+        .chain(looks)
 }
 
 /// The ports that AWS answers.
@@ -182,12 +186,7 @@ impl Clusters {
 
 impl ports::Clusters for Clusters {
     fn cluster(&self, lever: &ArcLever) -> Arc<dyn ports::Switches> {
-        let endpoints = lever.endpoints.iter().map(|(region, url)| (region.clone(), url.clone()));
-        Arc::new(self.make(ClusterSpec {
-            endpoints: endpoints.collect(),
-            controls: lever.controls.clone(),
-            overrides: lever.override_rules.clone(),
-        }))
+        Arc::new(self.make(ClusterSpec::from(lever)))
     }
 }
 

@@ -5,8 +5,11 @@
 
 mod access;
 mod checks;
+mod controls;
+mod gates;
 mod records;
 mod targets;
+mod witness;
 mod zones;
 
 #[cfg(test)]
@@ -18,11 +21,12 @@ use serde::Serialize;
 
 use crate::domain::{RegionName, Timestamp, ZoneId};
 use crate::plan::{Inventory, RecordSet};
-use crate::policy::Policy;
+use crate::policy::{LeverKind, Policy};
 use crate::ports::{
-    BalancerFacts, CallFailed, Caller, CheckFacts, GroupFacts, Permission, Quota, Target, Verdict,
-    ZoneFacts,
+    BalancerFacts, CallFailed, Caller, CheckFacts, ControlFacts, GateFacts, GroupFacts, Permission,
+    Quota, Target, Verdict, ZoneFacts,
 };
+use crate::steer::Found;
 
 pub use access::{permissions, role_of};
 
@@ -43,6 +47,13 @@ pub struct Facts {
     pub quotas: BTreeMap<ZoneId, Read<Quota>>,
     pub records: BTreeMap<ZoneId, Read<Vec<RecordSet>>>,
     pub checks: BTreeMap<String, Read<CheckFacts>>,
+    /// What the checkers of a gate's health check find.
+    pub found: BTreeMap<String, Read<Found>>,
+    /// By region and number.
+    pub gates: BTreeMap<(RegionName, usize), GateFacts>,
+    pub controls: ControlFacts,
+    /// What the servers of a witness answer.
+    pub servers: BTreeMap<String, Read<Vec<String>>>,
     /// By ARN.
     pub groups: BTreeMap<String, Read<GroupFacts>>,
     pub targets: BTreeMap<String, Read<Vec<Target>>>,
@@ -171,6 +182,9 @@ pub fn examine(policy: &Policy, facts: &Facts) -> Vec<Finding> {
     zones::look(policy, facts, &mut findings);
     records::look(policy, facts, &mut findings);
     checks::look(policy, facts, &mut findings);
+    gates::look(policy, facts, &mut findings);
+    controls::look(policy, facts, &mut findings);
+    witness::look(policy, facts, &mut findings);
     targets::look(policy, facts, &mut findings);
     access::look(policy, facts, &mut findings);
     let mut findings = findings.0;
@@ -205,16 +219,36 @@ fn members<'a>(policy: &Policy, facts: &'a Facts) -> Vec<(RegionName, &'a Record
     members
 }
 
+/// The records whose health checks decide what is answered: the service's own, and those of witnesses.
+fn watched<'a>(policy: &Policy, facts: &'a Facts) -> Vec<(RegionName, &'a RecordSet)> {
+    let mut watched = members(policy, facts);
+    for kind in [LeverKind::Gates, LeverKind::Arc] {
+        let witness = policy.proof(kind).and_then(|proof| proof.witness.as_ref());
+        for (region, set) in witness.map_or(Vec::new(), |one| witness::sets(policy, facts, one)) {
+            if !watched.iter().any(|(_, known)| *known == set) {
+                watched.push((region, set));
+            }
+        }
+    }
+    watched
+}
+
 /// `api.example.com A "eu"`
 fn named(set: &RecordSet) -> String {
     let id = set.set_identifier.as_deref().unwrap_or_default();
     format!("{} {} \"{id}\"", set.name, set.kind)
 }
 
-/// Ids of the health checks that records of the policy carry, for whoever reads them.
+/// Ids of the health checks that gates have, for whoever asks their checkers.
+pub fn checks_of_gates(policy: &Policy) -> Vec<String> {
+    let slots = policy.gates_lever().into_iter().flat_map(|lever| lever.slots.values().flatten());
+    slots.filter_map(|slot| slot.health_check.clone()).collect()
+}
+
+/// Ids of the health checks that records of the policy carry and that its gates have, for whoever reads them.
 pub fn checks_of(policy: &Policy, facts: &Facts) -> Vec<String> {
-    let mut ids: Vec<String> =
-        members(policy, facts).iter().filter_map(|(_, set)| set.health_check.clone()).collect();
+    let mut ids = checks_of_gates(policy);
+    ids.extend(watched(policy, facts).iter().filter_map(|(_, set)| set.health_check.clone()));
     ids.sort();
     ids.dedup();
     ids

@@ -21,7 +21,8 @@ use crate::steer::Found;
 use crate::tell::{Letter, Receipt};
 
 pub use account::{
-    Account, BalancerFacts, Caller, CheckFacts, GroupFacts, Permission, Quota, Verdict, ZoneFacts,
+    Account, BalancerFacts, Caller, CheckFacts, ControlFacts, GateFacts, GroupFacts, Permission,
+    Quota, Verdict, ZoneFacts,
 };
 
 /// The one door to the clock.

@@ -23,12 +23,15 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::date_time::{DateTime, Format};
 
+use super::arc::{Cluster, ClusterSpec};
 use super::fail::failed;
+use super::s3::S3;
 use super::{Base, Call, PerRegion, Service};
 use crate::domain::{Timestamp, ZoneId};
+use crate::policy::ArcLever;
 use crate::ports::{
-    Account, BalancerFacts, CallFailed, Caller, CheckFacts, GroupFacts, Permission, Quota, Verdict,
-    ZoneFacts,
+    Account, BalancerFacts, CallFailed, Caller, CheckFacts, ControlFacts, GroupFacts, Objects as _,
+    Permission, Quota, Verdict, ZoneFacts,
 };
 
 /// What this client calls, for the policy of least privilege of the preflight.
@@ -55,6 +58,7 @@ pub(super) struct AwsAccount {
     sts: sts::Client,
     iam: iam::Client,
     elb: PerRegion<elb::Client>,
+    objects: S3,
 }
 
 impl AwsAccount {
@@ -70,6 +74,7 @@ impl AwsAccount {
             sts: sts::Client::from_conf(sts.build()),
             iam: iam::Client::from_conf(iam.build()),
             elb: PerRegion::new(),
+            objects: S3::new(base.clone()),
             base: base.clone(),
         }
     }
@@ -126,6 +131,7 @@ fn check(config: &HealthCheckConfig) -> CheckFacts {
         address: config.ip_address().map(str::to_owned),
         port: config.port().and_then(|port| u16::try_from(port).ok()),
         path: config.resource_path().map(str::to_owned),
+        search: config.search_string().map(str::to_owned),
         every: seconds(config.request_interval()),
         failures: positive(config.failure_threshold()),
         threshold: config.health_threshold().and_then(|count| u32::try_from(count).ok()),
@@ -268,12 +274,26 @@ impl Account for AwsAccount {
         Err(CallFailed::Unknown { why: format!("more than {PAGES_MAX} pages of limits") })
     }
 
+    async fn object(&self, aws_region: &str, bucket: &str, key: &str) -> Result<bool, CallFailed> {
+        self.objects.exists(aws_region, bucket, key).await
+    }
+
+    async fn controls(&self, lever: &ArcLever) -> ControlFacts {
+        Cluster::new(&self.base, ClusterSpec::from(lever), Arc::default()).by_endpoint().await
+    }
+
     async fn may(&self, principal: &str, asked: &Permission) -> Result<Verdict, CallFailed> {
+        let is_boolean = |value: &String| value == "true" || value == "false";
         let entries = asked.context.iter().map(|(key, values)| {
+            let kind = if values.iter().all(is_boolean) {
+                ContextKeyTypeEnum::Boolean
+            } else {
+                ContextKeyTypeEnum::StringList
+            };
             ContextEntry::builder()
                 .context_key_name(key)
                 .set_context_key_values(Some(values.clone()))
-                .context_key_type(ContextKeyTypeEnum::StringList)
+                .context_key_type(kind)
                 .build()
         });
         let call = self

@@ -27,14 +27,15 @@ use aws_sdk_route53recoverycluster::config::Builder;
 use aws_sdk_route53recoverycluster::types::{RoutingControlState, UpdateRoutingControlStateEntry};
 use aws_smithy_types::retry::RetryConfig;
 use futures_util::StreamExt as _;
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep};
 
 use super::fail::failed;
 use super::{Base, Call, Service};
 use crate::domain::{InAnswers, RegionName, Turn};
-use crate::ports::{CallFailed, Switches};
+use crate::policy::ArcLever;
+use crate::ports::{CallFailed, ControlFacts, Switches};
 
 pub(super) use pace::Writes;
 
@@ -43,6 +44,9 @@ pub(super) const ACTIONS: &[&str] = &[
     "route53-recovery-cluster:GetRoutingControlState",
     "route53-recovery-cluster:UpdateRoutingControlStates",
 ];
+
+/// Those of them that change nothing.
+pub(super) const READS: &[&str] = &["route53-recovery-cluster:GetRoutingControlState"];
 
 /// Of one `UpdateRoutingControlStates` (Developer Guide, "Quotas for routing control").
 const CONTROLS_PER_CALL_MAX: usize = 10;
@@ -96,6 +100,17 @@ pub struct ClusterSpec {
     pub overrides: Vec<String>,
 }
 
+impl From<&ArcLever> for ClusterSpec {
+    fn from(lever: &ArcLever) -> Self {
+        let endpoints = lever.endpoints.iter().map(|(region, url)| (region.clone(), url.clone()));
+        Self {
+            endpoints: endpoints.collect(),
+            controls: lever.controls.clone(),
+            overrides: lever.override_rules.clone(),
+        }
+    }
+}
+
 /// The switches of one service.
 #[derive(Debug)]
 pub struct Cluster {
@@ -136,6 +151,18 @@ impl Cluster {
     pub async fn states(&self) -> Result<BTreeMap<RegionName, InAnswers>, CallFailed> {
         let first = self.dice.roll(self.clients.len());
         self.look(first).await.map(|seen| seen.states)
+    }
+
+    /// How all controls stand by each endpoint, all of them asked at once. Turns nothing.
+    pub(super) async fn by_endpoint(&self) -> ControlFacts {
+        let clients = self.spec.endpoints.iter().zip(&self.clients);
+        let told = clients.map(async |((aws_region, _), client)| {
+            let controls = self.spec.controls.iter();
+            let told =
+                controls.map(async |(region, arn)| (region.clone(), state(client, arn).await));
+            (aws_region.clone(), join_all(told).await.into_iter().collect())
+        });
+        join_all(told).await.into_iter().collect()
     }
 
     /// Turns switches, and says `Ok` only when they were seen to stand as asked.
@@ -248,24 +275,11 @@ impl Cluster {
     /// One endpoint about every control of the service.
     async fn ask(&self, endpoint: usize) -> Result<BTreeMap<RegionName, InAnswers>, CallFailed> {
         let Some(client) = self.clients.get(endpoint) else { return Err(no_endpoint()) };
-        let asked = self.spec.controls.iter().map(async |(region, arn)| {
-            let told = client.get_routing_control_state().routing_control_arn(arn).send().await;
-            let told = told.map_err(|error| failed(&error))?;
-            let state = match told.routing_control_state().as_str() {
-                "On" => Some(InAnswers::In),
-                "Off" => Some(InAnswers::Out),
-                _ => None,
-            };
-            // An empty document parses too; it is not about the control that was asked for.
-            match state {
-                Some(state) if told.routing_control_arn() == arn => Ok((region.clone(), state)),
-                _ => Err(CallFailed::Unknown {
-                    why: format!(
-                        "the answer about routing control {arn} is not in the form we know"
-                    ),
-                }),
-            }
-        });
+        let asked = self
+            .spec
+            .controls
+            .iter()
+            .map(async |(region, arn)| Ok((region.clone(), state(client, arn).await?)));
         try_join_all(asked).await.map(|states| states.into_iter().collect())
     }
 
@@ -325,6 +339,21 @@ impl Switches for Cluster {
     async fn standing(&self) -> Result<BTreeMap<RegionName, InAnswers>, CallFailed> {
         self.states().await
     }
+}
+
+/// How one control stands by one endpoint.
+async fn state(client: &Client, arn: &str) -> Result<InAnswers, CallFailed> {
+    let told = client.get_routing_control_state().routing_control_arn(arn).send().await;
+    let told = told.map_err(|error| failed(&error))?;
+    let state = match told.routing_control_state().as_str() {
+        "On" => Some(InAnswers::In),
+        "Off" => Some(InAnswers::Out),
+        _ => None,
+    };
+    // An empty document parses too; it is not about the control that was asked for.
+    state.filter(|_| told.routing_control_arn() == arn).ok_or_else(|| CallFailed::Unknown {
+        why: format!("the answer about routing control {arn} is not in the form we know"),
+    })
 }
 
 fn no_endpoint() -> CallFailed {

@@ -17,6 +17,9 @@ use crate::ports::{CallFailed, Objects};
 pub(super) const ACTIONS: &[&str] =
     &["s3:DeleteObject", "s3:GetObject", "s3:ListBucket", "s3:PutObject"];
 
+/// Those of them that change nothing.
+pub(super) const READS: &[&str] = &["s3:GetObject", "s3:ListBucket"];
+
 #[derive(Debug)]
 pub(super) struct S3 {
     base: Base,

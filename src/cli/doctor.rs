@@ -2,22 +2,23 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 
 use super::edge::{self, EdgeArgs};
 use super::{Exit, Failure, Format, Output, block_on, json};
-use crate::doctor::{Facts, Severity, checks_of, examine, permissions, role_of};
-use crate::policy::Policy;
-use crate::ports::{Account, CallFailed, TargetHealth, Weights};
+use crate::doctor::{Facts, Severity, checks_of, checks_of_gates, examine, permissions, role_of};
+use crate::policy::{LeverKind, Policy, Witness};
+use crate::ports::{Account, CallFailed, Clock, HealthChecks, Resolver, TargetHealth, Weights};
 use crate::report::doctor::{Report, page};
-use crate::runtime::World;
 use crate::runtime::doors::read_only;
+use crate::runtime::{World, gates};
 
 /// Looks for what would stop a rescue, or make it slower, before the day it is needed.
 ///
-/// Reads records, health checks, target groups, balancers, quotas and permissions, and says for each
-/// finding what it is, why it matters and how to mend it. Changes nothing. Exits with 3 if something would
+/// Reads records, health checks, gates, routing controls, target groups, balancers, quotas and permissions,
+/// and says for each finding what it is, why it matters and how to mend it. Changes nothing. Exits with 3 if something would
 /// stop a rescue, with 5 if it could not be found out.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -39,14 +40,44 @@ pub struct Args {
     edge: EdgeArgs,
 }
 
+/// `GetHealthCheckStatus` has a bucket of 4 that refills with one a second, for the whole account
+/// (Developer Guide, "Throttling").
+const CHECKERS_AT_ONCE: usize = 3;
+const CHECKERS_EVERY: Duration = Duration::from_secs(1);
+
+/// All that a preflight has of the world: ports without a way to change anything, and records behind a door
+/// that is locked.
+struct Eyes {
+    account: Arc<dyn Account>,
+    records: Option<Arc<dyn Weights>>,
+    targets: Option<Arc<dyn TargetHealth>>,
+    checks: Option<Arc<dyn HealthChecks>>,
+    resolver: Option<Arc<dyn Resolver>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Eyes {
+    /// Keeps what looks, and lets go of everything else.
+    fn of(world: World, account: Arc<dyn Account>) -> Self {
+        let levers = read_only(&world.levers);
+        Self {
+            account,
+            records: levers.weights,
+            targets: world.targets,
+            checks: world.checks,
+            resolver: levers.resolver,
+            clock: world.clock,
+        }
+    }
+}
+
 pub fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
     let (policy, warnings) = edge::policy(&args.path)?;
     let facts = block_on(async {
-        let mut world = args.edge.connect().await?;
-        // From here on nothing that could change anything is within reach.
-        world.levers = read_only(&world.levers);
         let account = args.edge.account(args.here.as_deref()).await?;
-        Ok(read(&policy, &world, account.as_ref(), args).await)
+        // From here on nothing that could change anything is within reach.
+        let eyes = Eyes::of(args.edge.connect().await?, account);
+        Ok(read(&policy, &eyes, args).await)
     })?;
     let findings = examine(&policy, &facts);
     let any = |severity| findings.iter().any(|finding| finding.severity == severity);
@@ -70,21 +101,24 @@ fn none_here<T>() -> Result<T, CallFailed> {
     Err(CallFailed::NotSent { why: "this build has no AWS edge".to_owned() })
 }
 
-async fn read(policy: &Policy, world: &World, account: &dyn Account, args: &Args) -> Facts {
+async fn read(policy: &Policy, eyes: &Eyes, args: &Args) -> Facts {
+    let account = eyes.account.as_ref();
     let mut facts = Facts {
-        at: world.clock.now(),
+        at: eyes.clock.now(),
         holder: args.holder.clone(),
         here: args.here.clone(),
         ..Facts::default()
     };
     facts.caller = Some(account.caller().await);
-    zones(policy, world.levers.weights.as_ref(), account, &mut facts).await;
+    zones(policy, eyes.records.as_ref(), account, &mut facts).await;
+    witnesses(policy, eyes, &mut facts).await;
     checks(policy, account, &mut facts).await;
-    balancing(policy, world.targets.as_ref(), account, &mut facts).await;
+    switches(policy, eyes, &mut facts).await;
+    balancing(policy, eyes.targets.as_ref(), account, &mut facts).await;
     let caller = facts.caller.as_ref().and_then(|read| read.as_ref().ok());
     let own = caller.and_then(|caller| role_of(&caller.arn));
     if let Some(principal) = args.principal.clone().or(own) {
-        let asked = permissions(policy);
+        let asked = permissions(policy, &args.holder);
         let said = join_all(asked.iter().map(|one| account.may(&principal, one))).await;
         facts.may = asked.into_iter().zip(said).collect();
     }
@@ -114,7 +148,50 @@ async fn zones(
     }
 }
 
-/// The checks of the records, and the children of calculated ones. Those have no children of their own
+/// The records that show which regions are answered, if they were not read yet, and who answers them.
+async fn witnesses(policy: &Policy, eyes: &Eyes, facts: &mut Facts) {
+    let proofs =
+        [LeverKind::Gates, LeverKind::Arc].into_iter().filter_map(|kind| policy.proof(kind));
+    for Witness { zone, name, servers } in proofs.filter_map(|proof| proof.witness.as_ref()) {
+        if !facts.records.contains_key(zone) {
+            let records = match &eyes.records {
+                Some(weights) => weights.read(zone, None).await,
+                None => none_here(),
+            };
+            facts.records.insert(zone.clone(), records);
+        }
+        let Some(resolver) = &eyes.resolver else { continue };
+        let asked = servers.iter().filter(|server| !facts.servers.contains_key(*server));
+        let said =
+            asked.map(async |server| (server.clone(), resolver.ask(server, name, "TXT").await));
+        let said = join_all(said).await;
+        facts.servers.extend(said);
+    }
+}
+
+/// How gates and routing controls stand, and what checkers find at the gates.
+async fn switches(policy: &Policy, eyes: &Eyes, facts: &mut Facts) {
+    if let Some(lever) = policy.gates_lever() {
+        facts.gates = gates::found(lever, eyes.account.as_ref(), &facts.holder).await;
+    }
+    if let Some(lever) = policy.arc_lever() {
+        facts.controls = eyes.account.controls(lever).await;
+    }
+    let Some(checks) = &eyes.checks else { return };
+    for (place, id) in checks_of_gates(policy).into_iter().enumerate() {
+        // A calculated check has no checkers of its own.
+        if !matches!(facts.checks.get(&id), Some(Ok(check)) if check.kind.starts_with("HTTP")) {
+            continue;
+        }
+        if place >= CHECKERS_AT_ONCE {
+            tokio::time::sleep(CHECKERS_EVERY).await;
+        }
+        let found = checks.found(&id).await;
+        facts.found.insert(id, found);
+    }
+}
+
+/// The checks of the records and gates, and the children of calculated ones. Those have no children of their own
 /// (API reference, `HealthCheckConfig`: a calculated check cannot monitor another).
 async fn checks(policy: &Policy, account: &dyn Account, facts: &mut Facts) {
     for _ in 0..2 {

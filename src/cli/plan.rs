@@ -1,6 +1,7 @@
 //! `leeward plan`: the dry run. The same judgement on the same kind of evidence, and no client that
 //! could change anything.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,17 +15,19 @@ use super::apply::PlanFile;
 use super::edge::{self, EdgeArgs};
 use super::{Exit, Failure, Format, Output, block_on, history, json, parse_duration};
 use crate::decide::{Decision, Hold, decide};
-use crate::domain::{RegionName, span};
+use crate::domain::{InAnswers, RegionName, span};
 use crate::execute::read_inventory;
 use crate::health::{Answers, Observations, Sample};
 use crate::memory::{Acts, Entry, Memory};
 use crate::plan::batch;
 use crate::plan::{Inventory, Wanted};
-use crate::policy::Policy;
+use crate::policy::{LeverKind, Policy};
+use crate::ports::{CallFailed, ControlFacts};
 use crate::report::path::{Credentials, formula, steps, through_the_sick};
 use crate::report::plan::{Bounds, Rehearsal, checksum, lever_depends_on, page, standing_holds};
 use crate::report::switches::{self, Distribution};
 use crate::runtime::doors::read_only;
+use crate::runtime::gates;
 use crate::runtime::pin;
 use crate::runtime::prober::Network;
 use crate::runtime::watch::{IN_FLIGHT_MAX, SAMPLES_MAX, Sources, watch};
@@ -112,6 +115,8 @@ struct Seen {
     answers: Answers,
     unread: Option<String>,
     inventory: Option<Inventory>,
+    /// How the switches of the policy stand, or why that is not known.
+    switches: BTreeMap<LeverKind, Result<BTreeMap<RegionName, InAnswers>, String>>,
     live: Vec<Sample>,
 }
 
@@ -129,7 +134,8 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
         let mut world = args.edge.connect().await?;
         // From here on nothing that could change anything is within reach.
         world.levers = read_only(&world.levers);
-        let seen = look(&policy, &world, time).await;
+        let mut seen = look(&policy, &world, time).await;
+        seen.switches = standing(args, &policy).await;
         let (text, exit) = rehearse(args, &policy, acts, &world, &seen, time)?;
         out.line(text);
         Ok(exit)
@@ -217,7 +223,51 @@ async fn look(policy: &Policy, world: &World, time: Duration) -> Seen {
     tokio::join!(watched, collect);
     // The records last, so that the plan is made from what is there now.
     let (answers, unread, inventory) = records(policy, world).await;
-    Seen { answers, unread, inventory, live }
+    Seen { answers, unread, inventory, switches: BTreeMap::new(), live }
+}
+
+/// How gates and routing controls stand, read through a port that has no way to turn one.
+async fn standing(
+    args: &Args,
+    policy: &Policy,
+) -> BTreeMap<LeverKind, Result<BTreeMap<RegionName, InAnswers>, String>> {
+    let mut standing = BTreeMap::new();
+    if ![LeverKind::Gates, LeverKind::Arc].into_iter().any(|kind| policy.has_lever(kind)) {
+        return standing;
+    }
+    let account = match args.edge.account(args.surroundings.here.as_deref()).await {
+        Ok(account) => account,
+        Err(failure) => {
+            let kinds = [LeverKind::Gates, LeverKind::Arc].into_iter();
+            let unread = |kind| (kind, Err(failure.message.clone()));
+            return kinds.filter(|kind| policy.has_lever(*kind)).map(unread).collect();
+        }
+    };
+    if let Some(lever) = policy.gates_lever() {
+        let read = gates::standing(lever, account.as_ref(), &args.holder).await;
+        standing.insert(LeverKind::Gates, read);
+    }
+    if let Some(lever) = policy.arc_lever() {
+        let told = account.controls(lever).await;
+        standing.insert(LeverKind::Arc, first_to_tell(told));
+    }
+    standing
+}
+
+/// The controls as the first endpoint has them that tells of all, or what the last one said instead.
+fn first_to_tell(told: ControlFacts) -> Result<BTreeMap<RegionName, InAnswers>, String> {
+    let mut last = Err("the cluster has no endpoint".to_owned());
+    for (aws_region, controls) in told {
+        let whole: Result<BTreeMap<_, _>, _> = controls
+            .into_iter()
+            .map(|(region, read)| Ok::<_, CallFailed>((region, read?)))
+            .collect();
+        match whole {
+            Ok(whole) => return Ok(whole),
+            Err(failure) => last = Err(format!("{aws_region}: {failure}")),
+        }
+    }
+    last
 }
 
 async fn records(policy: &Policy, world: &World) -> (Answers, Option<String>, Option<Inventory>) {
@@ -265,6 +315,13 @@ fn rehearse(
         }
         (_, _) => (None, None),
     };
+    // What is done is reckoned from the journal, as by `run`; what is answered now, from how they stand.
+    let mut found = memory.acts.clone();
+    for (lever, read) in &seen.switches {
+        if let Ok(standing) = read {
+            found.apply(now, &Entry::Stood { lever: *lever, standing: standing.clone() });
+        }
+    }
     let lever = policy.weights_lever();
     let sum = plan.as_ref().map(|plan| checksum(plan, lever));
     let credentials = args.surroundings.credentials();
@@ -302,7 +359,8 @@ fn rehearse(
             .map_or(Vec::new(), |plan| through_the_sick(policy, plan, &credentials)),
         bounds,
         lever_depends_on: lever_depends_on(policy, moved),
-        by_switches: moved.map(|moved| Distribution::of(policy, moved, &memory.acts)),
+        by_switches: moved.map(|moved| Distribution::of(policy, moved, &found, &seen.answers)),
+        switches_unread: unread_switches(seen),
         changed: false,
     };
     let text = match args.format {
@@ -313,6 +371,11 @@ fn rehearse(
         save(file, &PlanFile::new(plan, sum, &args.path)?)?;
     }
     Ok((text, exit(args, &decision, &rehearsal)))
+}
+
+fn unread_switches(seen: &Seen) -> Vec<String> {
+    let unread = seen.switches.iter().filter_map(|(kind, read)| Some((kind, read.as_ref().err()?)));
+    unread.map(|(kind, why)| format!("how `{kind}` stands could not be read: {why}")).collect()
 }
 
 fn exit(args: &Args, decision: &Decision, rehearsal: &Rehearsal<'_>) -> Exit {

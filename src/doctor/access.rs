@@ -3,13 +3,63 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Facts, Findings, Severity, Told};
-use crate::policy::{Policy, WhichRecords};
+use crate::policy::{Gate, HOLDER, Policy, WeightsLever, WhichRecords};
 use crate::ports::{CallFailed, Permission, Verdict};
 
 /// What the levers of a policy have to be allowed, with the values of the condition keys that the real
-/// calls carry (Service Authorization Reference, Amazon Route 53).
-pub fn permissions(policy: &Policy) -> Vec<Permission> {
-    let Some(lever) = policy.weights_lever() else { return Vec::new() };
+/// calls carry (Service Authorization Reference: Amazon Route 53, Amazon S3, Amazon Route 53 Recovery
+/// Cluster). Who publishes a gate is `holder`.
+pub fn permissions(policy: &Policy, holder: &str) -> Vec<Permission> {
+    let mut asked = policy.weights_lever().map_or(Vec::new(), of_weights);
+    asked.extend(of_gates(policy, holder));
+    asked.extend(of_controls(policy));
+    asked
+}
+
+fn of_gates(policy: &Policy, holder: &str) -> BTreeSet<Permission> {
+    let mut asked = BTreeSet::new();
+    let slots = policy.gates_lever().into_iter().flat_map(|lever| lever.slots.values().flatten());
+    for slot in slots {
+        let Gate::S3 { bucket, key, .. } = &slot.gate else { continue };
+        let bucket = format!("arn:aws:s3:::{bucket}");
+        let object = format!("{bucket}/{}", key.replace(HOLDER, holder));
+        let uses = [
+            ("s3:PutObject", &object),
+            ("s3:DeleteObject", &object),
+            ("s3:GetObject", &object),
+            // Without it an open gate is answered as one that may not be read.
+            ("s3:ListBucket", &bucket),
+        ];
+        asked.extend(uses.map(|(action, resource)| Permission {
+            action: action.to_owned(),
+            resource: resource.clone(),
+            context: BTreeMap::new(),
+        }));
+    }
+    asked
+}
+
+fn of_controls(policy: &Policy) -> Vec<Permission> {
+    let Some(lever) = policy.arc_lever() else { return Vec::new() };
+    let action = |name: &str| format!("route53-recovery-cluster:{name}");
+    let overrides = (!lever.override_rules.is_empty()).to_string();
+    let mut asked = Vec::new();
+    for arn in lever.controls.values() {
+        asked.push(Permission {
+            action: action("UpdateRoutingControlStates"),
+            resource: arn.clone(),
+            context: [(action("AllowSafetyRulesOverrides"), vec![overrides.clone()])].into(),
+        });
+        asked.push(Permission {
+            action: action("GetRoutingControlState"),
+            resource: arn.clone(),
+            context: BTreeMap::new(),
+        });
+    }
+    asked
+}
+
+fn of_weights(lever: &WeightsLever) -> Vec<Permission> {
     let mut names: BTreeMap<_, (BTreeSet<String>, BTreeSet<String>)> = BTreeMap::new();
     for records in &lever.records {
         let (zone_names, kinds) = names.entry(&records.zone).or_default();

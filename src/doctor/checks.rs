@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Facts, Findings, Severity, Told, members, named};
+use super::{Facts, Findings, Severity, Told, named, watched};
 use crate::domain::{RegionName, span};
 use crate::policy::{Policy, Source};
 use crate::ports::CheckFacts;
@@ -17,7 +17,7 @@ use crate::ports::CheckFacts;
 const SLOW: Duration = Duration::from_secs(60);
 
 pub(super) fn look(policy: &Policy, facts: &Facts, findings: &mut Findings) {
-    for (region, set) in members(policy, facts) {
+    for (region, set) in watched(policy, facts) {
         let Some(id) = &set.health_check else { continue };
         let about = format!("{} (check {id})", named(set));
         let check = match facts.checks.get(id) {
@@ -44,6 +44,7 @@ fn one(
     match check.kind.as_str() {
         "CALCULATED" => calculated(policy, facts, region, about, check, findings),
         "CLOUDWATCH_METRIC" => alarm(policy, region, about, check, findings),
+        // `controls` sees to these.
         "RECOVERY_CONTROL" => {}
         _ => endpoint(policy, region, about, check, findings),
     }

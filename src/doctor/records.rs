@@ -14,13 +14,13 @@ const TTL_LONG_SECONDS: u32 = 120;
 const TTL_TOO_LONG_SECONDS: u32 = 300;
 
 pub(super) fn look(policy: &Policy, facts: &Facts, findings: &mut Findings) {
-    let Some(lever) = policy.weights_lever() else { return };
     for (zone, read) in &facts.records {
         if let Err(failure) = read {
             let action = "route53:ListResourceRecordSets";
             findings.unread(Severity::Stops, &format!("records of zone {zone}"), failure, action);
         }
     }
+    let Some(lever) = policy.weights_lever() else { return };
     let Some(inventory) = facts.inventory() else { return };
     match inventory.answers(lever, &policy.regions) {
         Answers::Drift { what } => findings.add(Severity::Stops, "records", Told {

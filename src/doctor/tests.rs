@@ -1,5 +1,8 @@
 //! A sound account, and one thing wrong with it at a time.
 
+#[cfg(test)]
+mod switches;
+
 use std::time::Duration;
 
 use super::*;
@@ -47,6 +50,7 @@ fn check() -> CheckFacts {
         address: None,
         port: Some(443),
         path: Some("/health".to_owned()),
+        search: None,
         every: Duration::from_secs(10),
         failures: 3,
         threshold: None,
@@ -143,7 +147,7 @@ impl Bench {
             attributes: keep.into(),
         };
         let limits = [("targets-per-target-group".to_owned(), 1000)];
-        let may = permissions(&policy).into_iter().map(|asked| (asked, Ok(Verdict::Allowed)));
+        let may = permissions(&policy, "t").into_iter().map(|asked| (asked, Ok(Verdict::Allowed)));
         let facts = Facts {
             at: samples::NOW,
             holder: "t".to_owned(),
@@ -160,6 +164,7 @@ impl Bench {
             balancers: [(BALANCER.to_owned(), Ok(balancer))].into(),
             limits: [("eu-west-1".to_owned(), Ok(limits.into()))].into(),
             may: may.collect(),
+            ..Facts::default()
         };
         Self { policy, facts }
     }
@@ -530,7 +535,7 @@ fn quotas_clock_and_place_are_looked_at() {
 #[test]
 fn what_the_rescue_needs_is_asked_with_names_types_and_actions() {
     let bench = Bench::sound();
-    let asked = permissions(&bench.policy);
+    let asked = permissions(&bench.policy, "t");
     assert_eq!(asked.len(), 2);
     assert_eq!(asked[0].resource, "arn:aws:route53:::hostedzone/Z1");
     let key = |name: &str| &asked[0].context[&format!("route53:ChangeResourceRecordSets{name}")];
@@ -543,14 +548,14 @@ fn what_the_rescue_needs_is_asked_with_names_types_and_actions() {
 fn a_permission_that_is_missing_stops_whoever_acts() {
     for verdict in [Verdict::Denied, Verdict::NotAllowed] {
         let mut bench = Bench::sound();
-        let asked = permissions(&bench.policy).remove(0);
+        let asked = permissions(&bench.policy, "t").remove(0);
         bench.facts.may.insert(asked, Ok(verdict));
         bench.finds(Severity::Stops, "statement");
         bench.policy.mode = Mode::Observe;
         bench.finds(Severity::Weakens, "statement");
     }
     let mut bench = Bench::sound();
-    let asked = permissions(&bench.policy).remove(0);
+    let asked = permissions(&bench.policy, "t").remove(0);
     bench.facts.may.insert(asked, Err(refused()));
     bench.finds(Severity::Weakens, "permission `iam:SimulatePrincipalPolicy` is missing");
 }

@@ -61,6 +61,18 @@ impl Gate {
             Self::Unnamed => None,
         }
     }
+
+    /// Where health checks look at it, if this controller publishes it.
+    pub fn url(&self, holder: &str) -> Option<String> {
+        let url = match self {
+            Self::Http { url, .. } | Self::S3 { url: Some(url), .. } => url.clone(),
+            Self::S3 { url: None, bucket, key, aws_region } => {
+                format!("https://{bucket}.s3.{aws_region}.amazonaws.com/{key}")
+            }
+            Self::Unnamed => return None,
+        };
+        Some(url.replace(HOLDER, holder))
+    }
 }
 
 /// The request interval and failure threshold of the health checks. Both directions count the same.

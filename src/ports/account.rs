@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::CallFailed;
-use crate::domain::{Timestamp, ZoneId};
+use crate::domain::{InAnswers, RegionName, Timestamp, ZoneId};
+use crate::policy::ArcLever;
 
 /// Who asks, as the account sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +53,8 @@ pub struct CheckFacts {
     pub address: Option<String>,
     pub port: Option<u16>,
     pub path: Option<String>,
+    /// The text that the body of an answer must have in it.
+    pub search: Option<String>,
     pub every: Duration,
     /// Readings in a row until the verdict changes.
     pub failures: u32,
@@ -92,6 +95,34 @@ pub struct BalancerFacts {
     pub attributes: BTreeMap<String, String>,
 }
 
+/// How one gate was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GateFacts {
+    /// Whether the object is there, by its bucket. `None` for a gate that no bucket keeps.
+    pub kept: Option<Result<bool, CallFailed>>,
+    /// The status with which it answers somebody without credentials, as a checker is, or why it does not.
+    pub outside: Result<u16, String>,
+}
+
+impl GateFacts {
+    /// Whether it is closed: by its bucket, or else by how it looks. `None` if neither tells.
+    pub fn closed(&self) -> Option<bool> {
+        match &self.kept {
+            Some(kept) => kept.as_ref().ok().copied(),
+            None => self.looks_closed(),
+        }
+    }
+
+    /// 2xx and 3xx are healthy to a checker (Developer Guide, "How Amazon Route 53 determines whether a
+    /// health check is healthy"), and to be healthy is to be closed.
+    pub fn looks_closed(&self) -> Option<bool> {
+        self.outside.as_ref().ok().map(|status| (200..400).contains(status))
+    }
+}
+
+/// How the routing control of each region stands by each endpoint, under the endpoint's AWS region.
+pub type ControlFacts = BTreeMap<String, BTreeMap<RegionName, Result<InAnswers, CallFailed>>>;
+
 /// A question to the account's own judgement of permissions.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Permission {
@@ -126,5 +157,9 @@ pub trait Account: Send + Sync + fmt::Debug {
     /// Limits of Elastic Load Balancing, by name.
     async fn balancing_limits(&self, aws_region: &str)
     -> Result<BTreeMap<String, u64>, CallFailed>;
+    /// Whether an object is there.
+    async fn object(&self, aws_region: &str, bucket: &str, key: &str) -> Result<bool, CallFailed>;
+    /// What every endpoint of a cluster tells, each asked by itself.
+    async fn controls(&self, lever: &ArcLever) -> ControlFacts;
     async fn may(&self, principal: &str, asked: &Permission) -> Result<Verdict, CallFailed>;
 }

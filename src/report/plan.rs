@@ -61,6 +61,9 @@ pub struct Rehearsal<'a> {
     /// What is answered by the rules of Route 53, where switches decide it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by_switches: Option<Distribution>,
+    /// Switches of which it is not known how they stand; they are taken for what the journal says, or open.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub switches_unread: Vec<String>,
     /// Always false: a dry run has no client that could change anything.
     pub changed: bool,
 }
@@ -338,15 +341,17 @@ fn answers(page: &mut String, rehearsal: &Rehearsal<'_>, policy: &Policy) {
     paragraph(page, "answers", &format!("now {now}"));
     if let Some(shares) = &rehearsal.by_switches {
         let now = Distribution::words(&shares.before);
-        let text = format!(
-            "now {now}, by the switches as they are known to stand and the policy's weights"
-        );
+        let text =
+            format!("now {now}, by the switches as they are known to stand, and by the weights");
         paragraph(page, "", &text);
         let text = rehearsal.bounds.map_or(String::new(), |bounds| {
             let (first, last) = (bounds.typical(), bounds.worst());
             format!(", in force {} after the first failure, {} at worst", span(first), span(last))
         });
         paragraph(page, "", &format!("after {}{text}", Distribution::words(&shares.after)));
+        for unread in &rehearsal.switches_unread {
+            paragraph(page, "", unread);
+        }
     } else if let Some(plan) = rehearsal.plan {
         let sum: u32 = plan.result.values().map(|weight| u32::from(weight.0)).sum();
         let share =
@@ -465,6 +470,7 @@ mod tests {
                 .map_or(Vec::new(), |plan| path::through_the_sick(&policy, plan, &credentials)),
             lever_depends_on: lever_depends_on(&policy, None),
             by_switches: None,
+            switches_unread: Vec::new(),
             changed: false,
         };
         anstream::adapter::strip_str(&page(&rehearsal, &policy)).to_string()

@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::path::{Credentials, Part, Plane, Step, next_lever};
 use super::plan::Bounds;
-use crate::domain::{InAnswers, Ratio, RegionName, Turn, span};
+use crate::domain::{InAnswers, Ratio, RegionName, Turn, Weight, span};
+use crate::health::Answers;
 use crate::memory::Acts;
 use crate::plan::{Move, Plan, Wanted};
 use crate::policy::{Gate, LeverKind, Policy, Proof};
@@ -50,25 +51,25 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    /// From how the switches are known to stand, and the weights of a calm day.
-    pub fn of(policy: &Policy, moved: &Move, acts: &Acts) -> Self {
-        let turned = moved.turned();
-        let shares = |stands: &dyn Fn(&RegionName) -> InAnswers| {
+    /// From how all switches are known to stand, and the weights as read, or else those of a calm day.
+    pub fn of(policy: &Policy, moved: &Move, acts: &Acts, answers: &Answers) -> Self {
+        let weight = |name: &RegionName, calm: Weight| match answers {
+            Answers::Split { split, .. } => split.weight(name),
+            Answers::Drift { .. } | Answers::Unknown => calm,
+        };
+        let shares = |stands: &BTreeMap<RegionName, InAnswers>| {
             let records = policy.regions.iter().flat_map(|(name, region)| {
-                let slots = policy.switches(moved.lever, name).max(1);
-                let closed = stands(name).closed(slots);
+                let slots = policy.switches(LeverKind::Gates, name).max(1);
+                let closed = stands.get(name).copied().unwrap_or(InAnswers::In).closed(slots);
                 let health = move |slot| Health::of(slot >= closed);
-                (0..slots).map(move |slot| (name.clone(), region.weight.0, health(slot)))
+                let weight = weight(name, region.weight).0;
+                (0..slots).map(move |slot| (name.clone(), weight, health(slot)))
             });
             let shares = weighted(records).into_iter();
             shares.map(|(name, share)| (name, Ratio::new(share))).collect()
         };
-        let before = |name: &RegionName| known(acts, moved.lever, name);
-        let after = |name: &RegionName| {
-            let turn = turned.iter().find(|turn| turn.region == *name);
-            turn.map_or_else(|| before(name), |turn| turn.to)
-        };
-        Self { before: shares(&before), after: shares(&after) }
+        let after = acts.let_in_after(moved.lever, &moved.turned());
+        Self { before: shares(&acts.let_in()), after: shares(&after) }
     }
 
     /// `eu-central-1 0%, eu-west-1 100%`

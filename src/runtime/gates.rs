@@ -9,13 +9,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::future::join_all;
 use hyper::Method;
 use tokio::time::Instant;
 
 use crate::domain::{InAnswers, RegionName, ServiceName, Turn};
 use crate::memory::Acts;
 use crate::policy::{ArcLever, Gate, GatesLever, HOLDER, Slot};
-use crate::ports::{CallFailed, Clusters, Followed, HealthChecks, Objects, Switchboard, Switches};
+use crate::ports::{
+    Account, CallFailed, Clusters, Followed, GateFacts, HealthChecks, Objects, Switchboard,
+    Switches,
+};
 use crate::runtime::http::{Ask, ask};
 use crate::steer::{Checks, Health, HealthCheck, Watches};
 
@@ -184,28 +188,11 @@ impl Gates {
         Ok(if closed { Stands::Closed } else { Stands::Open })
     }
 
-    /// How a gate looks from outside, without credentials, as to a checker: 2xx and 3xx are closed
-    /// (Developer Guide, "How Amazon Route 53 determines whether a health check is healthy"). `None` if
-    /// nothing was heard.
+    /// How a gate looks from outside. `None` if nothing was heard.
     async fn looks(&self, gate: &Gate) -> Option<Stands> {
-        let url = match gate {
-            Gate::Http { url, .. } | Gate::S3 { url: Some(url), .. } => self.own(url),
-            Gate::S3 { url: None, bucket, key, aws_region } => {
-                format!("https://{bucket}.s3.{aws_region}.amazonaws.com/{}", self.own(key))
-            }
-            Gate::Unnamed => return None,
-        };
-        let look = Ask {
-            method: Method::GET,
-            url: &url,
-            body: Bytes::new(),
-            headers: Vec::new(),
-            answer_max: BODY_MAX,
-            within: LOOK_WITHIN,
-        };
-        let (status, _) = ask(look).await.ok()?;
-        let healthy = status.is_success() || status.is_redirection();
-        Some(if healthy { Stands::Closed } else { Stands::Open })
+        let outside = outside(gate, &self.board.holder).await;
+        let seen = GateFacts { kept: None, outside };
+        Some(if seen.looks_closed()? { Stands::Closed } else { Stands::Open })
     }
 
     /// Whether it is time to ask the health checks again.
@@ -226,6 +213,70 @@ impl Gates {
         let verdict = Checks([(id.clone(), check)].into()).verdict(id).ok()?;
         Some(if verdict == Health::Healthy { Stands::Closed } else { Stands::Open })
     }
+}
+
+/// Asks for a gate without credentials, as a checker does: the status of the answer.
+async fn outside(gate: &Gate, holder: &str) -> Result<u16, String> {
+    let url = gate.url(holder).ok_or("nobody knows where it stands")?;
+    let look = Ask {
+        method: Method::GET,
+        url: &url,
+        body: Bytes::new(),
+        headers: Vec::new(),
+        answer_max: BODY_MAX,
+        within: LOOK_WITHIN,
+    };
+    let (status, _) = ask(look).await.map_err(|error| error.to_string())?;
+    Ok(status.as_u16())
+}
+
+/// How every gate of a lever is found, through what can only read.
+pub async fn found(
+    lever: &GatesLever,
+    account: &dyn Account,
+    holder: &str,
+) -> BTreeMap<(RegionName, usize), GateFacts> {
+    let gates = lever.slots.iter().flat_map(|(region, slots)| {
+        slots.iter().enumerate().map(move |(number, slot)| (region, number, &slot.gate))
+    });
+    let found = gates.map(async |(region, number, gate)| {
+        let (kept, outside) = tokio::join!(kept(gate, account, holder), outside(gate, holder));
+        ((region.clone(), number), GateFacts { kept, outside })
+    });
+    join_all(found).await.into_iter().collect()
+}
+
+/// Whether its bucket keeps a gate's object. `None` for a gate that no bucket keeps.
+async fn kept(
+    gate: &Gate,
+    account: &dyn Account,
+    holder: &str,
+) -> Option<Result<bool, CallFailed>> {
+    let Gate::S3 { bucket, key, aws_region, .. } = gate else { return None };
+    Some(account.object(aws_region, bucket, &key.replace(HOLDER, holder)).await)
+}
+
+/// How far the gates of a lever let each region in, through what can only read; or why that is not known.
+pub async fn standing(
+    lever: &GatesLever,
+    account: &dyn Account,
+    holder: &str,
+) -> Result<BTreeMap<RegionName, InAnswers>, String> {
+    let closed = async |gate| match kept(gate, account, holder).await {
+        Some(kept) => kept.map_err(|failure| failure.to_string()),
+        None => {
+            let seen = GateFacts { kept: None, outside: outside(gate, holder).await };
+            seen.closed().ok_or_else(|| seen.outside.err().unwrap_or_default())
+        }
+    };
+    let mut standing = BTreeMap::new();
+    for (region, slots) in &lever.slots {
+        let asked = join_all(slots.iter().map(|slot| closed(&slot.gate))).await;
+        let stands: Vec<bool> = asked.into_iter().collect::<Result<_, _>>()?;
+        let count = stands.iter().filter(|closed| **closed).count();
+        standing.insert(region.clone(), InAnswers::slots(count, slots.len()));
+    }
+    Ok(standing)
 }
 
 #[async_trait]

@@ -6,8 +6,9 @@ use leeward::plan::{RecordSet, Swap};
 use serde_json::Value;
 
 use super::program::{Place, output, with_credentials, words};
-use super::service::{Shop, eu};
-use crate::wire::http;
+use super::service::{READING, Shop, central, eu};
+use crate::wire::cluster::{Cluster, GET, control};
+use crate::wire::http::{self, Message};
 use crate::wire::proxy::Fault;
 use crate::wire::servers::templates;
 
@@ -21,7 +22,7 @@ async fn doctor(shop: &Shop, place: &Place, more: &[&str]) -> (Option<i32>, Valu
     let proxy = &shop.world.proxy;
     proxy.forget();
     let mut doctor = place.leeward("doctor", &proxy.url());
-    for service in ["sts", "iam"] {
+    for service in ["sts", "iam", "s3"] {
         doctor.arg("--endpoint").arg(format!("{service}={}", proxy.url()));
     }
     doctor.args(["--format", "json", "--here", "eu-central-1"]).args(more);
@@ -29,7 +30,9 @@ async fn doctor(shop: &Shop, place: &Place, more: &[&str]) -> (Option<i32>, Valu
     let reads = reads();
     assert!(!proxy.seen().is_empty());
     for seen in proxy.seen() {
-        assert!(reads.contains(seen.action.as_str()), "doctor called {}", seen.action);
+        let reads_object = seen.action.starts_with("GET /");
+        let reads = reads_object || reads.contains(seen.action.as_str());
+        assert!(reads, "doctor called {}", seen.action);
     }
     let report = serde_json::from_slice(&said.stdout);
     (said.status.code(), report.unwrap_or_else(|error| panic!("{error}: {}", words(&said))))
@@ -141,4 +144,127 @@ async fn what_may_not_be_read_is_said_with_the_permission_that_is_missing() {
     shop.world.proxy.inject("ListResourceRecordSets", "broken", broken, usize::MAX);
     let (_, report) = doctor(&shop, &place, &[]).await;
     assert!(found(&report, "trouble", "could not be read: outcome unknown"), "{report:#}");
+}
+
+const BUCKET: &str = "preflight-gates";
+const KEY: &str = "shop/eu-west-1";
+
+/// The shop with all three levers: a gate in a bucket, routing controls, and the weights that it had.
+async fn with_switches(shop: &Shop, place: &Place, cluster: &Cluster, check: &str) {
+    let (proxy, port) = (shop.world.proxy.url(), shop.world.server.port);
+    let there = format!(
+        "<CreateBucketConfiguration><LocationConstraint>{}</LocationConstraint></CreateBucketConfiguration>",
+        central()
+    );
+    let made = http::call(port, "PUT", &format!("/{BUCKET}"), &there).await.unwrap();
+    assert_eq!(made.status(), 200, "{}", made.text());
+    let endpoints: Vec<String> = cluster
+        .addresses()
+        .into_iter()
+        .map(|(region, url)| format!("        {region}: \"{url}\"\n"))
+        .collect();
+    let proof = "      ttl: 60s\n      in_force_within: 2m\n      witness: none\n";
+    let levers = format!(
+        "levers:\n  - gates:\n      regions:\n        {}: {{ s3: {{ bucket: {BUCKET}, key: {KEY}, aws_region: {}, url: \
+         \"{proxy}/{BUCKET}/{KEY}\" }}, health_check: {check} }}\n      check: {{ every: 10s, failures: 3 }}\n{proof}  \
+         - arc:\n      endpoints:\n{}      controls: {{ {}: \"{}\", {}: \"{}\" }}\n{proof}",
+        eu(),
+        central(),
+        endpoints.concat(),
+        eu(),
+        control("eu"),
+        central(),
+        control("central"),
+    );
+    let text = std::fs::read_to_string(&place.policy).unwrap();
+    std::fs::write(&place.policy, text.replacen("levers:\n", &levers, 1)).unwrap();
+}
+
+/// Requests for objects of the bucket, and to the cluster, since they were forgotten.
+fn looks(shop: &Shop, cluster: &Cluster) -> (usize, usize) {
+    for seen in cluster.endpoints.iter().flat_map(crate::wire::proxy::Proxy::seen) {
+        assert_eq!(seen.action, GET, "a routing control was turned");
+    }
+    (shop.world.proxy.count(&format!("GET /{BUCKET}/{KEY}")), cluster.count(GET))
+}
+
+#[tokio::test]
+async fn switches_are_looked_at_and_none_is_turned() {
+    let shop = Shop::open(1).await;
+    let place = Place::new(&shop);
+    let cluster = Cluster::start(&[("eu", true), ("central", false)]).await;
+    let port = shop.world.server.port;
+    let gate = "<IPAddress>127.0.0.11</IPAddress><Port>80</Port><Type>HTTP</Type><ResourcePath>/elsewhere</ResourcePath><RequestInterval>10</RequestInterval><FailureThreshold>3</FailureThreshold>";
+    let id = health_check(port, gate).await;
+    with_switches(&shop, &place, &cluster, &id).await;
+
+    let (_, report) = doctor(&shop, &place, &[]).await;
+    // By its bucket and from outside; each endpoint about each control.
+    assert_eq!(looks(&shop, &cluster), (2, 10));
+    assert!(found(&report, "weakens", "is `Off`"), "the standby's control: {report:#}");
+    assert!(found(&report, "stops", "is not inverted"), "{report:#}");
+    assert!(
+        found(&report, "stops", "looks at 127.0.0.11/elsewhere, and the gate stands at"),
+        "{report:#}"
+    );
+    assert!(found(&report, "stops", "has no health check"), "on the record: {report:#}");
+    assert!(!found(&report, "weakens", "is published now"), "{report:#}");
+
+    // Somebody left it published, and the cluster is gone.
+    let put = http::call(port, "PUT", &format!("/{BUCKET}/{KEY}"), "out").await.unwrap();
+    assert_eq!(put.status(), 200);
+    for endpoint in &cluster.endpoints {
+        endpoint.shut(true).await;
+    }
+    let (status, report) = doctor(&shop, &place, &[]).await;
+    assert_eq!(status, Some(3), "{report:#}");
+    assert!(found(&report, "weakens", "is published now: `eu-west-1` is taken out"), "{report:#}");
+    assert!(found(&report, "stops", "0 of 5 endpoints tell"), "{report:#}");
+
+    let body = "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>";
+    let denied = Fault::Answer(Message::answer(403, "application/xml", body));
+    shop.world.proxy.inject(&format!("GET /{BUCKET}/{KEY}"), "denied", denied, usize::MAX);
+    let (_, report) = doctor(&shop, &place, &[]).await;
+    let what = "permission `s3:GetObject` and `s3:ListBucket` is missing";
+    assert!(found(&report, "stops", what), "{report:#}");
+}
+
+#[tokio::test]
+async fn a_plan_by_switches_reads_them_and_turns_none() {
+    let shop = Shop::open(1).await;
+    let place = Place::new(&shop);
+    let cluster = Cluster::start(&[("eu", true), ("central", true)]).await;
+    let (port, proxy) = (shop.world.server.port, &shop.world.proxy);
+    let id = "0f0f0f0f-1111-2222-3333-444455556666";
+    with_switches(&shop, &place, &cluster, id).await;
+    let plan = async || {
+        proxy.forget();
+        let mut plan = place.leeward("plan", &proxy.url());
+        plan.arg("--endpoint").arg(format!("s3={}", proxy.url()));
+        plan.arg("--assume").arg(format!("{}=down", eu()));
+        plan.arg("--assume").arg(format!("{}=well", central()));
+        let said = output(with_credentials(&mut plan).args(["--format", "json"])).await;
+        for seen in proxy.seen() {
+            let reads = seen.action.starts_with("GET /") || READING.contains(&seen.action.as_str());
+            assert!(reads, "plan called {}", seen.action);
+        }
+        let report: Value = serde_json::from_slice(&said.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", words(&said)));
+        (report["by_switches"].clone(), words(&said))
+    };
+    let (shares, said) = plan().await;
+    assert!(looks(&shop, &cluster).0 > 0, "{said}");
+    assert!(looks(&shop, &cluster).1 > 0, "{said}");
+    assert_eq!(shares["before"][eu().as_str()], 1.0, "{said}");
+    assert_eq!(shares["after"][eu().as_str()], 0.0, "{said}");
+    // What is published already is out of the answers now, whoever did it.
+    let put = http::call(port, "PUT", &format!("/{BUCKET}/{KEY}"), "out").await.unwrap();
+    assert_eq!(put.status(), 200);
+    let (shares, said) = plan().await;
+    assert_eq!(shares["before"][eu().as_str()], 0.0, "{said}");
+    for endpoint in &cluster.endpoints {
+        endpoint.shut(true).await;
+    }
+    let (_, said) = plan().await;
+    assert!(said.contains("how `arc` stands could not be read"), "{said}");
 }
