@@ -259,7 +259,7 @@ impl Base {
             // whoever polls; a message that was received twice counts once. What people are told is
             // tried again by whoever tells it.
             Call::Change | Call::Switch | Call::Poll | Call::Tell => 1,
-            // A gate may be set twice.
+            // That of a gate is for reading it: it is written by clients that try once.
             Call::List | Call::Status | Call::Targets | Call::Metrics | Call::Gate => {
                 READ_ATTEMPTS_MAX
             }

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::primitives::ByteStream;
+use aws_smithy_types::retry::RetryConfig;
 
 use super::fail::failed;
 use super::{Base, Call, PerRegion, Service};
@@ -23,16 +24,27 @@ pub(super) const READS: &[&str] = &["s3:GetObject", "s3:ListBucket"];
 #[derive(Debug)]
 pub(super) struct S3 {
     base: Base,
-    clients: PerRegion<Client>,
+    reads: PerRegion<Client>,
+    writes: PerRegion<Client>,
 }
 
 impl S3 {
     pub(super) fn new(base: Base) -> Self {
-        Self { base, clients: PerRegion::new() }
+        Self { base, reads: PerRegion::new(), writes: PerRegion::new() }
     }
 
-    fn client(&self, aws_region: &str) -> Client {
-        self.clients.client(aws_region, || client(&self.base, aws_region, Call::Gate))
+    fn read(&self, aws_region: &str) -> Client {
+        self.reads.client(aws_region, || client(&self.base, aws_region, Call::Gate))
+    }
+
+    /// Tried once: of several tries only the last is told, and an earlier one that got no answer may have
+    /// landed. Whoever asked tries again, after reading.
+    fn write(&self, aws_region: &str) -> Client {
+        self.writes.client(aws_region, || {
+            let once = RetryConfig::standard().with_max_attempts(1);
+            let config = client(&self.base, aws_region, Call::Gate);
+            Client::from_conf(config.config().to_builder().retry_config(once).build())
+        })
     }
 }
 
@@ -53,7 +65,7 @@ impl Objects for S3 {
         key: &str,
         body: &str,
     ) -> Result<(), CallFailed> {
-        let write = self.client(aws_region);
+        let write = self.write(aws_region);
         let taken = write
             .put_object()
             .bucket(bucket)
@@ -69,14 +81,14 @@ impl Objects for S3 {
     }
 
     async fn delete(&self, aws_region: &str, bucket: &str, key: &str) -> Result<(), CallFailed> {
-        let write = self.client(aws_region);
+        let write = self.write(aws_region);
         let deleted = write.delete_object().bucket(bucket).key(key).send().await;
         deleted.map_err(|error| failed(&error))?;
         Ok(())
     }
 
     async fn exists(&self, aws_region: &str, bucket: &str, key: &str) -> Result<bool, CallFailed> {
-        let read = self.client(aws_region);
+        let read = self.read(aws_region);
         // Not a HEAD, whose refusals have no code: 403 and 404 would be all there is to go by.
         match read.get_object().bucket(bucket).key(key).send().await {
             Ok(found) => told_by_s3(found.e_tag()).map(|()| true),

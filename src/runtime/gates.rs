@@ -137,16 +137,21 @@ impl Gates {
         gate: &Gate,
         to: Stands,
     ) -> Result<(), CallFailed> {
+        let mut lost = None;
         match gate {
             Gate::S3 { bucket, key, aws_region, .. } => {
                 let objects = self.objects()?;
                 let key = self.own(key);
-                match to {
+                let written = match to {
                     Stands::Closed => {
                         let body = format!("{} takes {region} out\n", self.board.holder);
-                        objects.put(aws_region, bucket, &key, &body).await?;
+                        objects.put(aws_region, bucket, &key, &body).await
                     }
-                    Stands::Open => objects.delete(aws_region, bucket, &key).await?,
+                    Stands::Open => objects.delete(aws_region, bucket, &key).await,
+                };
+                match written {
+                    Err(failure) if failure.nothing_happened() => return Err(failure),
+                    written => lost = written.err(),
                 }
             }
             Gate::Http { .. } => {
@@ -157,12 +162,12 @@ impl Gates {
                 return Err(CallFailed::NotSent { why });
             }
         }
-        // Read back: what was accepted and does not stand is not done.
+        // Read back: what was accepted and does not stand is not done, and what got no answer may be.
         match self.stands(region, number, gate).await {
             Ok(found) if found == to => Ok(()),
-            Ok(_) => Err(CallFailed::Unknown {
+            Ok(_) => Err(lost.unwrap_or_else(|| CallFailed::Unknown {
                 why: format!("the gate of `{region}` was set and does not stand so"),
-            }),
+            })),
             Err(failure) => Err(CallFailed::Unknown {
                 why: format!("the gate of `{region}` was set and cannot be read back: {failure}"),
             }),

@@ -107,6 +107,31 @@ async fn what_is_not_sure_to_stand_is_not_done() {
     assert_eq!(gates.standing().await.unwrap()[&sick()], InAnswers::In);
 }
 
+/// Of several tries only the last one is told: a write whose answer was lost, and which was refused when it was
+/// tried again, would be taken for one that did nothing.
+#[tokio::test]
+async fn a_write_that_may_have_landed_is_never_called_refused() {
+    let world = World::start().await;
+    let port = world.server.port;
+    bucket(port).await;
+    let gates = gates(&world.edge);
+    let delete = PUT.replace("PUT", "DELETE");
+    let busy = || Fault::error(503, "SlowDown", "Please reduce your request rate.");
+    for (write, turn, there) in [(PUT, InAnswers::Out, true), (&delete, InAnswers::In, false)] {
+        for (fault, landed) in [(Fault::SilenceBefore, false), (Fault::SilenceAfter, true)] {
+            let refused = world.proxy.inject(write, "refused", busy(), usize::MAX);
+            // The newest comes first.
+            let lost = world.proxy.inject(write, "lost", fault, 1);
+            let failure = gates.turn(&to(turn)).await.err();
+            let kind = failure.as_ref().map(kind_of);
+            assert_eq!(kind, (!landed).then_some("unknown"), "{write}: {failure:?}");
+            assert_eq!((lost.fired(), refused.fired()), (1, 0), "{write}: tried once");
+            assert_eq!(is_there(port, "shop/eu-west-1/0/one").await, there == landed, "{write}");
+            world.proxy.calm();
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_bucket_that_refuses_is_refused_and_one_that_is_not_there_says_so() {
     let world = World::start().await;
