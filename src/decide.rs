@@ -32,7 +32,7 @@ use crate::bulletin::Bulletin;
 use crate::domain::{BalancerName, InAnswers, Ratio, RegionName, Split, Timestamp, VantageName};
 use crate::health::{Answers, Deploy, Evidence, Picture, Reading};
 use crate::memory::{Acts, Memory, Order, Request};
-use crate::plan::{HookCall, Purpose, Wanted, ZonePlan};
+use crate::plan::{HookCall, Purpose, RefreshAct, Wanted, ZonePlan};
 use crate::policy::{Class, LeverKind, Mode, Policy};
 use crate::tell::Letter;
 
@@ -297,20 +297,22 @@ pub fn decide_in_full(policy: &Policy, memory: &Memory, now: Timestamp) -> Decis
     let Some(case) = build(policy, memory, now) else {
         return nothing(policy, now);
     };
-    let sick: BTreeSet<RegionName> = case
-        .charges
-        .iter()
-        .filter(|(name, charge)| {
-            respond::convicted(charge) && case.share(name) >= shares::SAME / 2.0
-        })
-        .map(|(name, _)| name.clone())
-        .collect();
     let mut treated = BTreeMap::new();
     for (name, view) in case.picture.regions.iter().filter(|(name, _)| case.share(name) > 0.0) {
         // A balancer that drops requests is seen by probes alone: its own counters contradict them, so
         // its region is not convicted, and need not be.
         treated.insert(name.clone(), refresh::treatment(&case, name, view));
     }
+    // One whose balancer could not be cured is left although its own counters see nothing.
+    let spent = |name: &RegionName| matches!(treated.get(name), Some(Treatment::GiveUp(..)));
+    let sick: BTreeSet<RegionName> = case
+        .charges
+        .iter()
+        .filter(|(name, charge)| {
+            (respond::convicted(charge) || spent(name)) && case.share(name) >= shares::SAME / 2.0
+        })
+        .map(|(name, _)| name.clone())
+        .collect();
     let curable = |name: &RegionName| {
         matches!(treated.get(name), Some(Treatment::Refresh(..) | Treatment::Wait(..)))
     };
@@ -321,7 +323,7 @@ pub fn decide_in_full(policy: &Policy, memory: &Memory, now: Timestamp) -> Decis
     let leaving: BTreeSet<RegionName> = sick.iter().filter(|name| !stays(name)).cloned().collect();
     let sick: BTreeSet<RegionName> = sick.union(&treatable).cloned().collect();
     let response = if leaving.is_empty() {
-        Response::default()
+        respond::leave_last_resort(&case)
     } else {
         respond::leave(&case, &all_bad(&case, &leaving))
     };
@@ -550,7 +552,8 @@ fn pick_lever(
 ) -> (Option<LeverKind>, Vec<Hold>) {
     let read_at = case.evidence.read_at();
     let unknown = case.evidence.answers_unknown_since();
-    let (lever, holds) = guard::lever(case.policy, case.acts, unknown, read_at, case.now);
+    let drifted = matches!(case.evidence.answers(), Answers::Drift { .. });
+    let (lever, holds) = guard::lever(case.policy, case.acts, unknown, read_at, drifted, case.now);
     let Some(closed) = closed_by(case).filter(|_| lever.is_some()) else { return (lever, holds) };
     let behind = shares::distance(&respond::plain(&case.split), target) < shares::SAME;
     // Opening a gate shows what stands behind it: somebody else's split is not ours to show.
@@ -661,13 +664,11 @@ fn settle(case: &Case<'_>, proposal: Proposal, request: Option<&Request>) -> Set
     let purpose = proposal.purpose.unwrap_or(Purpose::Operator);
     let intent = guard::Intent { purpose, gaining: &proposal.gaining };
     objections.extend(guard::objections(case.policy, case.acts, case.picture, &intent, case.now));
-    if let Wanted::Refresh { .. } = wanted {
-        // Approval, lag and budgets are about moving traffic; a refresh moves none.
-        objections.retain(|hold| {
-            matches!(hold, Hold::Pinned { .. } | Hold::ModeObserves { .. } | Hold::Blocked { .. })
-        });
-    }
     objections.extend(warming_up(case));
+    if let Wanted::Refresh { act, .. } = &wanted {
+        let undoes = *act == Some(RefreshAct::Undo);
+        objections.retain(|hold| speaks_against_refresh(case.policy, hold, undoes));
+    }
     if let Wanted::Move(wanted) = &wanted {
         objections.extend(lever_objections(case, wanted.lever, &holds));
         objections.extend(order_objections(case, wanted));
@@ -698,6 +699,16 @@ fn settle(case: &Case<'_>, proposal: Proposal, request: Option<&Request>) -> Set
     });
     objections.append(&mut holds);
     Settled { wanted: None, proposed, holds: objections, withdraw, calls }
+}
+
+/// Lag, budgets and approvals of moves are about traffic; a refresh moves none. What does harm is taken back
+/// whatever the hour, and without another yes: only a pin and a mode that never acts keep it.
+fn speaks_against_refresh(policy: &Policy, hold: &Hold, undoes: bool) -> bool {
+    let asks = matches!(hold, Hold::ApprovalNeeded { .. } | Hold::Denied { .. });
+    let waits =
+        matches!(hold, Hold::Blocked { .. } | Hold::WarmingUp { .. } | Hold::Aborted { .. });
+    matches!(hold, Hold::Pinned { .. } | Hold::ModeObserves { .. })
+        || (!undoes && (waits || (asks && policy.mode == Mode::Approve)))
 }
 
 /// After a start the windows fill first.

@@ -443,6 +443,39 @@ impl Split {
         Self::new(weights.collect())
     }
 
+    /// The same, where no region gains more than its share for being rounded: one that gains is rounded down,
+    /// and those that keep a part of what they have `now` get the rest.
+    pub fn towards(
+        shares: &BTreeMap<RegionName, f64>,
+        now: &BTreeMap<RegionName, f64>,
+    ) -> Result<Self, EmptySplit> {
+        let sum: f64 = shares.values().map(|s| s.max(0.0)).sum();
+        let of = |all: &BTreeMap<RegionName, f64>, name| all.get(name).copied().unwrap_or_default();
+        let (gaining, keeping): (Vec<_>, Vec<_>) = shares
+            .iter()
+            .map(|(name, share)| (name, share.max(0.0) / sum.max(f64::MIN_POSITIVE)))
+            .partition(|(name, share)| *share > of(now, name));
+        let mut weights: BTreeMap<RegionName, Weight> = BTreeMap::new();
+        let mut left = 100_u8;
+        for (name, share) in gaining {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 100")]
+            let weight = ((share * 100.0 + 1e-6).floor() as u8).min(left);
+            left -= weight;
+            weights.insert(name.clone(), Weight(weight));
+        }
+        let mut kept: f64 = keeping.iter().map(|(_, share)| share).sum();
+        for (name, share) in keeping {
+            // The last of them gets all that is left.
+            let part = if kept > 0.0 { (share / kept).min(1.0) } else { 0.0 };
+            kept -= share;
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 100")]
+            let weight = (part * f64::from(left)).round() as u8;
+            left -= weight;
+            weights.insert(name.clone(), Weight(weight));
+        }
+        Self::new(weights).or_else(|_| Self::from_shares(shares))
+    }
+
     /// The largest difference of share that any region sees between the two.
     pub fn distance(&self, other: &Self) -> f64 {
         let regions = self.0.keys().chain(other.0.keys());
@@ -609,5 +642,25 @@ mod tests {
         assert_eq!(late.since(early), Duration::from_secs(60));
         assert_eq!(early.since(late), Duration::ZERO);
         assert_eq!(Timestamp::from_secs(0).to_string(), "1970-01-01T00:00:00Z");
+    }
+    #[test]
+    fn no_region_gains_more_than_its_share_by_rounding() {
+        let shares = |a: f64, b: f64, c: f64| {
+            [("a", a), ("b", b), ("c", c)].map(|(n, s)| (n.parse().unwrap(), s)).into()
+        };
+        for (to, now, expected) in [
+            (shares(0.875, 0.125, 0.0), shares(1.0, 0.0, 0.0), [88, 12, 0]),
+            (shares(0.5909, 0.4091, 0.0), shares(1.0, 0.0, 0.0), [60, 40, 0]),
+            (shares(0.334, 0.333, 0.333), shares(1.0, 0.0, 0.0), [34, 33, 33]),
+            (shares(0.0, 1.0, 0.0), shares(0.99, 0.01, 0.0), [0, 100, 0]),
+            (shares(0.0, 0.667, 0.333), shares(1.0, 0.0, 0.0), [0, 66, 33]),
+            // Nothing that could be shown on this scale is left to gain.
+            (shares(0.996, 0.004, 0.0), shares(1.0, 0.0, 0.0), [100, 0, 0]),
+            (shares(0.125, 0.125, 0.75), shares(0.2, 0.2, 0.6), [13, 12, 75]),
+        ] {
+            let split = Split::towards(&to, &now).unwrap();
+            let weights: Vec<u8> = split.weights().values().map(|weight| weight.0).collect();
+            assert_eq!(weights, expected, "{to:?}");
+        }
     }
 }

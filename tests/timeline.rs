@@ -10,6 +10,7 @@ mod doubt;
 mod ladder;
 mod matters;
 mod public;
+mod shields;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -931,13 +932,12 @@ fn a_ladder_is_climbed_rung_by_rung_and_then_somebody_is_called() {
     picture.holds(|hold| matches!(hold, Hold::RefreshExhausted { .. }));
 }
 
-/// While steps are taken nothing else is begun; when it gets worse meanwhile, it is taken back.
-#[test]
-fn a_refresh_under_way_is_waited_for_and_taken_back_when_it_does_harm() {
-    let cure = |well: f64| Cure {
+/// A refresh of `east-web`, and how its probes went before it.
+fn cure(purpose: Aim, well: f64) -> Cure {
+    Cure {
         balancer: "east-web".parse().unwrap(),
         made_at: Timestamp::from_secs(1_000_000),
-        purpose: Aim::Rung(RungKind::Targets),
+        purpose,
         because: "a test".to_owned(),
         before: Snapshot {
             taken_at: Timestamp::from_secs(0),
@@ -957,13 +957,18 @@ fn a_refresh_under_way_is_waited_for_and_taken_back_when_it_does_harm() {
         to: None,
         skipped: Vec::new(),
         left: Vec::new(),
-    };
+    }
+}
+
+/// While steps are taken nothing else is begun; when it gets worse meanwhile, it is taken back.
+#[test]
+fn a_refresh_under_way_is_waited_for_and_taken_back_when_it_does_harm() {
     for (well, expected) in [(9.0, None), (18.0, Some(RefreshAct::Undo))] {
         let mut picture = Picture::new(policy(&LADDER));
         let long =
             Seen { east: &"~".repeat(14), east_counters: &"b".repeat(14), ..Seen::default() };
         picture.see(&long);
-        let note = CureNote::Intended(Box::new(cure(well)));
+        let note = CureNote::Intended(Box::new(cure(Aim::Rung(RungKind::Targets), well)));
         picture.note(&Entry::Cure { balancer: "east-web".parse().unwrap(), note });
         let mut acts = Vec::new();
         for _ in 0..12 {

@@ -94,6 +94,17 @@ pub enum Until {
     },
 }
 
+impl Step {
+    /// How long it may take before something is wrong with it.
+    pub fn patience(&self) -> Duration {
+        match &self.until {
+            Until::Told => Duration::ZERO,
+            Until::Healthy { within, .. } | Until::Drained { within, .. } => *within,
+            Until::Passed { time } => *time,
+        }
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let joined = |targets: &BTreeSet<Target>| {

@@ -14,7 +14,7 @@ use crate::health::{ClassView, Failing, Instruments, Picture, Reading, RegionVie
 use crate::policy::{Class, LeverKind, Policy};
 
 /// Below this success a region is down rather than degraded: nine of ten users are lost.
-const DOWN_BELOW: f64 = 0.1;
+pub(super) const DOWN_BELOW: f64 = 0.1;
 
 /// So many bad spells within memory are flapping: once is an outage, twice a relapse.
 pub(super) const FLAPPING_SPELLS: usize = 3;

@@ -225,6 +225,7 @@ pub(super) fn lever(
     acts: &Acts,
     answers_unknown_since: Option<Timestamp>,
     read_at: Option<Timestamp>,
+    drifted: bool,
     now: Timestamp,
 ) -> (Option<LeverKind>, Vec<Hold>) {
     let mut holds = Vec::new();
@@ -237,9 +238,10 @@ pub(super) fn lever(
             holds.push(Hold::LeverImpaired { lever, why, retry_at });
             continue;
         }
-        // Its service does not even answer questions, or it failed and nothing says it is back: take
-        // it only if no other lever is left.
-        let unread = lever == LeverKind::Weights && (answers_unknown_since.is_some() || failing);
+        // Its service does not even answer questions, it failed and nothing says it is back, or the records
+        // are not what they should be: take it only if no other lever is left.
+        let unread =
+            lever == LeverKind::Weights && (answers_unknown_since.is_some() || failing || drifted);
         if unread {
             blind = blind.or(Some(lever));
             continue;

@@ -1,7 +1,9 @@
 //! Balancers that fail while their targets are well: which one to refresh, how it went, when to stop.
 
-use super::{Case, Hold};
-use crate::balancer::cure::Purpose;
+use std::time::Duration;
+
+use super::{Case, Hold, diagnose, respond};
+use crate::balancer::cure::{Purpose, Step};
 use crate::domain::{BalancerName, RegionName, Tally};
 use crate::health::{BalancerView, Failing, Reading, RegionView};
 use crate::memory::{OpenCure, Refresh};
@@ -10,6 +12,11 @@ use crate::policy::{GiveUp, RefreshRules};
 
 /// Load above this part of capacity explains errors at the balancer by itself.
 const FULL: f64 = 0.95;
+
+/// A refresh that hears nothing for so long beyond its own waits, or fails so often in a row, stands still: no
+/// region waits for it any longer. The same as the tries that one of its calls has.
+const STALLED_FOR: Duration = Duration::from_secs(120);
+const STALLED_FAILURES: u32 = 6;
 
 /// What to do about balancers of one region.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,10 +34,11 @@ pub(super) enum Treatment {
 pub(super) fn treatment(case: &Case<'_>, name: &RegionName, view: &RegionView) -> Treatment {
     let Some(rules) = &case.policy.refresh else { return Treatment::None };
     let faulty = faulty(case, name, view);
+    let other = is_something_else(case, name, view, &faulty);
     if let Some(open) = &case.acts.cure {
-        return under_way(case, open, name, view, faulty.sure.is_empty());
+        return under_way(case, rules, open, name, view, &faulty, other);
     }
-    if let Some(treatment) = last_one(case, rules, name, view) {
+    if let Some(treatment) = last_one(case, rules, name, view, other) {
         return treatment;
     }
     // One that got better is left to get well while there are others to try.
@@ -56,7 +64,7 @@ pub(super) fn treatment(case: &Case<'_>, name: &RegionName, view: &RegionView) -
             && matches!(next_act(case, rules, balancer), Next::Nothing)
     };
     let done = faulty.sure.first().or_else(|| faulty.unsure.iter().find(left_alone));
-    done.map_or(Treatment::None, |balancer| give_up(rules, balancer))
+    done.map_or(Treatment::None, |balancer| give_up(case, rules, name, view, balancer))
 }
 
 /// A region that would be left is kept while a balancer explains its trouble and is not bad for long
@@ -100,12 +108,40 @@ fn want(
     )
 }
 
-/// Refreshing has done what it may. The policy says whether the region is left then.
-fn give_up(rules: &RefreshRules, balancer: &BalancerName) -> Treatment {
+/// What ails a convicted region is surely not its balancers: its targets fail, or nobody is answered at all.
+fn is_something_else(
+    case: &Case<'_>,
+    name: &RegionName,
+    view: &RegionView,
+    faulty: &Faulty,
+) -> bool {
+    let accepted = 1.0 - case.policy.judge.success_below.get();
+    let targets_fail = |seen: &BalancerView| seen.target_errors.is_some_and(|e| e >= accepted);
+    faulty.sure.is_empty()
+        && faulty.unsure.is_empty()
+        && case.convicted_since(name).is_some()
+        && (view.inside.reading == Reading::Bad
+            || view.balancers.values().any(targets_fail)
+            || view.success.is_some_and(|success| success.get() < diagnose::DOWN_BELOW))
+}
+
+/// Refreshing has done what it may. The policy says whether the region is left then. It stays, and somebody is
+/// told, where its counters know of no trouble and probes fail at all of its balancers alike: then they may be
+/// what is wrong.
+fn give_up(
+    case: &Case<'_>,
+    rules: &RefreshRules,
+    name: &RegionName,
+    view: &RegionView,
+    balancer: &BalancerName,
+) -> Treatment {
     let hold = Hold::RefreshExhausted { balancer: balancer.clone() };
+    let others = view.balancers.iter().filter(|(other, _)| *other != balancer);
+    let sure = case.convicted_since(name).is_some()
+        || others.into_iter().any(|(_, seen)| seen.outside == Reading::Good);
     match rules.care.get(balancer).map(|care| care.give_up) {
-        Some(GiveUp::Page) => Treatment::Wait(hold, balancer.clone()),
-        Some(GiveUp::Shift) | None => Treatment::GiveUp(hold, balancer.clone()),
+        Some(GiveUp::Shift) | None if sure => Treatment::GiveUp(hold, balancer.clone()),
+        Some(GiveUp::Shift | GiveUp::Page) | None => Treatment::Wait(hold, balancer.clone()),
     }
 }
 
@@ -116,13 +152,16 @@ fn tries<'a>(case: &'a Case<'_>, balancer: &BalancerName) -> impl Iterator<Item 
     all.iter().filter(move |refresh| refresh.at >= since)
 }
 
-/// While one is made step by step nothing else is begun. It is turned back if it does harm.
+/// While one is made step by step nothing else is begun. It is turned back if it does harm. Trouble that no
+/// balancer explains does not wait for it, and none waits for one that stands still.
 fn under_way(
     case: &Case<'_>,
+    rules: &RefreshRules,
     open: &OpenCure,
     name: &RegionName,
     view: &RegionView,
-    well: bool,
+    faulty: &Faulty,
+    other: bool,
 ) -> Treatment {
     let balancer = &open.cure.balancer;
     let here = case.policy.region_of(balancer) == Some(name);
@@ -135,8 +174,15 @@ fn under_way(
     if harms {
         return want(case, name, balancer, Some(RefreshAct::Undo));
     }
-    if well && view.outside.reading != Reading::Bad {
+    let explained = !faulty.sure.is_empty() || !faulty.unsure.is_empty();
+    let waits = explained || (here && view.outside.reading == Reading::Bad);
+    if other || !waits {
         return Treatment::None;
+    }
+    let patience = open.cure.steps.get(open.done).map_or(Duration::ZERO, Step::patience);
+    let silent = case.now.since(open.last_at) >= patience + STALLED_FOR;
+    if open.failures >= STALLED_FAILURES || silent {
+        return give_up(case, rules, name, view, balancer);
     }
     let (done, steps) = (open.done, open.cure.steps.len());
     let hold = Hold::RefreshUnderWay { balancer: balancer.clone(), done, steps };
@@ -149,6 +195,7 @@ fn last_one(
     rules: &RefreshRules,
     name: &RegionName,
     view: &RegionView,
+    other: bool,
 ) -> Option<Treatment> {
     let last = view
         .balancers
@@ -156,7 +203,8 @@ fn last_one(
         .filter_map(|balancer| Some((tries(case, balancer).last()?, balancer)));
     let (refresh, balancer) = last.max_by_key(|(refresh, _)| refresh.at)?;
     if refresh.undone {
-        return Some(give_up(rules, balancer)).filter(|_| view.outside.reading == Reading::Bad);
+        let bad = view.outside.reading == Reading::Bad;
+        return Some(give_up(case, rules, name, view, balancer)).filter(|_| bad && !other);
     }
     if refresh.refused {
         return None;
@@ -167,10 +215,10 @@ fn last_one(
         return Some(if case.acts.cured.contains_key(balancer) {
             want(case, name, balancer, Some(RefreshAct::Undo))
         } else {
-            give_up(rules, balancer)
+            give_up(case, rules, name, view, balancer)
         });
     }
-    let in_trouble = view.outside.reading == Reading::Bad;
+    let in_trouble = view.outside.reading == Reading::Bad && !other;
     (case.now < until && in_trouble).then(|| {
         let hold = Hold::RefreshWatching { balancer: balancer.clone(), until };
         Treatment::Wait(hold, balancer.clone())
@@ -283,7 +331,7 @@ struct Faulty {
 
 fn faulty(case: &Case<'_>, name: &RegionName, view: &RegionView) -> Faulty {
     let Some(rules) = &case.policy.refresh else { return Faulty::default() };
-    if view.failing != Some(Failing::Errors) || is_full(view) {
+    if view.failing != Some(Failing::Errors) || is_full(view) || hangs(case, name, view) {
         return Faulty::default();
     }
     let (mut sure, mut unsure) = (Vec::new(), Vec::new());
@@ -337,6 +385,20 @@ fn is_its_own(case: &Case<'_>, seen: &BalancerView) -> bool {
     let counted = seen.own_errors.is_some_and(|errors| errors >= accepted / 2.0);
     let partly = seen.success.is_some_and(|success| success >= accepted / 2.0);
     counted || (partly && seen.unanimous)
+}
+
+/// Nobody is answered, or only after longer than the policy allows: what the balancers count then are targets
+/// or a network that do not answer them. With somewhere to go this is no time to try a refresh.
+fn hangs(case: &Case<'_>, name: &RegionName, view: &RegionView) -> bool {
+    let late = view.latency_ms.zip(case.policy.judge.latency_above);
+    let slow = late.is_some_and(|(ms, above)| ms > above.as_secs_f64() * 1000.0);
+    let silent = view.latency_ms.is_none()
+        && view.success.is_some_and(|success| success.get() < diagnose::DOWN_BELOW);
+    let refuge = || {
+        let mut serving = case.policy.serving();
+        serving.any(|(other, _)| other != name && respond::is_fit(case, other))
+    };
+    slow || (silent && refuge())
 }
 
 fn is_full(view: &RegionView) -> bool {

@@ -20,6 +20,9 @@ const GROWTH_MIN: f64 = 0.1;
 /// A share that no split on a scale of 100 can show.
 const NOTHING: f64 = 0.005;
 
+/// Home is reached to the weight: shares that are computed in two ways differ by less than this.
+const EXACT: f64 = 1e-6;
+
 /// What to do about sick regions.
 #[derive(Debug, Default)]
 pub(super) struct Response {
@@ -41,11 +44,47 @@ pub(super) struct Common {
 
 /// Leaves convicted regions that carry traffic.
 pub(super) fn leave(case: &Case<'_>, sick: &BTreeSet<RegionName>) -> Response {
-    let mut response = Response::default();
-    let (mut fit, suspects) = candidates(case, sick);
+    let (fit, suspects) = candidates(case, sick);
     if fit.is_empty() {
         return nowhere(case, sick, suspects);
     }
+    place(case, sick, fit, because(case, sick))
+}
+
+/// A cached copy serves nobody whom a region could: it is left for any that has been fit for long enough. One
+/// that traffic belongs to waits for the policy's way home.
+pub(super) fn leave_last_resort(case: &Case<'_>) -> Response {
+    let resort = case.policy.last_resort().filter(|name| case.share(name) >= shares::SAME);
+    let Some(resort) = resort else { return Response::default() };
+    // Home is on its way by itself, and two moves hurt more than one.
+    let homes = case.policy.serving().filter(|(_, region)| region.weight.0 > 0);
+    let fit_since = |name: &RegionName| case.picture.regions.get(name).and_then(|v| v.fit_since);
+    let comes_home = case.policy.failback != Failback::Manual
+        && homes.into_iter().any(|(name, _)| fit_since(name).is_some());
+    if comes_home {
+        return Response::default();
+    }
+    let copy = BTreeSet::from([resort.clone()]);
+    let (mut fit, _) = candidates(case, &copy);
+    fit.retain(|name| {
+        case.home_split.weight(name).0 == 0
+            && fit_since(name).is_some_and(|at| case.now.since(at) >= case.policy.judge.sustain)
+    });
+    if fit.is_empty() {
+        return Response::default();
+    }
+    let names = fit.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ");
+    place(case, &copy, fit, format!("{names} can serve again"))
+}
+
+/// Puts the traffic of `sick` on regions that are fit, by the policy's ramp.
+fn place(
+    case: &Case<'_>,
+    sick: &BTreeSet<RegionName>,
+    mut fit: BTreeSet<RegionName>,
+    because: String,
+) -> Response {
+    let mut response = Response::default();
     // A region that only has more than it can take keeps what it can.
     let overloaded: BTreeSet<RegionName> =
         sick.iter().filter(|name| is_overloaded(case, name)).cloned().collect();
@@ -70,7 +109,9 @@ pub(super) fn leave(case: &Case<'_>, sick: &BTreeSet<RegionName>) -> Response {
     let goes_on = is_going_on(case, sick);
     ramp(case, sick, &mut target, goes_on);
     let step = shares::distance(&target, &case.shares);
-    if step < shares::SAME {
+    let left = |name: &RegionName| target.get(name).is_none_or(|share| *share <= 0.0);
+    // The last point of a region that is left counts as well: some users are still there.
+    if step < shares::SAME && !(step >= NOTHING && sick.iter().all(left)) {
         return response;
     }
     if goes_on {
@@ -82,7 +123,7 @@ pub(super) fn leave(case: &Case<'_>, sick: &BTreeSet<RegionName>) -> Response {
         }
     }
     let purpose = if goes_on { Purpose::Ramp } else { Purpose::Evacuate };
-    response.target = Some((target, purpose, because(case, sick)));
+    response.target = Some((target, purpose, because));
     response
 }
 
@@ -161,10 +202,14 @@ fn nowhere(case: &Case<'_>, sick: &BTreeSet<RegionName>, suspect: Option<Hold>) 
         response.holds.push(Hold::NowhereToGo);
         return response;
     };
-    let since = sick.iter().filter_map(|name| case.convicted_since(name)).min().unwrap_or(case.now);
+    let began = |name| {
+        let bad_since = || case.picture.regions.get(name).and_then(|view| view.bad_since);
+        case.convicted_since(name).or_else(bad_since)
+    };
+    let since = sick.iter().filter_map(began).min().unwrap_or(case.now);
     let until = since.plus(case.policy.judge.sustain).plus(patience);
     if case.now < until {
-        let first = sick.iter().min_by_key(|name| case.convicted_since(name).unwrap_or(case.now));
+        let first = sick.iter().min_by_key(|name| began(name).unwrap_or(case.now));
         let region = first.unwrap_or(resort).clone();
         response.holds.push(Hold::NotSustained {
             region,
@@ -271,8 +316,8 @@ fn because(case: &Case<'_>, sick: &BTreeSet<RegionName>) -> String {
 pub(super) fn go_home(case: &Case<'_>) -> Response {
     let mut response = Response::default();
     let home = plain(&case.home_split);
-    let at_home = shares::distance(&home, &case.shares) < shares::SAME;
-    let raw_at_home = shares::distance(&home, &plain(&case.split)) < shares::SAME;
+    let at_home = shares::distance(&home, &case.shares) < EXACT;
+    let raw_at_home = shares::distance(&home, &plain(&case.split)) < EXACT;
     if at_home && raw_at_home && case.acts.let_in().values().all(|stands| *stands == InAnswers::In)
     {
         return response;
@@ -299,7 +344,7 @@ pub(super) fn go_home(case: &Case<'_>) -> Response {
     for (name, region) in case.policy.serving().filter(|(_, region)| region.weight.0 > 0) {
         let gains =
             home.get(name).copied().unwrap_or(0.0) - case.shares.get(name).copied().unwrap_or(0.0);
-        if gains < shares::SAME {
+        if gains < EXACT {
             continue;
         }
         let Some(view) = case.picture.regions.get(name) else { continue };
@@ -482,7 +527,21 @@ pub(super) fn switches_reach(
     let turns = turns(case, lever, target, purpose);
     let moves = shares::distance(&reached(case, lever, &turns), &case.shares) >= shares::SAME;
     let there = shares::distance(target, &case.shares) < shares::SAME;
-    moves || (purpose == Purpose::Failback && there && !turns.is_empty())
+    let homeward = matches!(purpose, Purpose::Failback | Purpose::Operator);
+    moves
+        || (purpose == Purpose::Failback && there && !turns.is_empty())
+        || (homeward && turns.iter().any(|turn| opens_half(case, lever, turn)))
+}
+
+/// A switch of another lever keeps the region out as well: opening this one shows nothing yet, and is the first
+/// half of the way.
+fn opens_half(case: &Case<'_>, lever: LeverKind, turn: &Turn) -> bool {
+    let others = case.policy.levers.iter().map(crate::policy::Lever::kind);
+    let keeps_out = |kind: LeverKind| {
+        let standing = case.acts.standing(kind);
+        standing.and_then(|all| all.get(&turn.region)).is_some_and(|s| *s == InAnswers::Out)
+    };
+    turn.to != InAnswers::Out && others.filter(|kind| *kind != lever).any(keeps_out)
 }
 
 /// Whether these switches can take the step as it is, and give no region more than it may have.
@@ -504,10 +563,10 @@ pub(super) fn steps_to(
 
 /// Home is written as the policy writes it; anything else on a scale of 100.
 fn weights_for(case: &Case<'_>, target: &Shares) -> Option<Split> {
-    if shares::distance(target, &plain(&case.home_split)) < 1e-6 {
+    if shares::distance(target, &plain(&case.home_split)) < EXACT {
         return Some(case.home_split.clone());
     }
-    Split::from_shares(target).ok()
+    Split::towards(target, &case.shares).ok()
 }
 
 /// Whether a charge convicts.

@@ -18,9 +18,8 @@ use crate::policy::{Class, Measures, Policy, Region, Role};
 /// large share.
 pub(super) const REQUESTS_MIN: f64 = 1.0;
 
-/// Less than this part of the requests that its share should bring means that users do not get
-/// through to the balancer; then its error counters say little about users.
-const REQUESTS_EXPECTED_PART: f64 = 0.5;
+/// Within the quarter of an hour that demand is remembered it may fall by a fifth for reasons of its own.
+const DEMAND_FALLS_TO: f64 = 0.8;
 
 /// Hosts missing beyond this part are a part of the region gone (one of three zones is a third; one
 /// host of ten may be a deploy).
@@ -31,6 +30,13 @@ const SPELLS_KEPT: Duration = Duration::from_secs(2 * 3600);
 
 /// The trees of a region's last view, to be filled anew.
 type Maps = (BTreeMap<VantageName, Reading>, BTreeMap<BalancerName, BalancerView>);
+
+/// With a smaller part of the requests that its share should bring, users do not get through to the balancer,
+/// and its error counters say little about them. If users are lost on the way as `outside` says, that part
+/// arrives; if only the probes fail, all do. Half-way between the two tells which is nearer.
+fn arriving(outside: Option<f64>) -> f64 {
+    outside.map_or(0.5, |success| f64::midpoint(1.0, success)).min(DEMAND_FALLS_TO)
+}
 
 impl Evidence {
     pub(super) fn assess(&mut self, policy: &Policy, now: Timestamp) {
@@ -124,7 +130,7 @@ impl Evidence {
             }
             Answers::Drift { .. } | Answers::Unknown => None,
         };
-        let traffic = site.traffic(&balancers, requests_rps, expected_rps);
+        let traffic = site.traffic(&balancers, requests_rps, expected_rps, success);
         let inside = inside(policy, hosts, metrics);
         let part_gone = hosts.is_some_and(|h| h < HOSTS_WHOLE) && reading == Reading::Good;
         tracks.zone.take(bad_if(part_gone), now);
@@ -263,6 +269,7 @@ impl Site<'_> {
         balancers: &BTreeMap<BalancerName, BalancerView>,
         requests: Option<f64>,
         expected: Option<f64>,
+        outside: Option<f64>,
     ) -> ClassView {
         let judge = &self.policy.judge;
         let unknown = |says| ClassView { reading: Reading::Unknown, age: None, says };
@@ -274,7 +281,7 @@ impl Site<'_> {
             return unknown(Says::Plain("no requests to count"));
         }
         if let (Some(requests), Some(expected)) = (requests, expected)
-            && requests < expected * REQUESTS_EXPECTED_PART
+            && requests < expected * arriving(outside)
         {
             return unknown(Says::FewArrive { requests, expected });
         }

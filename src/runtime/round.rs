@@ -596,7 +596,8 @@ fn goes_on(order: &Order, decision: &Decision) -> bool {
 }
 
 fn undoes(decision: &Decision) -> bool {
-    matches!(&decision.wanted, Some(Wanted::Refresh { act: Some(RefreshAct::Undo), .. }))
+    // Also while a guard keeps it from being undone: what does harm does not go on.
+    matches!(&decision.proposed, Some(Wanted::Refresh { act: Some(RefreshAct::Undo), .. }))
 }
 
 /// An order that hangs does not keep another lever from being pulled.

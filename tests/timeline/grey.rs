@@ -6,7 +6,7 @@ use super::*;
 
 /// What the three vantages see of the two balancers in the east, and what its counters say.
 #[derive(Clone, Copy)]
-struct Parts {
+pub(super) struct Parts {
     web: &'static str,
     api: &'static str,
     /// Of `web` and of `api`.
@@ -14,15 +14,15 @@ struct Parts {
 }
 
 impl Parts {
-    const fn new(web: &'static str, api: &'static str) -> Self {
+    pub(super) const fn new(web: &'static str, api: &'static str) -> Self {
         Self { web, api, counters: ['b', 'b'] }
     }
 
-    const fn with(self, counters: char) -> Self {
+    pub(super) const fn with(self, counters: char) -> Self {
         self.each(counters, counters)
     }
 
-    const fn each(self, web: char, api: char) -> Self {
+    pub(super) const fn each(self, web: char, api: char) -> Self {
         Self { counters: [web, api], ..self }
     }
 }
@@ -32,14 +32,14 @@ const SPLIT: Parts = Parts::new("x..", ".x.");
 /// The same with the vantages exchanged: by turns with the other, both balancers fail half of the time by
 /// two vantages, and never in the newest probes of both.
 const TURNED: Parts = Parts::new(".x.", "x..");
-const WEB: Parts = Parts::new("~~~", ".x.");
-const BOTH: Parts = Parts::new("~~~", "~~~");
+pub(super) const WEB: Parts = Parts::new("~~~", ".x.");
+pub(super) const BOTH: Parts = Parts::new("~~~", "~~~");
 
-const REFRESH: (&str, &str) =
+pub(super) const REFRESH: (&str, &str) =
     ("guards:", "refresh: { order: [east-web, east-api], wait: 5m, tries: 1 }\nguards:");
 
 impl Picture {
-    fn grey(&mut self, parts: Parts) -> char {
+    pub(super) fn grey(&mut self, parts: Parts) -> char {
         let mut samples = Vec::new();
         for (place, vantage) in ["one", "two", "three"].into_iter().enumerate() {
             self.probe(&mut samples, "west", vantage, '.');
@@ -47,6 +47,7 @@ impl Picture {
                 let (success, latency_ms) = match seen.chars().nth(place) {
                     Some('x') => (0.0, None),
                     Some('~') => (0.5, Some(200.0)),
+                    Some('z') => (0.4, Some(9000.0)),
                     Some('?') => continue,
                     _ => (1.0, Some(100.0)),
                 };
@@ -71,17 +72,17 @@ impl Picture {
         self.decide(samples, Vec::new())
     }
 
-    fn greys(&mut self, steps: usize, parts: Parts) -> String {
+    pub(super) fn greys(&mut self, steps: usize, parts: Parts) -> String {
         (0..steps).map(|_| self.grey(parts)).collect()
     }
 
-    fn refreshed(&self) -> Vec<String> {
+    pub(super) fn refreshed(&self) -> Vec<String> {
         self.memory.acts.refreshes.keys().map(ToString::to_string).collect()
     }
 }
 
 /// The round in which a region is left that nothing else can help.
-fn left_at(parts: Parts) -> usize {
+pub(super) fn left_at(parts: Parts) -> usize {
     let mut picture = Picture::new(policy(&[]));
     picture.greys(24, parts).find('S').expect("it is left")
 }
@@ -177,8 +178,11 @@ fn trouble_that_balancers_do_not_explain_is_left_as_soon_as_without_them() {
     // Targets of one balancer fail as well: a refresh of the other would cure half of it at best.
     let mixed = BOTH.each('b', 'x');
     let dark = Parts::new("xxx", "xxx").with('?');
+    // Balancers count what a region does not answer, or too late, as errors of their own.
+    let (hanging, crawling) = (dark.with('b'), Parts::new("zzz", "zzz"));
+    let targets = [BOTH.with('x'), SPLIT.with('x'), mixed];
     for parts in
-        [dark, dark.with('.'), BOTH.with('x'), SPLIT.with('x'), SPLIT, WEB.with('?'), mixed]
+        [dark, dark.with('.'), hanging, crawling, SPLIT, WEB.with('?')].into_iter().chain(targets)
     {
         let [with, without] = [&[REFRESH][..], &[]].map(|changes| {
             let mut picture = Picture::new(policy(changes));

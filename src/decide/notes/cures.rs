@@ -5,6 +5,7 @@ use crate::decide::Hold;
 use crate::decide::refresh::Treatment;
 use crate::domain::{BalancerName, RegionName};
 use crate::health::RegionView;
+use crate::policy::GiveUp;
 use crate::tell::{Kind, Severity, Topic, Word};
 
 impl Desk<'_> {
@@ -20,10 +21,17 @@ impl Desk<'_> {
         match treatment {
             Treatment::Wait(hold @ Hold::RefreshExhausted { .. }, balancer) => {
                 let topics = topics(name, balancer);
-                let text = format!(
-                    "{seen}. {hold}, and it is still bad. The policy leaves the region alone then: \
-                     somebody has to look"
-                );
+                let rules = self.case.policy.refresh.as_ref();
+                let care = rules.and_then(|rules| rules.care.get(balancer));
+                let why = match care.map(|care| care.give_up) {
+                    Some(GiveUp::Page) => "The policy leaves the region alone then",
+                    Some(GiveUp::Shift) | None => {
+                        "Its counters know of no trouble and probes fail at all of its balancers, so they \
+                         may be what is wrong, and the region is not left"
+                    }
+                };
+                let text =
+                    format!("{seen}. {hold}, and it is still bad. {why}: somebody has to look");
                 let key = format!("given-up:{name}:{}", self.case.incident);
                 self.say(Severity::Page, key, &topics, &text);
                 true

@@ -1,0 +1,219 @@
+//! What keeps a region from being left, and what does not: refreshes under way or over, a copy that serves, an
+//! answer that a human owes.
+
+use super::grey::{BOTH, Parts, REFRESH, WEB, left_at};
+use super::*;
+
+const DEAD: Parts = Parts::new("xxx", "xxx").with('?');
+
+fn begin(picture: &mut Picture, purpose: Aim, well: f64) {
+    let note = CureNote::Intended(Box::new(cure(purpose, well)));
+    picture.note(&Entry::Cure { balancer: "east-web".parse().unwrap(), note });
+}
+
+/// A refresh of its balancer does not keep a region that dies meanwhile.
+#[test]
+fn a_region_that_dies_while_its_balancer_is_refreshed_is_left_as_soon_as_ever() {
+    let without = left_at(DEAD);
+    let mut picture = Picture::new(policy(&LADDER));
+    begin(&mut picture, Aim::Rung(RungKind::Targets), 0.0);
+    let done = picture.greys(30, DEAD);
+    assert_eq!(done.find('S'), Some(without), "{done}");
+}
+
+/// Nor does it keep another region, whose balancers nobody touches.
+#[test]
+fn no_region_waits_for_the_refresh_of_another_ones_balancer() {
+    let mut picture = Picture::new(policy(&LADDER));
+    begin(&mut picture, Aim::Rung(RungKind::Targets), 18.0);
+    // Traffic is in the west, which dies.
+    let turned = [("east", 0), ("west", 100)].map(|(r, w)| (r.parse().unwrap(), Weight(w)));
+    picture.split = Split::new(turned.into()).unwrap();
+    let done = picture.see(&Seen {
+        east: "........................",
+        west: DARK,
+        west_counters: SILENT,
+        ..Seen::default()
+    });
+    assert!(done.contains('S'), "{done} {:?}", picture.last.as_ref().map(|d| &d.holds));
+}
+
+/// A refresh of which nothing is heard any more is not waited for: its API may be down for hours.
+#[test]
+fn a_refresh_that_stands_still_keeps_no_region() {
+    let mut picture = Picture::new(policy(&[REFRESH]));
+    picture.greys(left_at(BOTH) - 1, BOTH);
+    begin(&mut picture, Aim::Rung(RungKind::Targets), 9.0);
+    let done = picture.greys(30, BOTH);
+    let left = done.find('S').unwrap_or_else(|| panic!("never left: {done}"));
+    assert!((11..=14).contains(&left), "two minutes without a word: {done}");
+}
+
+/// What was refreshed is watched; but a region that dies is not kept for that.
+#[test]
+fn a_region_that_dies_after_a_refresh_is_not_watched_for_long() {
+    for parts in [DEAD, BOTH.with('x')] {
+        let mut picture = Picture::new(policy(&[REFRESH]));
+        let done = picture.greys(left_at(BOTH) + 2, BOTH);
+        assert!(done.contains('R'), "{done}");
+        let done = picture.greys(20, parts);
+        let left = done.find('S').unwrap_or_else(|| panic!("never left: {done}"));
+        assert!(left <= 8, "{done}");
+    }
+}
+
+/// A refresh that made it worse was taken back, and the policy says to page: the next outage is another matter.
+#[test]
+fn a_refresh_that_was_taken_back_keeps_no_region_that_dies_later() {
+    let mut picture = Picture::new(policy(&LADDER));
+    picture.greys(left_at(WEB), WEB);
+    begin(&mut picture, Aim::Rung(RungKind::Reassert), 9.0);
+    begin(&mut picture, Aim::Undo, 9.0);
+    let ended = CureNote::Ended { outcome: Outcome::Abandoned { why: "worse".to_owned() } };
+    picture.note(&Entry::Cure { balancer: "east-web".parse().unwrap(), note: ended });
+    assert!(!picture.greys(12, WEB).contains('S'), "the policy says page");
+    picture.holds(|hold| matches!(hold, Hold::RefreshExhausted { .. }));
+    let done = picture.greys(20, DEAD);
+    assert!(done.find('S').is_some_and(|at| at <= 8), "{done}");
+}
+
+/// A balancer that drops requests counts none of them. When no refresh helps, its region is left, as another
+/// balancer there is reached by the same probes.
+#[test]
+fn a_balancer_with_clean_counters_that_no_refresh_cures_is_left() {
+    let mut picture = Picture::new(policy(&[REFRESH]));
+    let done = picture.greys(100, WEB.with('.'));
+    let refreshed = done.find('R').unwrap_or_else(|| panic!("{done}"));
+    let left = done.find('S').unwrap_or_else(|| panic!("never left: {done}"));
+    assert!(left - refreshed >= 30, "its effect is watched for five minutes: {done}");
+}
+
+/// Where probes fail everywhere and nobody counts anything, they may be what is wrong: somebody is called.
+#[test]
+fn when_all_balancers_fail_by_probes_alone_a_human_is_called() {
+    let mut picture = Picture::new(policy(&[REFRESH]));
+    let mut pages = Vec::new();
+    let mut done = String::new();
+    for _ in 0..140 {
+        done.push(picture.grey(BOTH.with('.')));
+        let notes = picture.last.as_ref().unwrap().notes.clone();
+        pages.extend(
+            notes.into_iter().filter(|n| n.key.starts_with("given-up:")).map(|n| n.note.text),
+        );
+    }
+    assert!(done.contains('R') && !done.contains('S'), "{done}");
+    assert!(pages.iter().any(|text| text.contains("somebody has to look")), "{pages:?}");
+}
+
+#[test]
+fn mode_approve_asks_before_a_balancer_is_touched() {
+    let mut picture = Picture::new(policy(&[REFRESH, ("mode: auto", "mode: approve")]));
+    let done = picture.greys(left_at(BOTH) + 6, BOTH);
+    assert!(!done.contains('R'), "{done}");
+    picture.holds(|hold| matches!(hold, Hold::ApprovalNeeded { .. }));
+    picture.note(&Entry::Approved { by: "anna".to_owned(), until: None });
+    assert!(picture.greys(2, BOTH).contains('R'));
+}
+
+/// What does harm is taken back also in hours in which nothing is begun.
+#[test]
+fn a_blocked_hour_does_not_keep_harm_going_on() {
+    let blocked =
+        ("guards: { cooldown", "guards: { blocked: [\"Mon 00:00-Sun 23:59 UTC\"], cooldown");
+    let mut changes = LADDER.to_vec();
+    changes.push(blocked);
+    let mut picture = Picture::new(policy(&changes));
+    picture.greys(14, WEB);
+    assert_eq!(wanted_act(&picture), None);
+    picture.holds(|hold| matches!(hold, Hold::Blocked { .. }));
+    begin(&mut picture, Aim::Rung(RungKind::Targets), 18.0);
+    let mut acts = Vec::new();
+    for _ in 0..12 {
+        picture.grey(WEB);
+        acts.extend(wanted_act(&picture));
+    }
+    assert_eq!(acts.first(), Some(&RefreshAct::Undo));
+}
+
+const RESORT: [(&str, &str); 4] = [
+    (
+        "vantages: {",
+        "  cache: { role: last_resort, weight: 0, balancers: { cache-edge: { carries: 100% } } }\nvantages: {",
+    ),
+    ("members: { east: east, west: west }", "members: { east: east, west: west, cache: cache }"),
+    ("last_resort: never", "last_resort: { after: 1m }"),
+    ("cooldown: 10m", "cooldown: 1m"),
+];
+
+/// A cached copy is better than nothing, and any region that serves is better than a copy.
+#[test]
+fn the_last_resort_is_left_for_a_standby_that_was_mended() {
+    let mut picture = Picture::new(policy(&RESORT));
+    let mut done = String::new();
+    for (west, steps) in [('x', 40), ('.', 40)] {
+        for _ in 0..steps {
+            let mut samples = Vec::new();
+            for vantage in ["one", "two", "three"] {
+                picture.probe(&mut samples, "east", vantage, 'x');
+                picture.probe(&mut samples, "west", vantage, west);
+                let edge = About {
+                    region: Some("cache".parse().unwrap()),
+                    balancer: Some("cache-edge".parse().unwrap()),
+                    vantage: Some(vantage.parse().unwrap()),
+                };
+                let measure =
+                    Measure::Probe { success: 1.0, latency_ms: Some(50.0), failure: None };
+                picture.sample(&mut samples, "probes", Class::Outside, edge, measure);
+            }
+            picture.counters(&mut samples, "east", '?');
+            picture.counters(&mut samples, "west", '.');
+            done.push(picture.decide(samples, Vec::new()));
+        }
+    }
+    let (copy, home) = (done.find('L').expect("the copy"), done.find('S').expect("the standby"));
+    assert!(copy < 40 && (52..=70).contains(&home), "well for two minutes: {done}");
+    assert_eq!(picture.split.weight(&"west".parse().unwrap()), Weight(100));
+}
+
+/// Steps that do not add up to a hundred end at home all the same, and none is larger than allowed.
+#[test]
+fn the_way_home_ends_at_home() {
+    for (step, most) in [("33%", 0.33), ("12.5%", 0.125)] {
+        let auto = format!("failback: {{ auto: {{ hold: 5m, step: {step}, every: 1m }} }}");
+        let mut picture = Picture::new(policy(&[("failback: manual", &auto)]));
+        picture.see(&Seen { east: DARK, east_counters: SILENT, ..Seen::default() });
+        let east = "east".parse().unwrap();
+        let mut share = picture.split.share(&east).get();
+        for _ in 0..300 {
+            picture.see(&Seen { east: ".", ..Seen::default() });
+            let now = picture.split.share(&east).get();
+            assert!(now - share <= most + 1e-9, "{step}: from {share} to {now}");
+            share = now;
+        }
+        assert_eq!(picture.split, picture.policy.home_split().unwrap(), "{step}");
+    }
+}
+
+/// Counters of those who arrive say nothing of those who do not.
+#[test]
+fn a_region_that_part_of_the_users_do_not_reach_is_left() {
+    for (arrive, left) in [(0.6, true), (1.0, false)] {
+        let mut picture = Picture::new(policy(&[]));
+        picture.requests = 2000.0 * arrive;
+        let done = picture.see(&Seen { east: &"~".repeat(24), ..Seen::default() });
+        assert_eq!(done.contains('S'), left, "{arrive}: {done}");
+    }
+}
+
+/// Records that somebody changed are no reason to leave users in a dead region, with a switch at hand.
+#[test]
+fn records_that_drifted_leave_the_other_lever() {
+    let mut policy = policy(&[]);
+    let names: Vec<RegionName> = policy.regions.keys().cloned().collect();
+    let gates = leeward::policy::GatesLever::unnamed(names, Duration::from_secs(60));
+    policy.levers.push(leeward::policy::Lever::Gates(gates));
+    let mut picture = Picture::new(policy);
+    picture.answers = Answering::Drift;
+    let done = picture.see(&Seen { east: DARK, east_counters: SILENT, ..Seen::default() });
+    assert!(done.contains('G'), "{done}");
+}
