@@ -20,7 +20,7 @@ use crate::domain::{Timestamp, backoff};
 use crate::journal::{JournalError, Log};
 use crate::memory::{Acts, BatchState, Entry, Order, Outcome};
 use crate::pace::Pacer;
-use crate::plan::{Plan, Purpose, Wanted};
+use crate::plan::{Plan, Purpose, SETTLED_AFTER, Wanted};
 use crate::policy::{LeverKind, Policy, WeightsLever};
 use crate::ports::{CallFailed, Clock, Levers};
 
@@ -38,9 +38,6 @@ pub use rehearse::{Call, Rehearse};
 /// After the first failed call; doubled with each further one in a row.
 const RETRY_FIRST: Duration = Duration::from_secs(2);
 const RETRY_MAX: Duration = Duration::from_secs(60);
-/// A call of unknown outcome may still land. Only after so long is "not there" believed for good: the
-/// longest that the edge waits for one call, and as much again.
-const SETTLED_AFTER: Duration = Duration::from_secs(30);
 
 /// How far an order has come.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,10 @@ use crate::domain::{
     Weight, ZoneId,
 };
 use crate::policy::{LeverKind, RungKind};
+
+/// A call of unknown outcome may still land. Only after so long is "not there" believed for good: the
+/// longest that the edge waits for one call, and as much again.
+pub const SETTLED_AFTER: Duration = Duration::from_secs(30);
 
 /// Counts the splits that were ever ordered for a service. Published in the epoch TXT.
 #[derive(

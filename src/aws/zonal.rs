@@ -118,9 +118,7 @@ impl ZonalShifts for Zonal {
                 _ => failed(&error),
             })?;
         if begun.away_from() != zone_id || begun.zonal_shift_id().is_empty() {
-            return Err(CallFailed::Unknown {
-                why: "the answer is about another shift".to_owned(),
-            });
+            return Err(about_another());
         }
         Ok(ShiftBegun {
             id: begun.zonal_shift_id().to_owned(),
@@ -146,9 +144,7 @@ impl ZonalShifts for Zonal {
                 _ => failed(&error),
             })?;
         if renewed.zonal_shift_id() != id {
-            return Err(CallFailed::Unknown {
-                why: "the answer is about another shift".to_owned(),
-            });
+            return Err(about_another());
         }
         expiry(renewed.expiry_time())
     }
@@ -164,7 +160,7 @@ impl ZonalShifts for Zonal {
         if cancelled.zonal_shift_id() == id {
             Ok(())
         } else {
-            Err(CallFailed::Unknown { why: "the answer is about another shift".to_owned() })
+            Err(about_another())
         }
     }
 }
@@ -173,6 +169,11 @@ impl ZonalShifts for Zonal {
 fn conflicting(conflict: &ConflictException) -> CallFailed {
     let code = format!("ConflictException: {}", conflict.reason().as_str());
     CallFailed::Refused { code, why: conflict.message().to_owned() }
+}
+
+/// Somebody on the way who answers everything alike.
+fn about_another() -> CallFailed {
+    CallFailed::Unknown { why: "the answer is about another shift".to_owned() }
 }
 
 fn expiry(told: &DateTime) -> Result<Timestamp, CallFailed> {

@@ -1,18 +1,14 @@
 //! A bad zone of a balancer: taken out of it by a zonal shift, kept out, put in again.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use super::hold::StayWhy;
 use super::{Case, Hold, diagnose, guard, respond, warming_up};
 use crate::domain::{RegionName, Timestamp};
 use crate::health::{Reading, RegionView, ZoneView};
 use crate::memory::{Standing, ZoneAway};
-use crate::plan::{Purpose, ZoneAct, ZonePlan, ZoneStep};
+use crate::plan::{Purpose, SETTLED_AFTER, ZoneAct, ZonePlan, ZoneStep};
 use crate::policy::{Balancer, ZonalShift};
-
-/// A call without an answer is read about for so long at least.
-const DOUBT: Duration = Duration::from_secs(30);
 
 /// What is to be done about zones in one round.
 #[derive(Debug, Default)]
@@ -58,13 +54,14 @@ pub(super) fn bad<'a>(
     case: &'a Case<'_>,
     view: &'a RegionView,
 ) -> impl Iterator<Item = (&'a crate::domain::BalancerName, &'a ZoneView)> {
-    let sustained = |zone: &ZoneView| {
-        zone.reading == Reading::Bad
-            && zone.bad_since.is_some_and(|at| case.now.since(at) >= case.policy.judge.sustain)
-    };
     view.balancers.iter().flat_map(move |(name, seen)| {
-        seen.zones.iter().filter(move |zone| sustained(zone)).map(move |zone| (name, zone))
+        seen.zones.iter().filter(|zone| sustained(case, zone)).map(move |zone| (name, zone))
     })
+}
+
+fn sustained(case: &Case<'_>, zone: &ZoneView) -> bool {
+    zone.reading == Reading::Bad
+        && zone.bad_since.is_some_and(|at| case.now.since(at) >= case.policy.judge.sustain)
 }
 
 enum Wish {
@@ -184,7 +181,7 @@ impl Place<'_> {
         let Some(stands) = away.stands.as_ref().filter(|_| !away.is_in_doubt()) else {
             let since = away.calling.map_or(away.intended_at, |(_, at)| at);
             let why = "the last call was not answered, so it is read what became of it".to_owned();
-            return self.paused(why, since.plus(DOUBT).max(now));
+            return self.paused(why, since.plus(SETTLED_AFTER).max(now));
         };
         let wish = self.wish(away, stands);
         let retry_at = away.retry_at().filter(|at| now < *at);
@@ -211,11 +208,8 @@ impl Place<'_> {
             return make(ZoneStep::Cancel, says(zone, self.zones()));
         }
         // Better the one that has just got well than those that have just gone bad.
-        let others = || self.zones().iter().filter(|other| other.zone != zone.zone);
-        let worse = others().any(|other| {
-            other.reading == Reading::Bad
-                && other.bad_since.is_some_and(|at| now.since(at) >= self.case.policy.judge.sustain)
-        });
+        let mut others = self.zones().iter().filter(|other| other.zone != zone.zone);
+        let worse = others.any(|other| sustained(self.case, other));
         if zone.reading == Reading::Good && worse {
             return make(ZoneStep::Cancel, says(zone, self.zones()));
         }

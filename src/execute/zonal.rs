@@ -62,8 +62,9 @@ impl Executor<'_> {
                 let until = found.until.unwrap_or(now);
                 Some(ZoneNote::Stands { id: found.id.clone(), until })
             }
+            (None, None) if settled => ended(ZoneEnd::NeverBegan),
             // It may still arrive.
-            (None, None) => settled.then_some(()).and_then(|()| ended(ZoneEnd::NeverBegan)),
+            (None, None) => None,
             (None, Some(stands)) if now >= stands.until => ended(ZoneEnd::Expired),
             (None, Some(_)) if matches!(away.calling, Some((ZoneStep::Cancel, _))) => {
                 ended(ZoneEnd::Cancelled)
