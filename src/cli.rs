@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod edge;
 pub mod failback;
 pub mod generate;
+mod hands;
 pub mod history;
 pub mod hold;
 pub mod lab;

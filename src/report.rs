@@ -13,6 +13,7 @@ use crate::health::Reading;
 
 pub mod card;
 pub mod doctor;
+pub mod drift;
 pub mod history;
 pub mod path;
 pub mod plan;

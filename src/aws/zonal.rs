@@ -157,11 +157,7 @@ impl ZonalShifts for Zonal {
             .send()
             .await
             .map_err(|error| failed(&error))?;
-        if cancelled.zonal_shift_id() == id {
-            Ok(())
-        } else {
-            Err(about_another())
-        }
+        if cancelled.zonal_shift_id() == id { Ok(()) } else { Err(about_another()) }
     }
 }
 

@@ -1,21 +1,29 @@
 //! `leeward apply`: carries out a plan that was reviewed, if it is still the same plan.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::ask::{Overrides, Word, trouble};
 use super::edge;
-use super::{Exit, Failure, Output, block_on};
+use super::hands::{Hands, desk, drift_of, ended, look, mend_of, place};
+use super::{Exit, Failure, Format, Output, block_on, json};
+use crate::balancer::cure::Cure;
 use crate::clock::SystemClock;
 use crate::execute::read_inventory;
 use crate::journal::Journal;
-use crate::memory::{Acts, Asked};
+use crate::memory::{Acts, Asked, Outcome};
 use crate::plan::{Plan, Wanted, batch};
-use crate::policy::Policy;
+use crate::policy::{Mode, Policy};
 use crate::ports::Clock as _;
+use crate::report::card::mode;
+use crate::report::drift::{self, Drift};
+use crate::report::plain;
 use crate::report::plan::{checksum, differences};
+use crate::runtime::World;
 use crate::runtime::doors::read_only;
 use crate::runtime::file;
 use crate::runtime::pin::{self, Says};
@@ -29,6 +37,8 @@ const VERSION: u32 = 1;
 /// It is worked out anew from the same policy and from the records as they are now. Only if that gives
 /// the same checksum it is carried out, by the same guards, executor and journal as everything else;
 /// otherwise it says what differs and exits with 3. Refused while a service runs on the state directory.
+/// A plan that moves nothing mends what differs from `declared`, one balancer after the other; what fails
+/// is taken back, and no further one is touched.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The plan file.
@@ -47,13 +57,22 @@ pub(super) struct PlanFile {
     checksum: String,
     /// SHA-256 of the policy file, in hexadecimal.
     policy: String,
-    plan: Plan,
+    #[serde(flatten)]
+    what: Reviewed,
+}
+
+/// What a human has reviewed.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Reviewed {
+    Plan(Box<Plan>),
+    /// Balancers that are not as declared, with the calls that mend them.
+    Mends(Vec<Drift>),
 }
 
 impl PlanFile {
-    pub(super) fn new(plan: &Plan, checksum: &str, policy: &Path) -> Result<Self, Failure> {
-        let plan = plan.clone();
-        Ok(Self { version: VERSION, checksum: checksum.to_owned(), policy: sum_of(policy)?, plan })
+    pub(super) fn new(what: Reviewed, checksum: &str, policy: &Path) -> Result<Self, Failure> {
+        Ok(Self { version: VERSION, checksum: checksum.to_owned(), policy: sum_of(policy)?, what })
     }
 }
 
@@ -78,7 +97,11 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
     };
     let (policy, _) = edge::policy(path)?;
     check_file(&saved, &policy, path)?;
-    let Wanted::Move(wanted) = &saved.plan.wanted else {
+    let plan = match &saved.what {
+        Reviewed::Plan(plan) => plan,
+        Reviewed::Mends(mends) => return mend(args, mends, &policy, out),
+    };
+    let Wanted::Move(wanted) = &plan.wanted else {
         return Err(Failure::new(Exit::Input, "the plan moves nothing"));
     };
     let state = args.word.place.state_of(&policy.service)?;
@@ -92,7 +115,7 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
     for record in Journal::read(&journal).map_err(|error| trouble(&error))? {
         acts.apply(record.at, &record.entry);
     }
-    still_the_same(args, &saved, &policy, &acts)?;
+    still_the_same(args, plan, &saved.checksum, &policy, &acts)?;
     let what =
         Asked::Reviewed { wanted: Box::new(wanted.clone()), checksum: saved.checksum.clone() };
     let request = args.word.request(what, &args.overrides)?;
@@ -118,11 +141,14 @@ fn read(path: &Path) -> Result<PlanFile, Failure> {
 }
 
 fn check_file(saved: &PlanFile, policy: &Policy, path: &Path) -> Result<(), Failure> {
-    if saved.plan.service != policy.service {
-        let why = format!("the plan is for `{}`, not for `{}`", saved.plan.service, policy.service);
-        return Err(Failure::new(Exit::Input, why));
-    }
-    let sum = checksum(&saved.plan, policy.weights_lever());
+    let sum = match &saved.what {
+        Reviewed::Plan(plan) if plan.service != policy.service => {
+            let why = format!("the plan is for `{}`, not for `{}`", plan.service, policy.service);
+            return Err(Failure::new(Exit::Input, why));
+        }
+        Reviewed::Plan(plan) => checksum(plan, policy.weights_lever()),
+        Reviewed::Mends(mends) => drift::checksum(mends),
+    };
     if sum != saved.checksum {
         let why = format!(
             "the plan was changed after it was written: its checksum is {sum}, it says {}",
@@ -140,7 +166,8 @@ fn check_file(saved: &PlanFile, policy: &Policy, path: &Path) -> Result<(), Fail
 /// Works it out anew from the records as they are now; says what differs if it differs.
 fn still_the_same(
     args: &Args,
-    saved: &PlanFile,
+    reviewed: &Plan,
+    sum: &str,
     policy: &Policy,
     acts: &Acts,
 ) -> Result<(), Failure> {
@@ -161,14 +188,94 @@ fn still_the_same(
             (None, _) => Ok(crate::plan::Inventory::default()),
         }
     })?;
-    let (wanted, now) = (&saved.plan.wanted, SystemClock.now());
+    let (wanted, now) = (&reviewed.wanted, SystemClock.now());
     let epoch = acts.epoch.next();
     let found = batch::plan(policy, &inventory, wanted, epoch, &args.word.holder, now)
         .map_err(|why| differs(&[why.to_string()]))?;
-    if checksum(&found, lever) == saved.checksum {
+    if checksum(&found, lever) == sum {
         return Ok(());
     }
-    Err(differs(&differences(&saved.plan, &found, lever)))
+    Err(differs(&differences(reviewed, &found, lever)))
+}
+
+/// Mends what was reviewed, one balancer after the other, if everything is still as it was reviewed.
+fn mend(args: &Args, mends: &[Drift], policy: &Policy, out: &mut Output) -> Result<Exit, Failure> {
+    let (reason, by) = args.word.checked()?;
+    if !args.overrides.is_empty() {
+        let why = "nothing is moved, so there is no guard to pass with `--override`";
+        return Err(Failure::new(Exit::Input, why));
+    }
+    if matches!(policy.mode, Mode::Observe | Mode::Advise) {
+        let mode = mode(policy.mode);
+        return Err(Failure::new(Exit::Held, format!("in mode `{mode}` nothing is changed")));
+    }
+    let state = args.word.place.state_of(&policy.service)?;
+    let because = format!("{by}: {reason}");
+    let told = block_on(async {
+        let world = args.word.edge.connect().await?;
+        let (mut journal, mut acts) = desk(policy, state, &world).await?;
+        // All of them before the first is touched.
+        for reviewed in mends {
+            cure_for(reviewed, policy, &because, &world).await?;
+        }
+        let mut told = Vec::new();
+        for reviewed in mends {
+            let cure = cure_for(reviewed, policy, &because, &world).await?;
+            let (journal, acts) = (&mut journal, &mut acts);
+            let mut hands = Hands { policy, world: &world, journal, acts };
+            let outcome = hands.go_on(Some(cure)).await.map_err(|error| trouble(&error))?;
+            let done = outcome == Outcome::Done;
+            told.push((&reviewed.balancer, outcome));
+            if !done {
+                break;
+            }
+        }
+        Ok(told)
+    })?;
+    let all = told.len() == mends.len() && told.iter().all(|(_, o)| *o == Outcome::Done);
+    match args.word.format {
+        Format::Json => {
+            let told = told
+                .iter()
+                .map(|(balancer, outcome)| json!({ "balancer": balancer, "outcome": outcome }));
+            out.line(json(&told.collect::<Vec<_>>())?);
+        }
+        Format::Text => {
+            for (balancer, outcome) in &told {
+                out.line(plain(&format!("`{balancer}`: {}", ended(outcome))));
+            }
+            for left in mends.iter().skip(told.len()) {
+                out.line(format!("`{}`: not touched, since the one before failed", left.balancer));
+            }
+        }
+    }
+    Ok(if all { Exit::Done } else { Exit::Held })
+}
+
+/// The refresh that mends a balancer, worked out anew, if it is the one that was reviewed.
+async fn cure_for(
+    reviewed: &Drift,
+    policy: &Policy,
+    because: &str,
+    world: &World,
+) -> Result<Cure, Failure> {
+    let place = place(policy, &reviewed.balancer)?;
+    let live = look(&place, world).await?;
+    let found = drift_of(&place, live.clone(), world);
+    if found != *reviewed {
+        let fields = |drift: &Drift| {
+            drift.differences.iter().map(ToString::to_string).collect::<BTreeSet<_>>()
+        };
+        let (was, is) = (fields(reviewed), fields(&found));
+        let gone = was.difference(&is).map(|field| format!("no change any more of {field}"));
+        let new = is.difference(&was).map(|field| format!("not reviewed: {field}"));
+        let mut what: Vec<String> = gone.chain(new).chain(found.unmendable).collect();
+        if what.is_empty() {
+            what.push(format!("the calls that mend `{}` are others", reviewed.balancer));
+        }
+        return Err(differs(&what));
+    }
+    mend_of(&place, live, because, world)
 }
 
 fn differs(what: &[String]) -> Failure {

@@ -64,6 +64,12 @@ pub(super) struct Overrides {
     guards: Vec<Guard>,
 }
 
+impl Overrides {
+    pub(super) fn is_empty(&self) -> bool {
+        self.guards.is_empty()
+    }
+}
+
 impl Word {
     pub(super) fn request(&self, what: Asked, overrides: &Overrides) -> Result<Request, Failure> {
         let (reason, by) = self.checked()?;
@@ -78,7 +84,7 @@ impl Word {
         Ok(Abort { by, reason, at, until: at.plus(self.time) })
     }
 
-    fn checked(&self) -> Result<(String, String), Failure> {
+    pub(super) fn checked(&self) -> Result<(String, String), Failure> {
         if self.time.is_zero() || self.time > ASK_MAX {
             let why = format!("`--for {}` is not between 1s and 7d", span(self.time));
             return Err(Failure::new(Exit::Input, why));

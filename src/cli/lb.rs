@@ -3,38 +3,28 @@
 //! Nothing is changed without `--yes`. What is changed goes through the journal of the service, so that a
 //! refresh that was cut short is taken up again by whoever opens it next: this command or `leeward run`.
 
-use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::edge::{self, EdgeArgs};
+use super::hands::{Hands, Place, cared, desk, differences, ended, look, mend_of, place, trouble};
 use super::hold::said;
 use super::{Exit, Failure, Format, Output, block_on, json};
 use crate::balancer::cure::{Cure, Purpose};
 use crate::balancer::restore::way;
-use crate::balancer::rungs::{as_declared, draft};
-use crate::balancer::{Difference, Snapshot, spell, tail};
+use crate::balancer::rungs::draft;
+use crate::balancer::{Snapshot, spell, tail};
 use crate::domain::{BalancerName, span};
 use crate::execute::cure::cure_of;
-use crate::execute::{Executor, Progress};
 use crate::journal::Journal;
 use crate::memory::{Acts, Outcome};
-use crate::pace::Pacer;
-use crate::policy::{BalancerCare, Policy, RungKind};
-use crate::ports::{CallFailed, Configurations, Levers};
+use crate::policy::RungKind;
 use crate::report::plain;
 use crate::runtime::World;
 use crate::runtime::doors::read_only;
-use crate::runtime::pin;
 
-/// Between two looks at a refresh that goes on.
-const LOOK_FIRST: Duration = Duration::from_millis(100);
-/// Between two looks at a refresh that waits, at last.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// A snapshot is a few hundred kilobytes at most.
 const SNAPSHOT_MAX: u64 = 64 * 1024 * 1024;
 
@@ -134,14 +124,6 @@ impl From<Kind> for RungKind {
     }
 }
 
-/// One balancer with what the policy says of it.
-struct Place<'a> {
-    policy: &'a Policy,
-    balancer: &'a BalancerName,
-    arn: &'a str,
-    care: Option<&'a BalancerCare>,
-}
-
 pub fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
     let which = match &args.command {
         Command::Show { which, .. }
@@ -170,7 +152,7 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
                 plans(&place, &live, &world, which.format, out)
             }
             Command::Refresh { rung, mend, doing, .. } => {
-                let desk = desk(&place, doing, &world).await?;
+                let desk = desk_for(&place, doing, &world).await?;
                 let live = look(&place, &world).await?;
                 let because = because(doing)?;
                 let cure = match (rung, mend) {
@@ -180,7 +162,7 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
                 do_it(&place, cure, desk, &world, which.format, out).await
             }
             Command::Restore { snapshot, doing, .. } => {
-                let desk = desk(&place, doing, &world).await?;
+                let desk = desk_for(&place, doing, &world).await?;
                 let live = look(&place, &world).await?;
                 let because = because(doing)?;
                 let wanted = load(snapshot, &place)?;
@@ -200,44 +182,6 @@ fn may_change(command: &Command) -> bool {
 
 fn because(doing: &Doing) -> Result<String, Failure> {
     Ok(format!("{}: {}", said("by", &doing.by)?, said("reason", &doing.reason)?))
-}
-
-fn place<'a>(policy: &'a Policy, name: &'a BalancerName) -> Result<Place<'a>, Failure> {
-    let all = || policy.regions.values().flat_map(|region| &region.balancers);
-    let Some(found) = all().find(|balancer| &balancer.name == name) else {
-        let known: Vec<&str> = all().map(|balancer| balancer.name.as_str()).collect();
-        let why = format!("`{name}` is not a balancer of `{}`", policy.service);
-        let hint = format!("balancers: {}", known.join(", "));
-        return Err(Failure::new(Exit::Input, why).hint(hint));
-    };
-    let Some(arn) = &found.arn else {
-        let why = format!("the policy names no ARN for `{name}`");
-        return Err(Failure::new(Exit::Input, why).hint("add `arn` to the balancer"));
-    };
-    let care = policy.refresh.as_ref().and_then(|refresh| refresh.care.get(name));
-    Ok(Place { policy, balancer: name, arn, care })
-}
-
-fn cared<'a>(place: &Place<'a>) -> Result<&'a BalancerCare, Failure> {
-    place.care.ok_or_else(|| {
-        let why = format!("the policy does not say what may be done to `{}`", place.balancer);
-        Failure::new(Exit::Held, why).hint("write `refresh: { balancers: ... }` into the policy")
-    })
-}
-
-async fn look(place: &Place<'_>, world: &World) -> Result<Snapshot, Failure> {
-    let client = client(&world.levers)?;
-    let read = client.read(place.arn, &BTreeSet::new(), world.clock.now()).await;
-    read.map_err(|failure| unread(place, &failure))
-}
-
-fn client(levers: &Levers) -> Result<Arc<dyn Configurations>, Failure> {
-    let none = || Failure::new(Exit::Trouble, "this build has no AWS edge");
-    levers.configurations.clone().ok_or_else(none)
-}
-
-fn unread(place: &Place<'_>, failure: &CallFailed) -> Failure {
-    Failure::new(Exit::Trouble, format!("read `{}`: {failure}", place.balancer))
 }
 
 fn save(file: &Path, live: &Snapshot) -> Result<(), Failure> {
@@ -264,20 +208,13 @@ fn load(file: &Path, place: &Place<'_>) -> Result<Snapshot, Failure> {
     Ok(snapshot)
 }
 
-/// Where the configuration is not as declared.
-fn drift(place: &Place<'_>, live: &Snapshot) -> Result<Vec<Difference>, String> {
-    let Some(care) = place.care else { return Ok(Vec::new()) };
-    let wanted = as_declared(live, &care.declared).map_err(|why| why.to_string())?;
-    Ok(live.differences(&wanted))
-}
-
 fn show(
     place: &Place<'_>,
     live: &Snapshot,
     format: Format,
     out: &mut Output,
 ) -> Result<Exit, Failure> {
-    let drift = drift(place, live);
+    let drift = differences(place, live);
     if format == Format::Json {
         let drift = match &drift {
             Ok(drift) => json!(drift),
@@ -343,24 +280,6 @@ fn rung_of(
     })
 }
 
-fn mend_of(
-    place: &Place<'_>,
-    live: Snapshot,
-    because: &str,
-    world: &World,
-) -> Result<Cure, Failure> {
-    let care = cared(place)?;
-    let rung = crate::policy::Rung::Reassert(crate::policy::Reassert::Declared);
-    let draft =
-        draft(&live, &rung, care).map_err(|why| Failure::new(Exit::Held, why.to_string()))?;
-    let now = world.clock.now();
-    Ok(Cure {
-        steps: draft.steps,
-        left: draft.left,
-        ..cure_of(place.balancer, Purpose::Mend, because, live, now)
-    })
-}
-
 fn restore_of(
     place: &Place<'_>,
     live: Snapshot,
@@ -401,7 +320,7 @@ fn plans(
             },
         }
     }
-    let drift = drift(place, live);
+    let drift = differences(place, live);
     match (format, &drift) {
         (Format::Json, drift) => {
             let drift = drift.as_ref().map_or_else(|why| json!({ "unknown": why }), |d| json!(d));
@@ -464,10 +383,7 @@ fn as_json(cure: &Cure, changed: bool) -> serde_json::Value {
 }
 
 /// Where it is written down what is done, if anything is to be done.
-///
-/// A refresh that was cut short is taken to its end first, before anything new is worked out: half-way
-/// there may be a zone too few for any plan.
-async fn desk(
+async fn desk_for(
     place: &Place<'_>,
     doing: &Doing,
     world: &World,
@@ -479,32 +395,7 @@ async fn desk(
         let why = "`--yes` needs `--state DIR`: what is done is written down there first";
         return Err(Failure::new(Exit::Input, why));
     };
-    let path = pin::journal_path(state, &place.policy.service);
-    let (mut journal, recovered) = Journal::open(&path).map_err(|error| trouble(&error))?;
-    let mut acts = recovered.acts;
-    if let Some(pin) = pin::read(state, &place.policy.service)
-        .filter(|pin| pin.until.is_none_or(|until| world.clock.now() < until))
-    {
-        let why = format!("`{}` is held by {}: {}", place.policy.service, pin.by, pin.reason);
-        return Err(Failure::new(Exit::Held, plain(&why)).hint("`leeward resume`"));
-    }
-    if acts.cure.is_none() {
-        return Ok(Some((journal, acts)));
-    }
-    tell("an earlier refresh was cut short and is taken to its end first");
-    let mut hands = Hands { place, world, journal: &mut journal, acts: &mut acts };
-    let outcome = hands.go_on(None).await.map_err(|error| trouble(&error))?;
-    let why = "only the earlier refresh was ended; give the command again";
-    Err(Failure::new(Exit::Held, format!("{why} ({})", plain(&ended(&outcome)))))
-}
-
-fn trouble(error: &crate::journal::JournalError) -> Failure {
-    if matches!(error, crate::journal::JournalError::Held { .. }) {
-        Failure::new(Exit::Held, error.to_string())
-            .hint("a running controller refreshes by itself; stop it to do it by hand")
-    } else {
-        Failure::new(Exit::Trouble, error.to_string())
-    }
+    desk(place.policy, state, world).await.map(Some)
 }
 
 async fn do_it(
@@ -530,7 +421,8 @@ async fn do_it(
     if format == Format::Text {
         page(&cure, out);
     }
-    let mut hands = Hands { place, world, journal: &mut journal, acts: &mut acts };
+    let policy = place.policy;
+    let mut hands = Hands { policy, world, journal: &mut journal, acts: &mut acts };
     let outcome = hands.go_on(Some(cure)).await.map_err(|error| trouble(&error))?;
     match format {
         Format::Text => out.line(plain(&ended(&outcome))),
@@ -539,66 +431,4 @@ async fn do_it(
         }
     }
     Ok(if outcome == Outcome::Done { Exit::Done } else { Exit::Held })
-}
-
-fn ended(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Done => "Done.".to_owned(),
-        Outcome::Abandoned { why } => format!("Given up and taken back: {why}"),
-        Outcome::Refused { why } => format!("Refused: {why}"),
-    }
-}
-
-fn tell(text: &str) {
-    // Nothing is left to tell if stderr is closed.
-    let _ = writeln!(anstream::stderr(), "{}", plain(text));
-}
-
-/// The executor, by hand.
-struct Hands<'a> {
-    place: &'a Place<'a>,
-    world: &'a World,
-    journal: &'a mut Journal,
-    acts: &'a mut Acts,
-}
-
-impl Hands<'_> {
-    async fn go_on(&mut self, cure: Option<Cure>) -> Result<Outcome, crate::journal::JournalError> {
-        let refresh = self.place.policy.refresh.as_ref();
-        let pace = Pacer::new(crate::policy::Pace::default())
-            .with_elb(refresh.map(|refresh| refresh.pace).unwrap_or_default());
-        let mut wait = LOOK_FIRST;
-        let mut cure = cure;
-        let (mut told, mut stood) = (usize::MAX, None);
-        loop {
-            let mut executor = Executor {
-                policy: self.place.policy,
-                levers: &self.world.levers,
-                log: self.journal,
-                acts: self.acts,
-                clock: self.world.clock.as_ref(),
-                pace: &pace,
-            };
-            let progress = match cure.take() {
-                Some(cure) => executor.take_cure(cure).await?,
-                None => executor.advance_cure().await?,
-            };
-            match progress {
-                Progress::Ended(outcome) => return Ok(outcome),
-                Progress::Nothing => return Ok(Outcome::Done),
-                Progress::Working => {}
-            }
-            if let Some(open) = self.acts.cure.as_ref().filter(|open| open.done != told) {
-                told = open.done;
-                let (done, steps) = (open.done, open.cure.steps.len());
-                let next = open.cure.steps.get(done).map(ToString::to_string).unwrap_or_default();
-                tell(&format!("{}: {done} of {steps} steps; {next}", open.cure.purpose));
-            }
-            // What moves is followed at once, as fast as the pace lets it; what waits is not asked all the time.
-            let stands = self.acts.cure.as_ref().map(|open| (open.done, open.call));
-            wait = if stands == stood { (wait * 2).min(LOOK_EVERY) } else { LOOK_FIRST };
-            stood = stands;
-            tokio::time::sleep(wait).await;
-        }
-    }
 }

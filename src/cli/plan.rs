@@ -11,8 +11,9 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::apply::PlanFile;
+use super::apply::{PlanFile, Reviewed};
 use super::edge::{self, EdgeArgs};
+use super::hands::read_drift;
 use super::{Exit, Failure, Format, Output, block_on, history, json, parse_duration};
 use crate::decide::{Decision, Hold, decide};
 use crate::domain::{InAnswers, RegionName, span};
@@ -23,6 +24,7 @@ use crate::plan::batch;
 use crate::plan::{Inventory, Wanted};
 use crate::policy::{LeverKind, Policy};
 use crate::ports::{CallFailed, ControlFacts};
+use crate::report::drift::{self, Drift};
 use crate::report::path::{Credentials, formula, steps, through_the_sick};
 use crate::report::plan::{Bounds, Rehearsal, checksum, lever_depends_on, page, standing_holds};
 use crate::report::switches::{self, Distribution};
@@ -118,6 +120,7 @@ struct Seen {
     /// How the switches of the policy stand, or why that is not known.
     switches: BTreeMap<LeverKind, Result<BTreeMap<RegionName, InAnswers>, String>>,
     live: Vec<Sample>,
+    drift: Vec<Drift>,
 }
 
 pub fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
@@ -220,10 +223,10 @@ async fn look(policy: &Policy, world: &World, time: Duration) -> Seen {
             drop(sender);
         }
     };
-    tokio::join!(watched, collect);
+    let ((), (), drift) = tokio::join!(watched, collect, read_drift(policy, world));
     // The records last, so that the plan is made from what is there now.
     let (answers, unread, inventory) = records(policy, world).await;
-    Seen { answers, unread, inventory, switches: BTreeMap::new(), live }
+    Seen { answers, unread, inventory, switches: BTreeMap::new(), live, drift }
 }
 
 /// How gates and routing controls stand, read through a port that has no way to turn one.
@@ -323,7 +326,11 @@ fn rehearse(
         }
     }
     let lever = policy.weights_lever();
-    let sum = plan.as_ref().map(|plan| checksum(plan, lever));
+    let mends: Vec<Drift> = seen.drift.iter().filter(|one| one.is_mendable()).cloned().collect();
+    let sum = match &plan {
+        Some(plan) => Some(checksum(plan, lever)),
+        None => (!mends.is_empty()).then(|| drift::checksum(&mends)),
+    };
     let credentials = args.surroundings.credentials();
     let moved = plan.as_ref().and_then(switches::of);
     let turns = moved.map_or(Vec::new(), |moved| switches::due(moved, &memory.acts));
@@ -361,14 +368,19 @@ fn rehearse(
         lever_depends_on: lever_depends_on(policy, moved),
         by_switches: moved.map(|moved| Distribution::of(policy, moved, &found, &seen.answers)),
         switches_unread: unread_switches(seen),
+        drift: seen.drift.clone(),
         changed: false,
     };
     let text = match args.format {
         Format::Text => page(&rehearsal, policy).trim_end().to_owned(),
         Format::Json => json(&rehearsal)?,
     };
-    if let (Some(file), Some(plan), Some(sum)) = (&args.out, &plan, &sum) {
-        save(file, &PlanFile::new(plan, sum, &args.path)?)?;
+    if let (Some(file), Some(sum)) = (&args.out, &sum) {
+        let what = match &plan {
+            Some(plan) => Reviewed::Plan(Box::new(plan.clone())),
+            None => Reviewed::Mends(mends),
+        };
+        save(file, &PlanFile::new(what, sum, &args.path)?)?;
     }
     Ok((text, exit(args, &decision, &rehearsal)))
 }
@@ -388,7 +400,9 @@ fn exit(args: &Args, decision: &Decision, rehearsal: &Rehearsal<'_>) -> Exit {
         Exit::Held
     } else if decision.holds.iter().any(approval) {
         Exit::Approval
-    } else if args.detailed_exit_code && rehearsal.plan.is_some() {
+    } else if args.detailed_exit_code
+        && (rehearsal.plan.is_some() || rehearsal.drift.iter().any(Drift::is_drift))
+    {
         Exit::Planned
     } else {
         Exit::Done

@@ -186,6 +186,12 @@ impl Declared {
     pub fn is_empty(&self) -> bool {
         self.attributes.is_empty() && self.forwards.is_empty() && self.targets.is_empty()
     }
+
+    /// The target groups that it names: one that gets no requests yet is not found at any listener.
+    pub fn groups(&self) -> BTreeSet<String> {
+        let forwards = self.forwards.iter().flat_map(|forward| forward.weights.keys());
+        forwards.chain(self.targets.keys()).cloned().collect()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::card::{mode, title, wish};
+use super::drift::{self, Drift};
 use super::path::{self, Part, Step};
 use super::switches::Distribution;
 use super::{GOOD, STRONG, UNKNOWN, paint, paragraph, plain, switches, zones};
@@ -42,7 +43,8 @@ pub struct Rehearsal<'a> {
     /// Why what is wanted cannot be turned into calls.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unplannable: Option<String>,
-    /// Of the plan without the time it was made: the same records and the same move give the same sum.
+    /// Of the plan without the time it was made: the same records and the same move give the same sum. Where
+    /// nothing is to be moved, of what would be mended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checksum: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,6 +66,9 @@ pub struct Rehearsal<'a> {
     /// Switches of which it is not known how they stand; they are taken for what the journal says, or open.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub switches_unread: Vec<String>,
+    /// Balancers of which the policy declares something.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<Drift>,
     /// Always false: a dry run has no client that could change anything.
     pub changed: bool,
 }
@@ -276,6 +281,7 @@ pub fn page(rehearsal: &Rehearsal<'_>, policy: &Policy) -> String {
     if let Some((label, text)) = zones::wish(rehearsal.decision) {
         paragraph(&mut page, label, &text);
     }
+    drift::show(&mut page, &rehearsal.drift, rehearsal.plan.is_some());
     for hold in &rehearsal.decision.holds {
         paragraph(&mut page, "holds", &format!("{hold}; flips when {}", hold.flips_when()));
     }
@@ -292,6 +298,7 @@ fn headline(rehearsal: &Rehearsal<'_>) -> String {
         (Some(_), true) => ("HELD", UNKNOWN),
         (None, _) if rehearsal.unread.is_some() => ("CANNOT SAY", UNKNOWN),
         (None, true) => ("HOLDS", UNKNOWN),
+        (None, false) if rehearsal.drift.iter().any(Drift::is_drift) => ("DRIFT", UNKNOWN),
         (None, false) => ("NOTHING TO DO", GOOD),
     };
     let mut line = format!("{} {}", paint(style, word), paint(STRONG, rehearsal.service.as_str()));
@@ -299,8 +306,11 @@ fn headline(rehearsal: &Rehearsal<'_>) -> String {
         let _ = write!(line, ": {} -> {}", wanted.from, wanted.to);
     }
     let _ = write!(line, "   mode {}", mode(rehearsal.mode));
-    if let (Some(plan), Some(sum)) = (rehearsal.plan, &rehearsal.checksum) {
-        let _ = write!(line, "   epoch {}   checksum {sum}", plan.epoch);
+    if let Some(plan) = rehearsal.plan {
+        let _ = write!(line, "   epoch {}", plan.epoch);
+    }
+    if let Some(sum) = &rehearsal.checksum {
+        let _ = write!(line, "   checksum {sum}");
     }
     line
 }
@@ -471,6 +481,7 @@ mod tests {
             lever_depends_on: lever_depends_on(&policy, None),
             by_switches: None,
             switches_unread: Vec::new(),
+            drift: Vec::new(),
             changed: false,
         };
         anstream::adapter::strip_str(&page(&rehearsal, &policy)).to_string()

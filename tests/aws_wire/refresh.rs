@@ -18,6 +18,8 @@ use super::program::{output, with_credentials, words};
 use crate::wire::proxy::{Fault, Proxy, Seen};
 use crate::wire::servers::{self, Server};
 
+mod drift;
+
 /// For one call of a running program: debug builds on loaded machines, and a wait before a second try.
 const PATIENCE: Duration = Duration::from_secs(120);
 

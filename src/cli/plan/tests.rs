@@ -2,15 +2,19 @@
 
 use clap::Parser as _;
 
+use std::collections::BTreeSet;
+
 use super::*;
+use crate::balancer::{Call, Snapshot};
 use crate::clock::SystemClock;
-use crate::domain::{RecordName, Weight, ZoneId};
+use crate::domain::{RecordName, Timestamp, Weight, ZoneId};
 use crate::lab::zone::Zones;
 use crate::plan::{Batch, RecordData, RecordSet, Swap};
 use crate::policy::{
-    ArcLever, Check, Gate, GatesLever, Lever, Mode, Proof, Records, Slot, Votes, WhichRecords,
+    ArcLever, BalancerCare, Check, Declared, ElbPace, Gate, GatesLever, Lever, Mode, Proof,
+    Records, RefreshRules, Slot, Votes, WhichRecords,
 };
-use crate::ports::{Levers, Weights};
+use crate::ports::{CallFailed, Configurations, Levers, Weights};
 use crate::report::samples;
 
 #[derive(Debug, clap::Parser)]
@@ -307,6 +311,92 @@ async fn a_move_by_routing_controls_is_one_call_over_any_endpoint() {
     assert!(fails.contains("the next of 5 endpoints") && fails.contains("never overridden"));
     assert_eq!(told["by_switches"]["after"]["eu-central-1"], 1.0);
     assert_eq!(told["changed"], false);
+}
+
+/// A balancer that is always the same, and cannot be changed.
+#[derive(Debug)]
+struct Still(Option<Snapshot>);
+
+#[async_trait::async_trait]
+impl Configurations for Still {
+    async fn read(
+        &self,
+        _arn: &str,
+        _also: &BTreeSet<String>,
+        _at: Timestamp,
+    ) -> Result<Snapshot, CallFailed> {
+        self.0.clone().ok_or(CallFailed::Throttled {
+            code: "Throttling".to_owned(),
+            why: "slower".to_owned(),
+        })
+    }
+
+    async fn change(&self, _live: &Snapshot, call: &Call) -> Result<(), CallFailed> {
+        panic!("a dry run calls {call}");
+    }
+}
+
+/// Declares an idle timeout of its first balancer.
+fn declaring(bench: &mut Bench, seconds: &str, still: Option<Still>) {
+    let balancer = bench.policy.regions.values_mut().find_map(|r| r.balancers.first_mut()).unwrap();
+    balancer.arn = Some("arn:of:the:balancer".to_owned());
+    let attributes = [("idle_timeout.timeout_seconds".to_owned(), seconds.to_owned())].into();
+    let declared = Declared { attributes, ..Declared::default() };
+    let care = BalancerCare { declared, ..crate::balancer::tests::care(Vec::new()) };
+    bench.policy.refresh = Some(RefreshRules {
+        order: Vec::new(),
+        wait: Duration::from_secs(60),
+        tries_max: 3,
+        pace: ElbPace::default(),
+        care: [(balancer.name.clone(), care)].into(),
+    });
+    bench.world.levers.configurations =
+        still.map(|still| Arc::new(still) as Arc<dyn Configurations>);
+}
+
+#[tokio::test]
+async fn drift_is_shown_and_a_balancer_that_cannot_be_read_says_so() {
+    let well = ["--assume", "eu-west-1=well", "--assume", "eu-central-1=well"];
+    let code = [&well[..], &["--detailed-exit-code"]].concat();
+    let live = crate::balancer::tests::snapshot([[2, 2, 2]; 3]);
+    let mut bench = Bench::new(Mode::Auto);
+
+    declaring(&mut bench, "90", Some(Still(Some(live.clone()))));
+    let (text, exit) = bench.plan(&code).await;
+    assert_eq!(exit, Exit::Planned, "{text}");
+    for line in [
+        "DRIFT shop",
+        "attributes / idle_timeout.timeout_seconds",
+        "-> `90`",
+        "ModifyLoadBalancerAttributes idle_timeout.timeout_seconds=90",
+        "`leeward apply`",
+    ] {
+        assert!(text.contains(line), "{line} in\n{text}");
+    }
+    // A move comes first: the file that is written holds the move alone.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let out = file.path().to_str().unwrap().to_owned();
+    let (text, exit) = bench.plan(&[OUTAGE, &["--out", &out]].concat()).await;
+    assert_eq!(exit, Exit::Done, "{text}");
+    assert!(text.starts_with("PLAN shop") && text.contains("is not as declared"), "{text}");
+    let saved: serde_json::Value = serde_json::from_slice(&std::fs::read(&out).unwrap()).unwrap();
+    assert!(saved["plan"].is_object() && saved.get("mends").is_none(), "{saved:#}");
+
+    let seconds = live.attributes["idle_timeout.timeout_seconds"].clone();
+    declaring(&mut bench, &seconds, Some(Still(Some(live))));
+    let (text, exit) = bench.plan(&code).await;
+    assert_eq!(exit, Exit::Done, "{text}");
+    assert!(text.starts_with("NOTHING TO DO shop") && text.contains("is as declared"), "{text}");
+
+    for (still, why) in [(Some(Still(None)), "Throttling"), (None, "no AWS edge")] {
+        declaring(&mut bench, "90", still);
+        let (text, exit) = bench.plan(&code).await;
+        assert_eq!(exit, Exit::Done, "what is not known is no drift: {text}");
+        assert!(text.contains("not known, ") && text.contains(why), "{text}");
+        let (text, exit) = bench.plan(OUTAGE).await;
+        assert_eq!(exit, Exit::Done, "no rescue waits for it: {text}");
+        assert!(text.starts_with("PLAN shop"), "{text}");
+    }
 }
 
 #[cfg(feature = "aws")]
