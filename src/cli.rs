@@ -129,14 +129,20 @@ fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
         .map_err(|error| Failure::new(Exit::Trouble, format!("write JSON: {error}")))
 }
 
+/// For what a command began and left on threads of their own.
+const STOPPED_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// Runs one asynchronous command on its own small runtime.
 fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(Exit::Trouble, format!("start the runtime: {error}")))?
-        .block_on(command)
+        .map_err(|error| Failure::new(Exit::Trouble, format!("start the runtime: {error}")))?;
+    let done = runtime.block_on(command);
+    // A write to a directory that hangs cannot be ended, and is not waited for.
+    runtime.shutdown_timeout(STOPPED_WITHIN);
+    done
 }
 
 /// `2h`, `90m`, `1d`: parsed once for all commands. Days have 24 hours here.

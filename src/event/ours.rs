@@ -114,6 +114,9 @@ pub(super) fn read(value: &Value, bytes: &[u8]) -> Result<Event, Unknown> {
         None => digest(bytes),
     };
     let what = what(body)?;
+    // A no is no copy of the yes whose id it was given.
+    let is_no = matches!(&what, What::Answer(answer) if answer.yes_for.is_none());
+    let id = if is_no { format!("{id} no") } else { id };
     Ok(Event { key: key(&[KEY.trim_end(), &id]), at, topic: None, what })
 }
 

@@ -17,6 +17,9 @@ const SAME_LOOK: Duration = Duration::from_secs(60);
 /// Longer than a signed request is believed (five minutes before and after its time), so that nobody can send an
 /// answer again.
 const SAME_ANSWER: Duration = Duration::from_secs(15 * 60);
+/// A deploy or a notice without a time, said again after so long, is another one: whoever sends copies does so
+/// within minutes.
+const SAME_CHANGE: Duration = Duration::from_secs(3600);
 
 /// What an event brings to the next round.
 #[derive(Debug)]
@@ -91,7 +94,9 @@ impl Service {
         match event.what.kind() {
             Some(Kind::Look) if matches!(event.what, What::Look { .. }) => ago < SAME_LOOK,
             Some(Kind::Answer) => ago < self.policy.triggers.late_after.max(SAME_ANSWER),
-            Some(Kind::Look | Kind::Deploy | Kind::Notice | Kind::Reading) | None => true,
+            // The same version may be rolled out twice in a week.
+            Some(Kind::Deploy | Kind::Notice) => ago < SAME_CHANGE,
+            Some(Kind::Look | Kind::Reading) | None => true,
         }
     }
 

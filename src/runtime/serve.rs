@@ -2,8 +2,10 @@
 //!
 //! Connections, heads and lifetimes are bounded; rubbish ends its own connection and nothing else.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -30,13 +32,15 @@ use crate::runtime::board::Board;
 pub(super) struct Bounds {
     /// Connections open at once.
     pub(super) connections: usize,
+    /// Of one address: who says nothing keeps nobody else out.
+    pub(super) each: usize,
     /// Whether a connection may be used again after its answer.
     pub(super) keep_alive: bool,
 }
 
 impl Bounds {
-    /// One scraper, a few peers and people, and those who send events.
-    pub(super) const FEW: Self = Self { connections: 64, keep_alive: true };
+    /// Scrapers, peers, people, health checkers and those who send events.
+    pub(super) const FEW: Self = Self { connections: 1024, each: 64, keep_alive: true };
 }
 
 /// Until a request's head is complete; also the longest silence between two requests.
@@ -46,6 +50,40 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 const CONNECTION_LIFE_MAX: Duration = Duration::from_secs(300);
 /// After a failure to accept (usually no file handles left) before the next try.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(200);
+
+/// Connections by the address that they come from.
+#[derive(Debug, Default)]
+struct Guests(Mutex<HashMap<IpAddr, usize>>);
+
+/// One connection of an address, until it is dropped.
+#[derive(Debug)]
+struct Guest {
+    all: Arc<Guests>,
+    from: IpAddr,
+}
+
+impl Guests {
+    fn let_in(all: &Arc<Self>, from: IpAddr, most: usize) -> Option<Guest> {
+        let mut open = all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = open.entry(from).or_default();
+        (*here < most).then(|| {
+            *here += 1;
+            Guest { all: Arc::clone(all), from }
+        })
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let mut open = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut here) = open.entry(self.from) {
+            *here.get_mut() -= 1;
+            if *here.get() == 0 {
+                here.remove();
+            }
+        }
+    }
+}
 
 /// Answers on `listener` until `stop`.
 pub async fn serve(listener: TcpListener, board: Arc<Board>, stop: CancellationToken) {
@@ -60,6 +98,7 @@ pub(super) async fn serve_router(
     bounds: Bounds,
 ) {
     let places = Arc::new(Semaphore::new(bounds.connections));
+    let guests = Arc::new(Guests::default());
     let mut connections = JoinSet::new();
     loop {
         let place = tokio::select! {
@@ -75,10 +114,14 @@ pub(super) async fn serve_router(
         };
         match accepted {
             Ok((stream, peer)) => {
+                let Some(guest) = Guests::let_in(&guests, peer.ip(), bounds.each) else {
+                    debug!(%peer, "It has too many connections open.");
+                    continue;
+                };
                 let router = router.clone();
                 connections.spawn(async move {
                     converse(stream, peer, router, bounds.keep_alive).await;
-                    drop(place);
+                    drop((place, guest));
                 });
             }
             Err(error) => {

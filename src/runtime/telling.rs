@@ -244,8 +244,11 @@ impl End {
 /// Brings one letter to everybody who should have it, and to somebody in any case.
 async fn deliver(ends: &[End], letter: Letter) -> Receipt {
     let note = &letter.note;
+    // Of an end they hear as well that may have opened an alert when another was down.
+    let stands_back =
+        |way: &Way| way.stands_in && !(note.kind == Kind::Resolved && way.keeps_alerts);
     let wanted =
-        ends.iter().enumerate().filter(|(_, end)| !end.way.stands_in && end.way.wants(note));
+        ends.iter().enumerate().filter(|(_, end)| !stands_back(&end.way) && end.way.wants(note));
     let first: Vec<usize> = wanted.map(|(place, _)| place).collect();
     let results = join_all(first.iter().map(|place| try_one(ends, *place, &letter))).await;
     let mut tried: Vec<(usize, Result<(), String>)> = first.iter().copied().zip(results).collect();

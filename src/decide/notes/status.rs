@@ -1,7 +1,7 @@
 //! What the public is told, and when: on a clock, at once when there is news, and with a human's word where
 //! the policy wants one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::super::Decision;
@@ -106,14 +106,15 @@ impl Desk<'_> {
         let phase = now.update.as_ref().map(|update| update.phase);
         // Calm, and nothing was said that would have to be taken back.
         let calm = now.incident.is_none() && open.is_none();
-        let news = !calm && (!same || said != phase);
+        let worse = worse(now, told);
+        let news = !calm && (!same || said != phase || (worse && mode == PageMode::Draft));
         match mode {
             PageMode::Auto if news => now.clone(),
             PageMode::Auto => Bulletin { update: None, ..now.clone() },
             PageMode::Draft if calm => Bulletin { update: None, ..now.clone() },
             PageMode::Draft => {
                 if news {
-                    self.draft(now);
+                    self.draft(now, worse);
                 }
                 match open {
                     // No human has found words yet: nothing is claimed, and nothing is green.
@@ -131,7 +132,9 @@ impl Desk<'_> {
                     // What a human sent goes on being renewed, also when it is over and nobody has said so.
                     Some(open) => Bulletin {
                         at: now.at,
-                        components: told.components.clone(),
+                        // Words are a human's, states are measured: they get worse by themselves, and better
+                        // with the next words.
+                        components: worst_of(&now.components, &told.components),
                         incident: Some((open.id.clone(), open.since)),
                         update: None,
                         blind: now.blind.clone(),
@@ -143,7 +146,7 @@ impl Desk<'_> {
     }
 
     /// Asks for the words that only a human may send.
-    fn draft(&mut self, now: &Bulletin) {
+    fn draft(&mut self, now: &Bulletin, worse: bool) {
         let Some(update) = &now.update else { return };
         let incident = self.case.acts.incident_since.unwrap_or(self.case.incident);
         let incident = now.incident.as_ref().map_or(incident, |(_, since)| *since);
@@ -163,15 +166,29 @@ impl Desk<'_> {
         // After the incident no start of one is at hand: what was last said names it.
         let id = self.case.acts.public.open().map_or(incident.to_string(), |open| open.id.clone());
         let id = now.incident.as_ref().map_or(id, |(id, _)| id.clone());
+        // Worse than the public knows asks anew.
+        let light = now.components.values().max().filter(|_| worse);
+        let anew = light.map_or(String::new(), |light| format!(":{light}"));
         self.tell(Draft {
             severity: Severity::Warn,
-            key: format!("draft:{id}:{}", update.phase),
+            key: format!("draft:{id}:{}{anew}", update.phase),
             kind: Kind::NeedsYou,
             about: &[],
             text: &text,
             account,
         });
     }
+}
+
+fn worst_of(
+    now: &BTreeMap<String, Light>,
+    told: &BTreeMap<String, Light>,
+) -> BTreeMap<String, Light> {
+    let worst = |(id, light): (&String, &Light)| {
+        let known = told.get(id).copied().unwrap_or_default();
+        (id.clone(), known.max(*light))
+    };
+    now.iter().map(worst).collect()
 }
 
 /// A component fares worse than the public knows.

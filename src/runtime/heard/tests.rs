@@ -88,10 +88,11 @@ fn an_answer_becomes_the_entry_of_the_command_and_only_with_a_name() {
     assert_eq!(approved.by, "ada (standby looks fine)");
     assert_eq!(approved.until, Some(NOW.plus(std::time::Duration::from_secs(1800))));
     let denied = event(include_bytes!("../../../tests/events/ours-deny.json"));
-    // The same id: a copy, whatever it says now.
-    assert_eq!(service.hear_event(&denied, Some("ada"), NOW).unwrap().taken, Taken::Duplicate);
-    let other = Event { key: "ours 4712".to_owned(), ..denied.clone() };
-    service.hear_event(&other, Some("ada"), NOW).unwrap();
+    // A no is heard whatever its id, and is no copy of the yes; then it is one of itself.
+    let mut hears =
+        || service.hear_event(&denied, Some("ada"), NOW).map(|heard| heard.taken).unwrap();
+    assert!(matches!(hears(), Taken::Handled { .. }));
+    assert_eq!(hears(), Taken::Duplicate);
     assert_eq!(service.memory.acts.approved, None);
 }
 
@@ -126,6 +127,15 @@ fn the_same_words_without_a_time_are_a_copy_only_for_a_while() {
     // Not before a signed request is too old to be sent again.
     assert!(takes(&yes, 0) && !takes(&yes, 899) && takes(&yes, 1000));
     assert!(takes(&dated, 0) && !takes(&dated, 300), "one of a kind");
+    // The same version rolled out once more in the week.
+    let deploy = br#"{"leeward": 1, "deploy": {"version": "v41", "regions": ["eu-west-1"]}}"#;
+    let deploy = event(deploy);
+    assert!(takes(&deploy, 0) && !takes(&deploy, 600) && takes(&deploy, 2 * 24 * 3600));
+    // A no with the id of a yes takes it back.
+    let [yes, no] = ["approve", "deny"].map(|word| {
+        event(format!(r#"{{"leeward": 1, "id": "7", "{word}": {{"reason": "seen"}}}}"#).as_bytes())
+    });
+    assert!(takes(&yes, 2000) && !takes(&yes, 2001) && takes(&no, 2002));
 }
 
 #[tokio::test]

@@ -73,6 +73,9 @@ async fn in_time(request: Request, next: Next) -> Response {
     }
 }
 
+/// Of one service and one sender.
+type Nonce = (ServiceName, String, String);
+
 #[derive(Debug)]
 struct Doors {
     intake: Arc<Intake>,
@@ -80,7 +83,7 @@ struct Doors {
     /// Those who were not believed, by the same measure: they fill no log.
     strangers: Mutex<BTreeMap<(ServiceName, Door), Bucket>>,
     /// By service, sender and nonce.
-    nonces: Mutex<BTreeMap<(ServiceName, String, String), Timestamp>>,
+    nonces: Mutex<BTreeMap<Nonce, Timestamp>>,
 }
 
 #[derive(Debug)]
@@ -162,17 +165,20 @@ impl Doors {
     }
 
     /// False if this nonce was used before, or cannot be remembered.
-    fn is_new(&self, service: &ServiceName, sender: &str, nonce: &str, now: Timestamp) -> bool {
+    fn is_new(&self, nonce: &Nonce, now: Timestamp) -> bool {
         let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
         if nonces.len() >= NONCES_MAX {
             nonces.retain(|_, at| now.since(*at) <= SIGNED_WITHIN * 2);
         }
-        let key = (service.clone(), sender.to_owned(), nonce.to_owned());
-        if nonces.len() >= NONCES_MAX || nonces.contains_key(&key) {
+        if nonces.len() >= NONCES_MAX || nonces.contains_key(nonce) {
             return false;
         }
-        nonces.insert(key, now);
+        nonces.insert(nonce.clone(), now);
         true
+    }
+
+    fn forget(&self, nonce: &Nonce) {
+        self.nonces.lock().unwrap_or_else(PoisonError::into_inner).remove(nonce);
     }
 
     /// Takes a body in, and says what came of it.
@@ -219,14 +225,8 @@ async fn sns(
         Ok(envelope) => envelope,
         Err(unknown) => return no(StatusCode::BAD_REQUEST, &unknown.why),
     };
-    // Before it is counted: a stranger uses up nobody's allowance with a topic of his own.
     if !topics.contains(&envelope.topic) {
         return doors.stranger(&service, Door::Sns, StatusCode::FORBIDDEN, "another topic");
-    }
-    // A status from 200 to 499 is the end of it for SNS: only 5xx comes again (Amazon SNS Developer Guide,
-    // "HTTP/HTTPS subscriptions").
-    if !doors.in_pace(&service, Door::Sns) {
-        return come_again("too many");
     }
     let now = doors.intake.clock.now();
     match doors.intake.verifier.verify(&envelope, topics, now).await {
@@ -239,6 +239,12 @@ async fn sns(
             let why = untrusted.to_string();
             return doors.stranger(&service, Door::Sns, StatusCode::FORBIDDEN, &why);
         }
+    }
+    // Only what is SNS's own is counted: a topic is no secret, and forged messages use up nobody's allowance. A
+    // status from 200 to 499 is the end of it for SNS: only 5xx comes again (Amazon SNS Developer Guide,
+    // "HTTP/HTTPS subscriptions").
+    if !doors.in_pace(&service, Door::Sns) {
+        return come_again("too many");
     }
     match envelope.kind {
         EnvelopeKind::Notification => {
@@ -383,13 +389,19 @@ async fn signed(
     if !doors.in_pace(&service, Door::Signed) {
         return no(StatusCode::TOO_MANY_REQUESTS, "too many");
     }
-    if !doors.is_new(&service, sender, nonce, now) {
+    let used = (service.clone(), sender.to_owned(), nonce.to_owned());
+    if !doors.is_new(&used, now) {
         return no(StatusCode::CONFLICT, "this nonce was used before");
     }
     let may: BTreeSet<Kind> = known.may.iter().copied().map(kind).collect();
     let from =
         From { door: Door::Signed, by: Some(sender), may: Some(&may), topics: &BTreeSet::new() };
-    doors.take(&service, from, &body).await
+    let came = doors.intake.take(&service, from, &body).await;
+    if came.later.is_some() {
+        // It is to come again as it is.
+        doors.forget(&used);
+    }
+    answer(&came)
 }
 
 fn kind(may: May) -> Kind {

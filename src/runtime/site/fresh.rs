@@ -144,10 +144,11 @@ fn is_calm(policy: &Policy, view: &View) -> bool {
     let well = policy.serving().filter(|(_, region)| region.weight.0 > 0).all(|(name, _)| {
         decision.regions.get(name).is_some_and(|verdict| verdict.reading == Reading::Good)
     });
-    let at_home = decision
-        .split
-        .as_ref()
-        .is_some_and(|split| policy.last_resort().is_none_or(|resort| split.weight(resort).0 == 0));
+    // Without records to read nothing tells the split, and an incident is open while a switch is turned.
+    let at_home = match &decision.split {
+        Some(split) => policy.last_resort().is_none_or(|resort| split.weight(resort).0 == 0),
+        None => policy.weights_lever().is_none(),
+    };
     well && at_home && !decision.incident && decision.wanted.is_none()
 }
 

@@ -27,7 +27,7 @@ use crate::runtime::serve::{Bounds, serve_router};
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 const FILE_OCTETS_MAX: usize = 64 * 1024 * 1024;
 /// The last resort gets all visitors of a site at once: many places, and nobody keeps his after the answer.
-const EVERYBODY: Bounds = Bounds { connections: 4096, keep_alive: false };
+const EVERYBODY: Bounds = Bounds { connections: 4096, each: 4096, keep_alive: false };
 
 /// Why there is nothing to serve.
 #[derive(Debug, thiserror::Error)]

@@ -118,6 +118,29 @@ async fn a_channel_that_hangs_delays_no_other() {
     assert!(receipt.lost[0].why.contains("5s"), "{receipt:?}");
 }
 
+/// A pager that opened an alert because chat was down closes it when chat is back.
+#[tokio::test(start_paused = true)]
+async fn who_stood_in_hears_of_the_end_as_well() {
+    let (chat, pager) = (Fake::new(Does::Refuses), Fake::new(Does::Takes));
+    let stands_in =
+        Way { stands_in: true, keeps_alerts: true, ..way("pager", &pager, Severity::Page) };
+    let ways = vec![way("chat", &chat, Severity::Info), stands_in];
+    let (teller, desk) = Teller::new(ways, None);
+    let task = tokio::spawn(desk);
+    teller.post(letter(Severity::Page, "a", 1)).unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    *chat.does.lock().unwrap() = Does::Takes;
+    // Others of its messages are none of the pager's business.
+    teller.post(letter(Severity::Page, "a", 2)).unwrap();
+    let mut over = letter(Severity::Info, "a", 3);
+    over.note.kind = Kind::Resolved;
+    teller.post(over).unwrap();
+    drop(teller);
+    task.await.unwrap();
+    assert_eq!(pager.got(), [vec![1], vec![3]]);
+    assert_eq!(chat.got().concat(), [1, 2, 3]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_dead_channel_gets_a_bounded_number_of_tries() {
     let dead = Fake::new(Does::Hangs);

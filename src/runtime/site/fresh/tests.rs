@@ -81,6 +81,15 @@ fn who_shows_the_copy_to_visitors_is_not_calm() {
     let (mut policy, view) = (samples::policy(), samples::calm_view());
     assert!(is_calm(&policy, &view));
     assert!(!is_calm(&policy, &View { decision: None, ..view.clone() }));
+    // Nobody reads records where switches are the only levers: an incident is open while one is turned.
+    let mut view = view;
+    let decision = view.decision.as_mut().unwrap();
+    let split = decision.split.take();
+    assert!(!is_calm(&policy, &view), "records that are to be read and cannot be");
+    let levers = std::mem::take(&mut policy.levers);
+    assert!(is_calm(&policy, &view));
+    policy.levers = levers;
+    view.decision.as_mut().unwrap().split = split;
     // The region with all the visitors is the copy itself.
     let home = policy.home_split().unwrap();
     let carrying = home.weights().keys().find(|name| home.weight(name).0 > 0).unwrap().clone();
