@@ -434,7 +434,12 @@ pub(super) fn order(
 fn turns(case: &Case<'_>, lever: LeverKind, target: &Shares, purpose: Purpose) -> Vec<Turn> {
     let mut kept_out = BTreeSet::new();
     loop {
-        let turns = turns_with(case, lever, target, purpose, &kept_out);
+        let mut turns = turns_with(case, lever, target, purpose, &kept_out);
+        if is_half_the_way(case, lever, purpose, &turns) {
+            // Nobody is taken out of the answers for a region that is not in them yet.
+            turns.retain(|turn| turn.to != InAnswers::Out);
+            return turns;
+        }
         let after = reached(case, lever, &turns);
         let uninvited = target.iter().filter(|(name, share)| {
             **share < shares::SAME
@@ -527,21 +532,25 @@ pub(super) fn switches_reach(
     let turns = turns(case, lever, target, purpose);
     let moves = shares::distance(&reached(case, lever, &turns), &case.shares) >= shares::SAME;
     let there = shares::distance(target, &case.shares) < shares::SAME;
-    let homeward = matches!(purpose, Purpose::Failback | Purpose::Operator);
     moves
         || (purpose == Purpose::Failback && there && !turns.is_empty())
-        || (homeward && turns.iter().any(|turn| opens_half(case, lever, turn)))
+        || is_half_the_way(case, lever, purpose, &turns)
 }
 
-/// A switch of another lever keeps the region out as well: opening this one shows nothing yet, and is the first
-/// half of the way.
-fn opens_half(case: &Case<'_>, lever: LeverKind, turn: &Turn) -> bool {
-    let others = case.policy.levers.iter().map(crate::policy::Lever::kind);
-    let keeps_out = |kind: LeverKind| {
+/// A switch of another lever keeps a region out as well that is to be let in: opening this one shows nothing
+/// yet, and is the first half of the way.
+fn is_half_the_way(case: &Case<'_>, lever: LeverKind, purpose: Purpose, turns: &[Turn]) -> bool {
+    let others = || case.policy.levers.iter().map(crate::policy::Lever::kind);
+    let is_out = |kind: LeverKind, turn: &Turn| {
         let standing = case.acts.standing(kind);
-        standing.and_then(|all| all.get(&turn.region)).is_some_and(|s| *s == InAnswers::Out)
+        standing.and_then(|all| all.get(&turn.region)) == Some(&InAnswers::Out)
     };
-    turn.to != InAnswers::Out && others.filter(|kind| *kind != lever).any(keeps_out)
+    let opens = |turn: &&Turn| turn.to != InAnswers::Out && is_out(lever, turn);
+    matches!(purpose, Purpose::Failback | Purpose::Operator)
+        && turns
+            .iter()
+            .filter(opens)
+            .any(|turn| others().any(|kind| kind != lever && is_out(kind, turn)))
 }
 
 /// Whether these switches can take the step as it is, and give no region more than it may have.

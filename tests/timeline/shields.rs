@@ -3,6 +3,8 @@
 
 use super::grey::{BOTH, Parts, REFRESH, WEB, left_at};
 use super::*;
+use leeward::domain::{InAnswers, Turn};
+use leeward::policy::{ArcLever, GatesLever, Lever as Levers, Proof};
 
 const DEAD: Parts = Parts::new("xxx", "xxx").with('?');
 
@@ -210,10 +212,45 @@ fn a_region_that_part_of_the_users_do_not_reach_is_left() {
 fn records_that_drifted_leave_the_other_lever() {
     let mut policy = policy(&[]);
     let names: Vec<RegionName> = policy.regions.keys().cloned().collect();
-    let gates = leeward::policy::GatesLever::unnamed(names, Duration::from_secs(60));
-    policy.levers.push(leeward::policy::Lever::Gates(gates));
+    let gates = GatesLever::unnamed(names, Duration::from_secs(60));
+    policy.levers.push(Levers::Gates(gates));
     let mut picture = Picture::new(policy);
     picture.answers = Answering::Drift;
     let done = picture.see(&Seen { east: DARK, east_counters: SILENT, ..Seen::default() });
     assert!(done.contains('G'), "{done}");
+}
+
+/// A gate and a routing control keep the region out: each is opened, though nothing shows after the first.
+#[test]
+fn two_closed_switches_are_both_opened_on_the_way_home() {
+    let auto = "failback: { auto: { hold: 10m, step: 100%, every: 5m } }";
+    for with_weights in [false, true] {
+        let mut policy = policy(&[("failback: manual", auto)]);
+        let weights = policy.levers.remove(0);
+        let names: Vec<RegionName> = policy.regions.keys().cloned().collect();
+        let gates = GatesLever::unnamed(names.clone(), Duration::from_secs(60));
+        let arc = ArcLever {
+            endpoints: BTreeMap::new(),
+            controls: names.iter().map(|name| (name.clone(), format!("arn:{name}"))).collect(),
+            override_rules: Vec::new(),
+            proof: Proof {
+                ttl: Duration::from_secs(60),
+                in_force_within: Duration::from_secs(300),
+                witness: None,
+            },
+        };
+        policy.levers = vec![Levers::Gates(gates), Levers::Arc(arc)];
+        policy.levers.extend(with_weights.then_some(weights));
+        let mut picture = Picture::new(policy);
+        let out = Turn { region: "east".parse().unwrap(), to: InAnswers::Out };
+        for lever in [LeverKind::Gates, LeverKind::Arc] {
+            let turns = vec![out.clone()];
+            picture.note(&Entry::Turning { lever, turns: turns.clone() });
+            picture.note(&Entry::Turned { lever, turns, failure: None });
+        }
+        let done = picture.see(&Seen { east: &".".repeat(200), ..Seen::default() });
+        let standing = picture.memory.acts.let_in();
+        assert!(standing.values().all(|stands| *stands == InAnswers::In), "{done} {standing:?}");
+        assert_eq!(done.matches('H').count(), 2, "{done}");
+    }
 }
