@@ -3,6 +3,7 @@
 
 mod asked;
 mod cure;
+mod elsewhere;
 mod matters;
 mod told;
 mod zonal;
@@ -93,6 +94,12 @@ pub enum Entry {
     Stood {
         lever: LeverKind,
         standing: BTreeMap<RegionName, InAnswers>,
+    },
+    /// Somebody else turned these: how they stand now, where that is not how we left them. None: they stand
+    /// as we left them again.
+    TurnedElsewhere {
+        lever: LeverKind,
+        found: BTreeMap<RegionName, InAnswers>,
     },
     /// Written by older versions, as [`Entry::Turning`] of one gate.
     Gating {
@@ -523,6 +530,8 @@ pub struct Acts {
     pub controls: BTreeMap<RegionName, InAnswers>,
     /// Switches that may stand otherwise than it says above: a call of unknown outcome went out.
     pub doubtful: BTreeMap<LeverKind, BTreeSet<RegionName>>,
+    /// Switches that somebody else turned, as they were found.
+    pub elsewhere: BTreeMap<LeverKind, BTreeMap<RegionName, InAnswers>>,
     /// A move beside an order that hangs, until it is seen in the answers.
     pub beside: Option<Beside>,
     /// A call that turns switches, between its announcement and its outcome.
@@ -660,7 +669,11 @@ impl Acts {
             Entry::Turning { lever, turns } => self.begin_turning(*lever, turns, at),
             Entry::Turned { lever, turns, failure } => {
                 self.end_turning(*lever, turns, failure.as_ref(), at);
+                if failure.is_none() {
+                    self.turned_by_us(*lever, turns);
+                }
             }
+            Entry::TurnedElsewhere { lever, found } => self.find_elsewhere(*lever, found),
             Entry::Stood { lever, standing } => {
                 self.doubtful.remove(lever);
                 self.standing_mut(*lever).extend(standing.clone());

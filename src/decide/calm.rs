@@ -82,6 +82,7 @@ fn quiet(policy: &Policy, acts: &Acts, now: Timestamp) -> bool {
         && acts.hooks.is_empty()
         && acts.gates.values().chain(acts.controls.values()).all(|stands| *stands == InAnswers::In)
         && acts.doubtful.is_empty()
+        && acts.elsewhere.is_empty()
         && acts.beside.is_none()
         && acts.calling.is_none()
         && acts.levers.values().all(|lever| lever.failures_in_a_row == 0)

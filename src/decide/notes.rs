@@ -117,6 +117,7 @@ pub(super) fn notes(case: &Case<'_>, decision: &Decision, facts: &Facts<'_>) -> 
     desk.channels();
     desk.site();
     desk.kept_aside();
+    desk.turned_elsewhere();
     desk.off();
     desk.home_again(facts);
     desk.over();

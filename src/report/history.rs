@@ -166,6 +166,16 @@ fn sentence(entry: &Entry) -> (&'static str, String) {
         Entry::Copied(Copied { failure: Some(why), .. }) => {
             ("copied", format!("no new copy for the last resort: {why}"))
         }
+        Entry::TurnedElsewhere { lever, found } if found.is_empty() => {
+            ("elsewhere", format!("`{lever}` stands as it was left again"))
+        }
+        Entry::TurnedElsewhere { lever, found } => {
+            let stand: Vec<String> = found
+                .iter()
+                .map(|(region, stands)| format!("{region} {}", answers(*stands)))
+                .collect();
+            ("elsewhere", format!("somebody else turned `{lever}`: {}", stand.join(", ")))
+        }
         Entry::KeptAside { doors, count } => {
             let doors: Vec<String> =
                 doors.iter().map(|(door, why)| format!("by `{door}`: {why}")).collect();

@@ -523,6 +523,11 @@ pub(crate) fn entries() -> Vec<Entry> {
         Entry::Aborted(abort()),
         copied(None),
         copied(Some("https://shop.example.com/: answers 500".to_owned())),
+        Entry::TurnedElsewhere {
+            lever: LeverKind::Gates,
+            found: [(region("eu-west-1"), InAnswers::Out)].into(),
+        },
+        Entry::TurnedElsewhere { lever: LeverKind::Gates, found: BTreeMap::new() },
         Entry::KeptAside {
             doors: [("sns".to_owned(), "its topic is not on the policy's list".to_owned())].into(),
             count: 3,

@@ -1,6 +1,7 @@
 //! One pass: observe, judge, diagnose, decide, plan, act, verify, tell. Timer, alarm and operator all
 //! come through here; so do the laboratory, the simulator and the player of traces.
 
+mod switches;
 mod zones;
 
 use std::pin::Pin as Pinned;
@@ -26,6 +27,7 @@ use crate::policy::{LeverKind, Mode, Policy};
 use crate::ports::{CallFailed, Clock, Levers, Outbox};
 use crate::report::plan::checksum;
 use crate::tell::{Letter, Lost, Receipt};
+use switches::Watched;
 
 /// On a calm day the records are read this often: often enough to show a stranger's edit within a
 /// minute, and two calls of Route 53's ten a second for a hundred services.
@@ -64,6 +66,7 @@ pub struct Service {
     /// A round waits so long for the records where another lever could be pulled meanwhile. `None`, as where
     /// time does not pass by itself: until they are read.
     pub read_patience: Option<Duration>,
+    pub watched: Watched,
     read_at: Option<Timestamp>,
     reading: Option<Reading>,
     /// An order ended since the records were read, or somebody said that they changed.
@@ -123,6 +126,7 @@ impl Service {
             judge: decide,
             dropped: None,
             read_patience: Some(READ_PATIENCE),
+            watched: Watched::default(),
             read_at: None,
             reading: None,
             outdated: false,
@@ -168,6 +172,7 @@ impl Service {
         for end in ended {
             self.note(&Entry::HookEnded(end))?;
         }
+        self.watch_switches(now)?;
         let answers = self.read_answers(now).await;
         let seen = Observations { samples, events, answers };
         self.memory.evidence.take_in(&self.policy, &seen, now);

@@ -311,6 +311,7 @@ impl Life {
             shared.holder.clone(),
         );
         service.memory.acts = opened.acts;
+        service.watched.on = true;
         if let Some(lever) = policy.gates_lever() {
             shared.board.gates.restore(&policy.service, lever, &service.memory.acts);
         }

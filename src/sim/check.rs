@@ -162,6 +162,7 @@ impl Check {
             | Entry::LeverHeard { .. }
             | Entry::Turned { .. }
             | Entry::Stood { .. }
+            | Entry::TurnedElsewhere { .. }
             | Entry::BesideEnded { .. }
             | Entry::Gated { .. }
             | Entry::Refreshed { .. }

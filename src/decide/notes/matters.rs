@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::{Desk, Draft};
+use crate::domain::InAnswers;
+use crate::policy::LeverKind;
 use crate::tell::{Account, Kind, Severity};
 
 /// That messages are not understood is said once, and again when there are so many times more of them.
@@ -36,6 +38,45 @@ impl Desk<'_> {
         let (severity, kind) = (Severity::Warn, Kind::Changed);
         let key = format!("site:{since}");
         self.tell(Draft { severity, key, kind, about: &[], text: &text, account });
+    }
+
+    /// Somebody else turned switches. That is theirs: it is told, and nothing is done about it.
+    pub(super) fn turned_elsewhere(&mut self) {
+        for (lever, found) in &self.case.acts.elsewhere {
+            let one = |(region, stands)| {
+                let what = match lever {
+                    LeverKind::Gates => "gate",
+                    LeverKind::Arc => "routing control",
+                    LeverKind::Weights => "record",
+                };
+                let how = match stands {
+                    InAnswers::In => "lets it in".to_owned(),
+                    InAnswers::Out => "keeps it out".to_owned(),
+                    InAnswers::Part { closed, of } => format!("keeps {closed} of {of} parts out"),
+                };
+                format!("the {what} of `{region}` {how}")
+            };
+            let seen: Vec<String> =
+                found.iter().map(|(region, stands)| one((region, *stands))).collect();
+            let text = format!(
+                "somebody else turned switches: {}, and that is not how Leeward left it",
+                seen.join("; ")
+            );
+            let account = Account {
+                seen,
+                not_done: vec!["it is left as it is: whoever did it had a reason".to_owned()],
+                would_help: vec![
+                    "turn it back where it was turned, or say what is wanted with `leeward shift` or \
+                     `leeward failback`"
+                        .to_owned(),
+                ],
+                ..Account::default()
+            };
+            let how = found.iter().map(|(region, stands)| format!("{region}={:.2}", stands.open()));
+            let key = format!("turned:{lever}:{}", how.collect::<Vec<_>>().join(","));
+            let (severity, kind) = (Severity::Warn, Kind::Changed);
+            self.tell(Draft { severity, key, kind, about: &[], text: &text, account });
+        }
     }
 
     /// Somebody sends what is not understood: perhaps an alarm that was set up wrongly.
@@ -89,6 +130,7 @@ pub(super) fn over(key: &str) -> String {
         "vantage" => "over: the probes have their network again".to_owned(),
         "channel" => format!("over: channel `{name}` takes messages again"),
         "site" => "over: there is a new copy for the last resort".to_owned(),
+        "turned" => format!("over: the switches of `{name}` stand as Leeward left them"),
         "aside" => "over: no message was kept aside for a day".to_owned(),
         "stuck" => "over: the change is no longer pending".to_owned(),
         _ => format!("over: {what} {name}").trim_end().to_owned(),
