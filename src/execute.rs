@@ -103,8 +103,7 @@ impl Executor<'_> {
     /// of unknown outcome, asks for `INSYNC`, asks the name servers, ends it.
     pub async fn advance(&mut self) -> Result<Progress, JournalError> {
         let Some(order) = &self.acts.order else { return Ok(Progress::Nothing) };
-        let lever = order.lever();
-        if self.retry_at(lever).is_some_and(|at| self.clock.now() < at) {
+        if self.waits(order.lever()) {
             return Ok(Progress::Working);
         }
         self.take_on().await
@@ -136,8 +135,7 @@ impl Executor<'_> {
     /// returned. So does a put-back: half-moved records help nobody.
     pub async fn withdraw(&mut self, why: &str) -> Result<Progress, JournalError> {
         let unclear = self.acts.order.as_ref().filter(|order| written(order) == Written::Unclear);
-        let waits = unclear.and_then(|order| self.retry_at(order.lever()));
-        if waits.is_some_and(|at| self.clock.now() < at) {
+        if unclear.is_some_and(|order| self.waits(order.lever())) {
             return Ok(Progress::Working);
         }
         if let Stage::Over(outcome) = self.settle_unknown().await? {
@@ -266,6 +264,11 @@ impl Executor<'_> {
     /// A human's order not to move is in force.
     fn pinned(&self) -> bool {
         self.acts.pin_at(self.clock.now()).is_some()
+    }
+
+    /// The lever failed lately and has its pause.
+    fn waits(&self, lever: LeverKind) -> bool {
+        self.retry_at(lever).is_some_and(|at| self.clock.now() < at)
     }
 
     /// True if no call can still be on its way: the last was tried long enough ago.

@@ -5,6 +5,7 @@ mod asked;
 mod cure;
 mod elsewhere;
 mod matters;
+mod switches;
 mod told;
 mod zonal;
 
@@ -24,6 +25,7 @@ use crate::tell::{Letter, Lost, Note, Severity, Thread, Topic};
 
 pub use self::cure::{CallState, CureNote, OpenCure};
 pub use self::matters::{Aside, Copied, SiteState};
+pub use self::switches::{Beside, Calling};
 pub use self::told::Tellings;
 pub(crate) use self::told::is_grave;
 pub use self::zonal::{Standing, ZoneAway, ZoneEnd, ZoneNote, ZonePause};
@@ -90,7 +92,8 @@ pub enum Entry {
         turns: Vec<Turn>,
         failure: Option<CallFailed>,
     },
-    /// Switches of which it was not known how they stand were read.
+    /// Switches of which it was not known how they stand were read. Doubt ends where no call can change that
+    /// any more.
     Stood {
         lever: LeverKind,
         standing: BTreeMap<RegionName, InAnswers>,
@@ -112,9 +115,11 @@ pub enum Entry {
         to: InAnswers,
         failure: Option<CallFailed>,
     },
-    /// All switches of a move stand, which was made beside an order that hangs.
+    /// The next thing is to turn the switches of a move beside an order that hangs.
+    MovingBeside(Box<crate::plan::Move>),
+    /// All switches of such a move stand.
     MovedByGates(Box<crate::plan::Move>),
-    /// Such a move was seen in the answers, or was turned back because it never was.
+    /// Such a move was seen in the answers, or was given up and turned back.
     BesideEnded {
         outcome: Outcome,
     },
@@ -326,25 +331,16 @@ impl Order {
         matches!(&self.plan.wanted, Wanted::Move(moved) if moved.purpose == Purpose::Repair)
     }
 
-    /// The turns that undo those of this order. What was let in and had not been known to be out stays:
-    /// it took nothing from anybody.
+    /// The turns that undo those of this order.
     pub fn turns_back(&self) -> Vec<Turn> {
         let crate::plan::Wanted::Move(moved) = &self.plan.wanted else { return Vec::new() };
-        let back = |turn: Turn| {
-            let stood = self.stood.get(&turn.region).copied();
-            let to = if turn.to == InAnswers::In { stood? } else { stood.unwrap_or(InAnswers::In) };
-            Some(Turn { to, ..turn })
-        };
-        let mut turns: Vec<Turn> = moved.turned().into_iter().filter_map(back).collect();
-        turns.sort_by_key(|turn| turn.to);
-        turns
+        switches::turns_back(moved, &self.stood)
     }
 
     /// True if each of these turns is one of its own, and not one back.
     fn asks_for(&self, turns: &[Turn]) -> bool {
         let crate::plan::Wanted::Move(moved) = &self.plan.wanted else { return false };
-        let own = moved.turned();
-        turns.iter().all(|turn| own.contains(turn))
+        switches::asks_for(moved, turns)
     }
 
     /// When the last batch was accepted, if all were.
@@ -524,15 +520,19 @@ pub struct Acts {
     pub zones_away: BTreeMap<BalancerName, ZoneAway>,
     pub zones_paused: BTreeMap<BalancerName, ZonePause>,
     pub levers: BTreeMap<LeverKind, LeverState>,
-    /// How gates stand, as far as we turned or read them. What is not here is in the answers.
+    /// How gates stand as far as we turned or read them, and have to stand where that is in doubt. What is
+    /// not here is in the answers.
     pub gates: BTreeMap<RegionName, InAnswers>,
     /// The same for routing controls.
     pub controls: BTreeMap<RegionName, InAnswers>,
-    /// Switches that may stand otherwise than it says above: a call of unknown outcome went out.
+    /// Switches that may stand otherwise than it says above: a call of unknown outcome went out, and may
+    /// still land, or one that turns back failed. They are read, and put right.
     pub doubtful: BTreeMap<LeverKind, BTreeSet<RegionName>>,
     /// Switches that somebody else turned, as they were found.
     pub elsewhere: BTreeMap<LeverKind, BTreeMap<RegionName, InAnswers>>,
-    /// A move beside an order that hangs, until it is seen in the answers.
+    /// What calls of unknown outcome asked for, as long as they may still land.
+    pub lost: BTreeMap<LeverKind, BTreeMap<RegionName, BTreeSet<InAnswers>>>,
+    /// A move beside an order that hangs, until it is seen in the answers or given up.
     pub beside: Option<Beside>,
     /// A call that turns switches, between its announcement and its outcome.
     pub calling: Option<Calling>,
@@ -559,22 +559,6 @@ pub struct Acts {
     pub public: Chronicle,
     pub site: SiteState,
     pub aside: Option<Aside>,
-}
-
-/// A move by switches that was made beside an order that hangs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Beside {
-    pub moved: crate::plan::Move,
-    /// Since when its switches stand.
-    pub at: Timestamp,
-}
-
-/// Switches that a call is about to turn.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Calling {
-    pub lever: LeverKind,
-    /// Those that were not in doubt before it.
-    pub sure: BTreeSet<RegionName>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -605,6 +589,7 @@ impl Acts {
             Entry::Snapshot(acts) => *self = (**acts).clone(),
             Entry::Intended(plan) => {
                 self.epoch = plan.epoch;
+                self.replace_beside(plan);
                 self.order = Some(Order {
                     plan: (**plan).clone(),
                     intended_at: at,
@@ -659,6 +644,9 @@ impl Acts {
                     if *outcome == Outcome::Done && order.lever().is_switch() {
                         self.lever_works(order.lever());
                     }
+                    if *outcome != Outcome::Done && order.turning != Turning::Waiting {
+                        self.owe(order.lever(), &order.turns_back());
+                    }
                     self.note_turned_shift(at, &order, outcome);
                 }
             }
@@ -674,25 +662,24 @@ impl Acts {
                 }
             }
             Entry::TurnedElsewhere { lever, found } => self.find_elsewhere(*lever, found),
-            Entry::Stood { lever, standing } => {
-                self.doubtful.remove(lever);
-                self.standing_mut(*lever).extend(standing.clone());
-            }
+            Entry::Stood { lever, standing } => self.note_stood(*lever, standing, at),
             Entry::Gating { .. } => self.try_lever(LeverKind::Gates, at),
             Entry::Gated { region, to, failure } => {
                 let turn = Turn { region: region.clone(), to: *to };
                 self.end_turning(LeverKind::Gates, &[turn], failure.as_ref(), at);
                 if failure.is_none() {
+                    self.lever_works(LeverKind::Gates);
                     self.last_end = Some(at);
                     self.cools_from = Some(at);
                 }
             }
+            Entry::MovingBeside(moved) => self.begin_beside(moved, at),
             Entry::MovedByGates(moved) => {
                 self.last_end = Some(at);
                 self.cools_from = Some(at);
                 self.push_shift(at, moved);
                 self.lever_works(moved.lever);
-                self.beside = Some(Beside { moved: (**moved).clone(), at });
+                self.stand_beside(moved, at);
             }
             Entry::BesideEnded { outcome } => self.end_beside(outcome),
             Entry::Refreshing { balancer } => {
@@ -934,120 +921,6 @@ impl Acts {
             while self.dead_channels.len() > REMEMBERED_MAX {
                 self.dead_channels.pop_first();
             }
-        }
-    }
-
-    /// How the switches of one kind stand.
-    pub fn standing(&self, kind: LeverKind) -> Option<&BTreeMap<RegionName, InAnswers>> {
-        match kind {
-            LeverKind::Gates => Some(&self.gates),
-            LeverKind::Arc => Some(&self.controls),
-            LeverKind::Weights => None,
-        }
-    }
-
-    fn standing_mut(&mut self, kind: LeverKind) -> &mut BTreeMap<RegionName, InAnswers> {
-        match kind {
-            // No entry names weights here; a strange journal that does changes nothing that is read.
-            LeverKind::Gates | LeverKind::Weights => &mut self.gates,
-            LeverKind::Arc => &mut self.controls,
-        }
-    }
-
-    /// How far each region is let in by gates and routing controls together: the stricter one counts,
-    /// since both must be healthy.
-    pub fn let_in(&self) -> BTreeMap<RegionName, InAnswers> {
-        let mut all = self.gates.clone();
-        for (region, stands) in &self.controls {
-            let place = all.entry(region.clone()).or_insert(*stands);
-            if stands.open() < place.open() {
-                *place = *stands;
-            }
-        }
-        all
-    }
-
-    /// The same after these turns.
-    pub fn let_in_after(
-        &self,
-        lever: LeverKind,
-        turns: &[Turn],
-    ) -> BTreeMap<RegionName, InAnswers> {
-        let turned = turns.iter().map(|turn| (turn.region.clone(), turn.to));
-        let mut after =
-            Self { gates: self.gates.clone(), controls: self.controls.clone(), ..Self::default() };
-        after.standing_mut(lever).extend(turned);
-        after.let_in()
-    }
-
-    pub fn doubts(&self, kind: LeverKind, region: &RegionName) -> bool {
-        self.doubtful.get(&kind).is_some_and(|regions| regions.contains(region))
-    }
-
-    fn begin_turning(&mut self, lever: LeverKind, turns: &[Turn], at: Timestamp) {
-        self.try_lever(lever, at);
-        let doubtful = self.doubtful.entry(lever).or_default();
-        let fresh = |turn: &&Turn| !doubtful.contains(&turn.region);
-        let sure: BTreeSet<RegionName> =
-            turns.iter().filter(fresh).map(|turn| turn.region.clone()).collect();
-        doubtful.extend(sure.iter().cloned());
-        self.calling = Some(Calling { lever, sure });
-        let standing = self.standing(lever).cloned().unwrap_or_default();
-        if let Some(order) = self.order.as_mut().filter(|order| order.lever() == lever) {
-            if order.turning == Turning::Waiting {
-                let known = |turn: &Turn| Some((turn.region.clone(), *standing.get(&turn.region)?));
-                order.stood = turns.iter().filter_map(known).collect();
-            }
-            order.turning = Turning::Sent { at };
-        }
-    }
-
-    /// After a failure that certainly had no effect, what was sure before the call is sure again.
-    fn end_turning(
-        &mut self,
-        lever: LeverKind,
-        turns: &[Turn],
-        failure: Option<&CallFailed>,
-        at: Timestamp,
-    ) {
-        let calling = self.calling.take().filter(|calling| calling.lever == lever);
-        let settled: BTreeSet<RegionName> = match failure {
-            None => turns.iter().map(|turn| turn.region.clone()).collect(),
-            Some(failure) if failure.nothing_happened() => {
-                calling.map_or(BTreeSet::new(), |calling| calling.sure)
-            }
-            Some(_) => BTreeSet::new(),
-        };
-        if let Some(doubtful) = self.doubtful.get_mut(&lever) {
-            doubtful.retain(|region| !settled.contains(region));
-        }
-        self.doubtful.retain(|_, regions| !regions.is_empty());
-        let sure = !self.doubtful.contains_key(&lever);
-        let order = self.order.as_mut().filter(|order| order.lever() == lever);
-        // What stood so already, or is only turned back, tells nothing of a lever that failed to turn it.
-        let works = !turns.is_empty() && order.as_ref().is_none_or(|order| order.asks_for(turns));
-        let Some(failure) = failure else {
-            if let Some(order) = order {
-                order.turning = Turning::Stands { at };
-            }
-            let turned = turns.iter().map(|turn| (turn.region.clone(), turn.to));
-            self.standing_mut(lever).extend(turned);
-            if works {
-                self.lever_works(lever);
-            }
-            return;
-        };
-        if let Some(order) = order.filter(|_| sure) {
-            order.turning = Turning::Waiting;
-        }
-        self.fail_lever(lever, at, failure);
-    }
-
-    /// What never came into force and was turned back was no shift, and the next lever need not wait.
-    fn end_beside(&mut self, outcome: &Outcome) {
-        let Some(beside) = self.beside.take().filter(|_| *outcome != Outcome::Done) else { return };
-        if self.shifts.pop_if(|last| last.at == beside.at && last.to == beside.moved.to).is_some() {
-            self.cools_from = self.shifts.last().map(|last| last.at);
         }
     }
 

@@ -127,6 +127,7 @@ impl Driver {
             let began = self.world.time.truth();
             let mut events = self.strike(&scenario).await;
             self.world.land(false).await;
+            self.world.land_turns();
             self.world.settle()?;
             let Some(mut living) = (match service.take() {
                 Some(service) => Some(service),
@@ -154,6 +155,7 @@ impl Driver {
             let passed = self.world.time.truth().since(began);
             self.world.time.pass(every.saturating_sub(passed));
         }
+        self.world.know_gates();
         Ok(())
     }
 

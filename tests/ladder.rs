@@ -1,7 +1,7 @@
 //! Rounds of the real service while services behind levers do not answer, on virtual time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -132,6 +132,8 @@ struct Gate {
     calls: Mutex<Vec<(Instant, Vec<Turn>)>>,
     /// So many calls are not answered.
     silent: AtomicUsize,
+    /// Those happen all the same.
+    takes: AtomicBool,
 }
 
 #[async_trait]
@@ -139,16 +141,18 @@ impl Switches for Gate {
     async fn turn(&self, turns: &[Turn]) -> Result<(), CallFailed> {
         self.calls.lock().unwrap().push((Instant::now(), turns.to_vec()));
         let silent = self.silent.load(Ordering::SeqCst);
-        if silent > 0 {
-            self.silent.store(silent - 1, Ordering::SeqCst);
-            return Err(CallFailed::Unknown { why: "no answer".to_owned() });
+        self.silent.store(silent.saturating_sub(1), Ordering::SeqCst);
+        if silent == 0 || self.takes.load(Ordering::SeqCst) {
+            let mut closed = self.closed.lock().unwrap();
+            for turn in turns {
+                match turn.to {
+                    InAnswers::In => closed.remove(&turn.region),
+                    InAnswers::Out | InAnswers::Part { .. } => closed.insert(turn.region.clone()),
+                };
+            }
         }
-        let mut closed = self.closed.lock().unwrap();
-        for turn in turns {
-            match turn.to {
-                InAnswers::In => closed.remove(&turn.region),
-                InAnswers::Out | InAnswers::Part { .. } => closed.insert(turn.region.clone()),
-            };
+        if silent > 0 {
+            return Err(CallFailed::Unknown { why: "no answer".to_owned() });
         }
         Ok(())
     }
@@ -362,4 +366,48 @@ async fn a_gate_that_does_not_answer_once_is_tried_again_within_seconds() {
     let calls = bench.gate.calls.lock().unwrap();
     let between = calls[1].0.duration_since(calls[0].0);
     assert!(between <= Duration::from_secs(20), "{between:?}");
+}
+
+/// Closed without an answer beside an order that hangs: the same move as with one.
+#[tokio::test(start_paused = true)]
+async fn a_gate_that_was_closed_without_an_answer_is_a_shift_and_is_seen_in_force() {
+    for takes in [true, false] {
+        let mut bench = Bench::new(Some(1));
+        bench.rounds(Duration::from_secs(120)).await;
+        bench.gate.silent.store(1, Ordering::SeqCst);
+        bench.gate.takes.store(takes, Ordering::SeqCst);
+        bench.dead = Some(Instant::now());
+        bench.rounds(SUSTAIN / 2).await;
+        bench.api(Api::Hangs);
+        bench.rounds(SUSTAIN * 3 / 2).await;
+        assert!(bench.is_out());
+        let acts = &bench.service.memory.acts;
+        assert!(acts.order.is_some(), "it hangs");
+        assert_eq!(acts.shifts.len(), 1, "takes {takes}: {:?}", bench.service.last);
+        assert!(acts.beside.as_ref().is_some_and(|beside| !beside.turning));
+        bench.rounds(SUSTAIN * 4).await;
+        let acts = &bench.service.memory.acts;
+        assert_eq!((acts.beside.as_ref(), acts.shifts.len()), (None, 1), "seen in force");
+        assert!(bench.is_out());
+    }
+}
+
+/// It is well again before anything was heard of the gate.
+#[tokio::test(start_paused = true)]
+async fn a_gate_that_was_closed_without_an_answer_is_opened_when_the_region_is_well() {
+    let mut bench = Bench::new(Some(1));
+    bench.outage(Api::Well, Duration::from_secs(120), SUSTAIN / 2).await;
+    bench.api(Api::Hangs);
+    bench.gate.silent.store(usize::MAX, Ordering::SeqCst);
+    bench.gate.takes.store(true, Ordering::SeqCst);
+    bench.rounds(SUSTAIN * 3 / 2).await;
+    assert!(bench.is_out());
+    assert_eq!(bench.service.memory.acts.shifts, [], "nobody knows");
+    bench.dead = None;
+    bench.rounds(SUSTAIN / 2).await;
+    bench.gate.silent.store(0, Ordering::SeqCst);
+    bench.rounds(SUSTAIN * 3).await;
+    assert!(!bench.is_out(), "{:?}", bench.service.memory.acts.levers);
+    let acts = &bench.service.memory.acts;
+    assert_eq!((acts.beside.as_ref(), acts.doubtful.len()), (None, 0));
 }

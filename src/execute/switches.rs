@@ -10,20 +10,26 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use crate::domain::{BalancerName, InAnswers, RegionName, Timestamp, Turn, Weight};
+use crate::domain::{BalancerName, InAnswers, RegionName, Timestamp, Turn};
 use crate::execute::{Executor, Progress};
 use crate::journal::JournalError;
 use crate::memory::{Entry, Order, Outcome, Turning};
 use crate::plan::{Move, Wanted};
-use crate::policy::{LeverKind, Proof, Witness};
+use crate::policy::{LeverKind, Mode, Proof, Witness};
 use crate::ports::{CallFailed, Followed, Levers, Resolver};
 
-/// Questions to one name server in one look, at least and at most.
+/// Questions to one name server in one look, at least.
 const QUESTIONS_MIN: u32 = 8;
-const QUESTIONS_MAX: u32 = 48;
 
 /// A region that still answers with the share it had would be missed with this chance at most.
 const MISSED_CHANCE: f64 = 0.001;
+
+/// If that share is smaller, it is missed more often: for a hundredth it takes seven hundred questions.
+const LOST_MIN: f64 = 0.05;
+
+/// Counts this many standard deviations off are those of another share: one look in a thousand errs, and
+/// the next tells.
+const DEVIATIONS_MAX: f64 = 3.3;
 
 impl Executor<'_> {
     /// Refreshes the configuration of one balancer, written down before and after.
@@ -94,61 +100,112 @@ impl Executor<'_> {
         self.end(Outcome::Abandoned { why: why.to_owned() }).map(Progress::Ended)
     }
 
-    /// Moves by switches while an order by another lever hangs. That order keeps its place; the switches
-    /// need none, because setting them again does no harm: after a crash the next decision finishes them.
-    pub async fn move_beside(&mut self, moved: &Move) -> Result<Progress, JournalError> {
-        if !self.turn(moved.lever, &moved.turned()).await? {
-            return Ok(Progress::Working);
+    /// After a start: a move beside a hanging order of which all switches stand was made. Of any other the
+    /// next decision says whether it goes on.
+    pub async fn recover_beside(&mut self) -> Result<(), JournalError> {
+        let Some(beside) = self.acts.beside.clone().filter(|beside| beside.turning) else {
+            return Ok(());
+        };
+        let (kind, turns) = (beside.moved.lever, beside.moved.turned());
+        let called = turns.iter().any(|turn| self.acts.doubts(kind, &turn.region));
+        let Some(switches) = self.levers.switches(kind).filter(|_| called) else { return Ok(()) };
+        let read = switches.standing().await.unwrap_or_default();
+        if turns.iter().any(|turn| read.get(&turn.region) != Some(&turn.to)) {
+            return Ok(());
         }
-        self.note(&Entry::MovedByGates(Box::new(moved.clone())))?;
-        Ok(Progress::Ended(Outcome::Done))
+        self.note(&Entry::Turned { lever: kind, turns, failure: None })?;
+        self.note(&Entry::MovedByGates(Box::new(beside.moved)))
+    }
+
+    /// Moves by switches while an order by another lever hangs. That order keeps its place.
+    ///
+    /// The life of such a move: announced → turning → all of them stand → seen in force, or turned back.
+    pub async fn move_beside(&mut self, moved: &Move) -> Result<Progress, JournalError> {
+        if self.acts.beside.as_ref().is_none_or(|beside| beside.moved != *moved) {
+            self.note(&Entry::MovingBeside(Box::new(moved.clone())))?;
+        }
+        if self.turn(moved.lever, &moved.turned()).await? {
+            self.note(&Entry::MovedByGates(Box::new(moved.clone())))?;
+        }
+        Ok(Progress::Working)
     }
 
     /// Looks whether a move beside a hanging order came into force. What does not in its time is turned
     /// back.
-    pub async fn see_beside(&mut self) -> Result<(), JournalError> {
-        let Some(beside) = self.acts.beside.clone() else { return Ok(()) };
+    pub async fn see_beside(&mut self) -> Result<Progress, JournalError> {
+        let Some(beside) = self.acts.beside.clone() else { return Ok(Progress::Nothing) };
         let moved = &beside.moved;
         let Some(proof) = self.policy.proof(moved.lever).cloned() else {
             let why = format!("the policy has no lever `{}` any more", moved.lever);
-            return self.note(&Entry::BesideEnded { outcome: Outcome::Abandoned { why } });
+            return self.end_beside(Outcome::Abandoned { why });
         };
+        if beside.turning {
+            return Ok(Progress::Working);
+        }
         if self.is_seen(&proof, moved, beside.at).await {
-            return self.note(&Entry::BesideEnded { outcome: Outcome::Done });
+            return self.end_beside(Outcome::Done);
         }
         if self.clock.now().since(beside.at) < proof.in_force_within || self.pinned() {
-            return Ok(());
+            return Ok(Progress::Working);
         }
-        let back = moved.turned().into_iter().filter(|turn| turn.to != InAnswers::In);
-        let back: Vec<Turn> = back.map(|turn| Turn { to: InAnswers::In, ..turn }).collect();
-        let why = self.give_back(moved.lever, &back, &proof).await?;
-        self.note(&Entry::BesideEnded { outcome: Outcome::Abandoned { why } })
+        let why = self.give_back(moved.lever, &beside.turns_back(), &proof).await?;
+        self.end_beside(Outcome::Abandoned { why })
     }
 
-    /// Reads how switches stand of which it is not known, for as long as no order is about to turn them.
-    pub async fn settle_doubt(&mut self) -> Result<(), JournalError> {
+    /// Gives up a move beside a hanging order as long as its switches do not all stand.
+    pub async fn withdraw_beside(&mut self, why: &str) -> Result<Progress, JournalError> {
+        let Some(beside) = self.acts.beside.clone().filter(|beside| beside.turning) else {
+            return Ok(Progress::Nothing);
+        };
+        let (kind, back) = (beside.moved.lever, beside.turns_back());
+        let called = back.iter().any(|turn| self.acts.doubts(kind, &turn.region));
+        if called && self.pinned() {
+            return Ok(Progress::Working);
+        }
+        if called {
+            self.turn(kind, &back).await?;
+        }
+        self.end_beside(Outcome::Abandoned { why: why.to_owned() })
+    }
+
+    fn end_beside(&mut self, outcome: Outcome) -> Result<Progress, JournalError> {
+        self.note(&Entry::BesideEnded { outcome: outcome.clone() })?;
+        Ok(Progress::Ended(outcome))
+    }
+
+    /// Reads how switches stand of which it is not known, for as long as nothing is about to turn them, and
+    /// turns those that do not stand as they have to. What can still be changed by a call that was lost
+    /// stays in doubt. `next`: the lever that is about to be pulled.
+    pub async fn settle_doubt(&mut self, next: Option<LeverKind>) -> Result<(), JournalError> {
+        let may_turn = matches!(self.policy.mode, Mode::Approve | Mode::Auto) && !self.pinned();
         let kinds: Vec<LeverKind> = self.acts.doubtful.keys().copied().collect();
-        for kind in kinds {
-            let ordered = self.acts.order.as_ref().is_some_and(|order| order.lever() == kind);
-            let waits = self.retry_at(kind).is_some_and(|at| self.clock.now() < at);
-            let Some(switches) = self.levers.switches(kind).filter(|_| !ordered && !waits) else {
-                continue;
-            };
-            match switches.standing().await {
-                Ok(standing) => {
-                    let doubted = self.acts.doubtful.get(&kind).cloned().unwrap_or_default();
-                    let all = doubted.iter().all(|region| standing.contains_key(region));
-                    if all {
-                        let standing = doubted
-                            .iter()
-                            .filter_map(|region| Some((region.clone(), *standing.get(region)?)))
-                            .collect();
-                        self.note(&Entry::Stood { lever: kind, standing })?;
-                    }
-                }
+        for kind in kinds.into_iter().filter(|_| may_turn) {
+            let busy = next == Some(kind) || self.acts.is_turning(kind) || self.waits(kind);
+            let Some(switches) = self.levers.switches(kind).filter(|_| !busy) else { continue };
+            let read = match switches.standing().await {
+                Ok(read) => read,
                 Err(failure) => {
                     self.note(&Entry::LeverHeard { lever: kind, failure: Some(failure) })?;
+                    continue;
                 }
+            };
+            let doubted = self.acts.doubtful.get(&kind).cloned().unwrap_or_default();
+            let found = |region: &RegionName| Some((region.clone(), *read.get(region)?));
+            let mut standing: BTreeMap<RegionName, InAnswers> =
+                doubted.iter().filter_map(found).collect();
+            let wrong = standing.iter().filter_map(|(region, stands)| {
+                let to = self.acts.has_to_stand(kind, region).filter(|to| to != stands)?;
+                Some(Turn { region: region.clone(), to })
+            });
+            let wrong: Vec<Turn> = wrong.collect();
+            if !wrong.is_empty() {
+                self.turn(kind, &wrong).await?;
+                continue;
+            }
+            let settled = self.acts.is_settled(kind, self.clock.now());
+            standing.retain(|region, to| settled || !self.acts.may_change(kind, region, *to));
+            if !standing.is_empty() {
+                self.note(&Entry::Stood { lever: kind, standing })?;
             }
         }
         Ok(())
@@ -174,8 +231,8 @@ impl Executor<'_> {
     /// which their safety rules judge as a whole.
     async fn turn(&mut self, kind: LeverKind, turns: &[Turn]) -> Result<bool, JournalError> {
         let stands = |turn: &Turn| {
-            let known = self.acts.standing(kind).and_then(|all| all.get(&turn.region)).copied();
-            known.unwrap_or(InAnswers::In) == turn.to && !self.acts.doubts(kind, &turn.region)
+            let known = !self.acts.doubts(kind, &turn.region);
+            known && self.acts.stands(kind, &turn.region) == turn.to
         };
         let due: Vec<Turn> = match kind {
             LeverKind::Arc => turns.to_vec(),
@@ -246,12 +303,15 @@ impl Executor<'_> {
         Ok(why)
     }
 
+    /// Name servers that answer otherwise are enough to say no. That they answer so is enough for a region
+    /// that went or came as a whole; one share is told from another only roughly.
     async fn is_seen(&mut self, proof: &Proof, moved: &Move, since: Timestamp) -> bool {
         match answered(self.levers, proof, moved).await {
-            Some(seen) => seen,
-            None => {
+            Some(false) => false,
+            Some(true) if !is_step(moved) => true,
+            Some(true) | None => {
                 let long = self.clock.now().since(since) >= self.in_force_after(moved);
-                followed(self.levers, moved).await && long
+                long && followed(self.levers, moved).await
             }
         }
     }
@@ -274,24 +334,57 @@ async fn followed(levers: &Levers, moved: &Move) -> bool {
     }
 }
 
+/// Only a part of what a region had moves.
+fn is_step(moved: &Move) -> bool {
+    let in_part = |turn: &Turn| matches!(turn.to, InAnswers::Part { .. });
+    let mut changed = moved.to.weights().keys().map(|region| {
+        let (from, to) = (moved.from.share(region).get(), moved.to.share(region).get());
+        (from > 0.0) != (to > 0.0)
+    });
+    moved.turned().iter().any(in_part) || !changed.any(|whole| whole)
+}
+
 /// Whether the name servers answer as the move wants. `None` if there is no witness to ask.
 async fn answered(levers: &Levers, proof: &Proof, moved: &Move) -> Option<bool> {
     let witness = proof.witness.as_ref()?;
     let resolver = levers.resolver.clone()?;
-    let counts = ask_witness(&resolver, witness, questions(witness, moved)).await;
+    let needed = questions(moved);
+    // So many to each that half of the servers are enough.
+    let half = u32::try_from(witness.servers.len().div_ceil(2)).unwrap_or(1).max(1);
+    let each = needed.div_ceil(half).max(QUESTIONS_MIN);
+    let heard = ask_witness(&resolver, witness, each).await;
+    let answers: u32 = heard.counts.values().sum();
     // A server that stays silent proves nothing; one that answers otherwise proves the contrary.
-    let shows = |region: &RegionName| counts.contains_key(region.as_str());
-    let lost = |weight: &Weight| weight.0 == 0;
-    let weights = moved.to.weights();
-    let none_left = weights.iter().all(|(region, weight)| !lost(weight) || !shows(region));
-    let gained =
-        |region: &RegionName, weight: &Weight| !lost(weight) && moved.from.weight(region).0 == 0;
-    let all_there = weights.iter().all(|(region, w)| !gained(region, w) || shows(region));
-    Some(!counts.is_empty() && none_left && all_there)
+    if heard.servers < half || answers < needed {
+        return Some(false);
+    }
+    let fits = |region: &RegionName| {
+        let count = heard.counts.get(region.as_str()).copied().unwrap_or_default();
+        let (from, to) = (moved.from.share(region).get(), moved.to.share(region).get());
+        match (from > 0.0, to > 0.0) {
+            (_, false) => count == 0,
+            (false, true) => count > 0,
+            (true, true) => !is_step(moved) || is_likely(to, count, answers),
+        }
+    };
+    Some(moved.to.weights().keys().all(fits))
 }
 
-/// So many questions to each server that a region which is still in the answers would have shown.
-fn questions(witness: &Witness, moved: &Move) -> u32 {
+/// Whether so many of the answers may well be those of a region with this share.
+fn is_likely(share: f64, count: u32, of: u32) -> bool {
+    let (count, of) = (f64::from(count), f64::from(of));
+    let deviation = (of * share * (1.0 - share)).sqrt();
+    // Half an answer more, as they are counted in whole ones.
+    (count - of * share).abs() <= DEVIATIONS_MAX * deviation + 0.5
+}
+
+/// So many answers that a region which is still in them would have shown.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "between 1 and 135, by the clamp"
+)]
+fn questions(moved: &Move) -> u32 {
     let lost = moved
         .to
         .weights()
@@ -299,23 +392,19 @@ fn questions(witness: &Witness, moved: &Move) -> u32 {
         .map(|region| moved.from.share(region).get() - moved.to.share(region).get())
         .filter(|lost| *lost > 0.0)
         .fold(1.0, f64::min);
-    let all = MISSED_CHANCE.ln() / (1.0 - lost.clamp(0.01, 0.99)).ln();
-    let servers = u32::try_from(witness.servers.len().max(1)).unwrap_or(1);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "between 1 and 700, by the clamp above"
-    )]
-    let each = (all.ceil() as u32).div_ceil(servers);
-    each.clamp(QUESTIONS_MIN, QUESTIONS_MAX)
+    (MISSED_CHANCE.ln() / (1.0 - lost.clamp(LOST_MIN, 0.99)).ln()).ceil() as u32
 }
 
-/// How often each value was answered, over all servers.
-async fn ask_witness(
-    resolver: &Arc<dyn Resolver>,
-    witness: &Witness,
-    questions: u32,
-) -> BTreeMap<String, u32> {
+/// What name servers answered.
+#[derive(Default)]
+struct Heard {
+    /// How often each value was answered, over all servers.
+    counts: BTreeMap<String, u32>,
+    /// How many servers answered every question.
+    servers: u32,
+}
+
+async fn ask_witness(resolver: &Arc<dyn Resolver>, witness: &Witness, questions: u32) -> Heard {
     let mut asking = JoinSet::new();
     for server in witness.servers.clone() {
         let (resolver, name) = (Arc::clone(resolver), witness.name.clone());
@@ -325,17 +414,19 @@ async fn ask_witness(
                 match resolver.ask(&server, &name, "TXT").await {
                     Ok(answer) => values.extend(answer),
                     // It costs a time-out each: one is enough.
-                    Err(_) => break,
+                    Err(_) => return (values, false),
                 }
             }
-            values
+            (values, true)
         });
     }
-    let mut counts = BTreeMap::new();
+    let mut heard = Heard::default();
     while let Some(answered) = asking.join_next().await {
-        for value in answered.unwrap_or_default() {
-            *counts.entry(value).or_insert(0) += 1;
+        let Ok((values, whole)) = answered else { continue };
+        heard.servers += u32::from(whole);
+        for value in values {
+            *heard.counts.entry(value).or_insert(0) += 1;
         }
     }
-    counts
+    heard
 }

@@ -101,6 +101,7 @@ fn sentence(entry: &Entry) -> (&'static str, String) {
         Entry::Gated { region, to, failure } => {
             ("gated", outcome(&format!("`{region}` {}", answers(*to)), "done", failure.as_ref()))
         }
+        Entry::MovingBeside(moved) => ("moving", format!("by {} to {}", moved.lever, moved.to)),
         Entry::MovedByGates(moved) => ("moved", format!("by {} to {}", moved.lever, moved.to)),
         Entry::BesideEnded { outcome: ended } => ("beside", format!("{ended:?}").to_lowercase()),
         Entry::Refreshing { balancer } => ("refreshing", format!("balancer `{balancer}`")),

@@ -1,6 +1,7 @@
 //! One pass: observe, judge, diagnose, decide, plan, act, verify, tell. Timer, alarm and operator all
 //! come through here; so do the laboratory, the simulator and the player of traces.
 
+mod orders;
 mod switches;
 mod zones;
 
@@ -12,6 +13,7 @@ use futures_util::FutureExt as _;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use self::orders::{goes_on, is_still_wanted, lever_of, takes_other_lever, undoes};
 use crate::bulletin::{Page, Phase};
 use crate::decide::{Asking, Decision, Diagnosis, Hold, decide};
 use crate::domain::{RegionName, Timestamp};
@@ -140,6 +142,7 @@ impl Service {
         self.note(&Entry::Started { version: env!("CARGO_PKG_VERSION").to_owned() })?;
         // What was measured is forgotten by a restart; what was deployed still runs.
         self.memory.evidence.recall(&self.memory.acts.context);
+        self.executor().recover_beside().await?;
         let now = self.clock.now();
         let Some(order) = &self.memory.acts.order else { return Ok(None) };
         if self.memory.acts.pin_at(now).is_some() && order.has_unsent() {
@@ -452,8 +455,18 @@ impl Service {
             // Beside whatever else is done: leaving a region must not wait for a target to drain.
             let _ = Box::pin(self.executor().advance_cure()).await?;
         }
-        self.executor().settle_doubt().await?;
-        self.executor().see_beside().await?;
+        let next = decision.wanted.as_ref().and_then(lever_of);
+        self.executor().settle_doubt(next).await?;
+        if let Some(beside) = self.memory.acts.beside.as_ref().filter(|_| may_act)
+            && !is_still_wanted(&beside.moved, self.memory.acts.order.as_ref(), decision)
+        {
+            let _ = self.executor().withdraw_beside("it is no longer right").await?;
+        }
+        // Done is what nothing hangs of any more: not the gates alone, while an order may still happen.
+        let beside = ended(self.executor().see_beside().await?);
+        if beside == Some(Outcome::Done) && self.memory.acts.order.is_none() {
+            outcome = beside;
+        }
         if let Some(order) = &self.memory.acts.order {
             // What has been sent is followed up whatever the decision; what has not is only sent while
             // it is still wanted. A pin is absolute: while it is in force not even the rest of a
@@ -581,38 +594,6 @@ impl Service {
         let empty = Inventory::default();
         let inventory = self.inventory.as_ref().unwrap_or(&empty);
         plan(&self.policy, inventory, wanted, self.memory.acts.epoch.next(), &self.holder, now)
-    }
-}
-
-fn lever_of(wanted: &Wanted) -> Option<LeverKind> {
-    match wanted {
-        Wanted::Move(moved) => Some(moved.lever),
-        Wanted::Refresh { .. } => None,
-    }
-}
-
-fn goes_on(order: &Order, decision: &Decision) -> bool {
-    match (&order.plan.wanted, &decision.wanted) {
-        (Wanted::Move(open), Some(Wanted::Move(wanted))) => {
-            open.lever == wanted.lever && open.to == wanted.to
-        }
-        (Wanted::Move(_) | Wanted::Refresh { .. }, _) => false,
-    }
-}
-
-fn undoes(decision: &Decision) -> bool {
-    // Also while a guard keeps it from being undone: what does harm does not go on.
-    matches!(&decision.proposed, Some(Wanted::Refresh { act: Some(RefreshAct::Undo), .. }))
-}
-
-/// An order that hangs does not keep another lever from being pulled.
-fn takes_other_lever(order: Option<&Order>, decision: &Decision) -> bool {
-    match (order.map(|order| &order.plan.wanted), &decision.wanted) {
-        (Some(Wanted::Move(open)), Some(Wanted::Move(wanted))) => {
-            open.lever != wanted.lever && wanted.lever.is_switch()
-        }
-        (_, Some(Wanted::Refresh { .. })) => true,
-        (_, Some(Wanted::Move(_)) | None) => false,
     }
 }
 

@@ -439,7 +439,11 @@ impl Life {
         if bytes == self.bytes {
             // Unreadable for a moment, and the same again: nothing is refused any more. A file that
             // was refused for what it says stays refused.
-            if self.refused.as_ref().is_some_and(|why| why.starts_with("read `")) {
+            if self
+                .refused
+                .as_ref()
+                .is_some_and(|why| why.starts_with("read `") || why.starts_with("lever `"))
+            {
                 self.refused = None;
             }
             return;
@@ -451,7 +455,15 @@ impl Life {
                     policy.service
                 ));
             }
-            Ok((policy, _)) => self.take(policy).await,
+            Ok((policy, _)) => {
+                let acts = &self.service.memory.acts;
+                if let Some(why) = acts.left_behind(&self.service.policy, &policy) {
+                    // Looked at again: it is taken as soon as the switch is open.
+                    self.refuse(why);
+                    return;
+                }
+                self.take(policy).await;
+            }
             Err(problems) => self.refuse(problems),
         }
         self.bytes = bytes;

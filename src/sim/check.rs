@@ -81,7 +81,7 @@ pub(super) struct Check {
 }
 
 impl Check {
-    fn fail(&mut self, what: impl Into<String>) {
+    pub(super) fn fail(&mut self, what: impl Into<String>) {
         self.broken = self.broken.take().or_else(|| Some(what.into()));
     }
 
@@ -151,6 +151,10 @@ impl Check {
                 if let ZoneNote::Intended { .. } | ZoneNote::Calling { .. } = note {
                     self.mutates("a zone was shifted", facts);
                 }
+            }
+            Entry::MovingBeside(moved) => {
+                self.mutates("a move beside an order was begun", facts);
+                self.fit(&Made::of(moved, facts.switches), facts);
             }
             Entry::MovedByGates(moved) => self.moves.push((at, Made::of(moved, facts.switches))),
             Entry::Turned { turns, failure: None, .. } => self.turned(at, turns),

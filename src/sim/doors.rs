@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::scenario::{CallTrouble, Trouble};
+use super::scenario::{CallTrouble, LostGate, Trouble};
 use super::world::World;
 use crate::domain::{
     BalancerName, InAnswers, RecordName, RegionName, Split, Timestamp, Turn, Weight, ZoneId,
@@ -78,6 +78,18 @@ impl World {
             chance = found.get();
         }
         self.state().ports.chance(chance)
+    }
+
+    /// Whether the answer to a call of a gate is lost now, and how.
+    fn loses_gate(&self) -> Option<LostGate> {
+        let how = std::cell::Cell::new(None);
+        self.troubled(|trouble| {
+            let Trouble::GatesLost(lost, part) = trouble else { return false };
+            how.set(Some((*lost, *part)));
+            true
+        });
+        let (lost, part) = how.get()?;
+        self.state().ports.chance(part).then_some(lost)
     }
 
     /// What a call takes now.
@@ -296,18 +308,25 @@ impl Switches for Doors {
     /// One object after the other; the first that fails ends it, and those before it stand.
     async fn turn(&self, turns: &[Turn]) -> Result<(), CallFailed> {
         let world = &self.0;
-        for Turn { region, to } in turns {
+        for turn in turns {
             world.step("before a gate").await;
+            world.land_turns();
             world.take_time();
             if world.fails(gates_fail) {
                 return Err(world.timed_out());
             }
-            let now = world.time.truth();
-            let stands = world.state().gates.get(region).map_or(InAnswers::In, |(to, _)| *to);
-            if stands != *to {
-                world.state().gates.insert(region.clone(), (*to, now));
+            let lost = world.loses_gate();
+            match lost {
+                Some(LostGate::Late) => {
+                    let wait = world.state().ports.span(1, 15);
+                    let due = world.time.truth().plus(TIME_OUT + wait);
+                    world.state().late_turns.push((due, turn.clone()));
+                }
+                Some(LostGate::AtOnce) | None => world.turn_gate(turn),
             }
-            world.say(|| format!("gate of {region}: {to:?}"));
+            if lost.is_some() {
+                return Err(world.timed_out());
+            }
             world.step("after a gate").await;
         }
         Ok(())
@@ -316,6 +335,7 @@ impl Switches for Doors {
     async fn standing(&self) -> Result<BTreeMap<RegionName, InAnswers>, CallFailed> {
         let world = &self.0;
         world.step("before gates are read").await;
+        world.land_turns();
         world.take_time();
         if world.fails(gates_fail) {
             return Err(world.timed_out());

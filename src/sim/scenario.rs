@@ -9,8 +9,8 @@ use crate::domain::{
 };
 use crate::policy::{
     Balancer, Class, ElbPace, EpochRecord, Failback, GatesLever, Guards, Judge, LastResort, Lever,
-    Mode, Overflow, Pace, Policy, Readback, Records, RefreshRules, Region, Role, ShiftRules,
-    Signal, Source, Tell, Triggers, Unready, Vantage, WeightsLever, WhichRecords,
+    LeverKind, Mode, Overflow, Pace, Policy, Readback, Records, RefreshRules, Region, Role,
+    ShiftRules, Signal, Source, Tell, Triggers, Unready, Vantage, WeightsLever, WhichRecords,
 };
 
 /// Signals by the names under which the world files its samples.
@@ -61,6 +61,8 @@ pub enum Trouble {
     ReadsFail(f64),
     StatusFails(f64),
     GatesFail(f64),
+    /// Part of the calls of gates that get no answer, and take effect all the same.
+    GatesLost(LostGate, f64),
     RefreshFails(f64),
     /// Changes are accepted and do not come into force.
     Stuck,
@@ -85,6 +87,14 @@ pub enum CallTrouble {
     LostAfter,
     /// Time-out; it is made when the next call comes, or half a minute later.
     LandsLate,
+}
+
+/// When a gate is turned by a call that gets no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LostGate {
+    AtOnce,
+    /// After it was given up.
+    Late,
 }
 
 /// What happens at one moment.
@@ -147,6 +157,7 @@ impl Scenario {
     pub fn of(seed: u64) -> Result<Self, Malformed> {
         let mut scenario = Self::plain(seed)?;
         scenario.worsen(&mut Dice::of(seed, "worse"));
+        scenario.lose_gates(&mut Dice::of(seed, "lost gates"));
         Ok(scenario)
     }
 
@@ -166,13 +177,7 @@ impl Scenario {
             };
             let latest = self.must_leave.as_ref().map_or(self.lasts.as_secs() * 3 / 4, |_| 900);
             let from = dice.span(0, latest);
-            let to = from + dice.span(20, 600);
-            // What must be left is left so much later.
-            if let Some((_, by)) = &mut self.must_leave {
-                *by += to.saturating_sub(from) + Duration::from_secs(60);
-                self.lasts = *by + Duration::from_secs(30);
-            }
-            self.troubles.push((from, to, trouble));
+            self.trouble_for(from, dice.span(20, 600), trouble);
         }
         if self.kind == Kind::Chaos && dice.chance(0.5) {
             let lasts = dice.chance(0.7).then(|| dice.span(30, 900));
@@ -180,6 +185,30 @@ impl Scenario {
             self.blows.push((at, Blow::FreezeOrder { lines: small(dice, 8), lasts }));
             self.blows.sort_by_key(|(at, _)| *at);
         }
+    }
+
+    /// Calls of gates that are lost on their way back.
+    fn lose_gates(&mut self, dice: &mut Dice) {
+        let gated = self.policy.levers.iter().any(|lever| lever.kind() == LeverKind::Gates);
+        if !gated || dice.chance(0.4) {
+            return;
+        }
+        for _ in 0..=dice.below(2) {
+            let how = if dice.chance(0.5) { LostGate::AtOnce } else { LostGate::Late };
+            let trouble = Trouble::GatesLost(how, 0.3 + dice.unit() * 0.7);
+            let latest = self.must_leave.as_ref().map_or(self.lasts.as_secs() * 3 / 4, |_| 900);
+            let from = dice.span(0, latest);
+            self.trouble_for(from, dice.span(20, 600), trouble);
+        }
+    }
+
+    /// What must be left is left so much later.
+    fn trouble_for(&mut self, from: Duration, span: Duration, trouble: Trouble) {
+        if let Some((_, by)) = &mut self.must_leave {
+            *by += span + Duration::from_secs(60);
+            self.lasts = *by + Duration::from_secs(30);
+        }
+        self.troubles.push((from, from + span, trouble));
     }
 
     /// The same without what [`Self::of`] adds.

@@ -14,13 +14,13 @@ use super::check::{Check, Facts};
 use super::dice::Dice;
 use super::scenario::{BEACONS, METRICS, PROBES, START, Scenario, Trouble, record, zone};
 use crate::domain::{
-    BalancerName, InAnswers, Malformed, RegionName, Split, Timestamp, VantageName, Weight,
+    BalancerName, InAnswers, Malformed, RegionName, Split, Timestamp, Turn, VantageName, Weight,
 };
 use crate::health::{About, Event, Happening, Measure, Sample};
 use crate::lab::zone::{Impairment, Zones};
-use crate::memory::Entry;
+use crate::memory::{Acts, Entry};
 use crate::plan::{Batch, Epoch, RecordData, RecordSet};
-use crate::policy::{Class, Role};
+use crate::policy::{Class, LeverKind, Role};
 use crate::ports::{ChangeId, Clock};
 use crate::tell::Receipt;
 
@@ -97,6 +97,8 @@ pub(super) struct State {
     pub(super) dead: bool,
     /// Changes that are still on their way though the caller gave up.
     pub(super) late: Vec<(Timestamp, Batch)>,
+    /// The same of gates.
+    pub(super) late_turns: Vec<(Timestamp, Turn)>,
     pub(super) changes: Vec<(ChangeId, Epoch)>,
     pub(super) theirs: Option<Split>,
     /// What humans said and the controller has not written down yet.
@@ -162,6 +164,7 @@ impl World {
             fuse: None,
             dead: false,
             late: Vec::new(),
+            late_turns: Vec::new(),
             changes: Vec::new(),
             theirs: None,
             said: Vec::new(),
@@ -186,6 +189,53 @@ impl World {
         let elapsed = self.elapsed();
         if let Some(trace) = &mut self.state().trace {
             trace.push(format!("{:>7.1}s {}", elapsed.as_secs_f64(), what()));
+        }
+    }
+
+    /// A gate is turned.
+    pub(super) fn turn_gate(&self, turn: &Turn) {
+        let now = self.time.truth();
+        let mut state = self.state();
+        if state.gate(&turn.region) != turn.to {
+            state.gates.insert(turn.region.clone(), (turn.to, now));
+        }
+        drop(state);
+        self.say(|| format!("gate of {}: {:?}", turn.region, turn.to));
+    }
+
+    /// Calls of gates that were given up by their caller and arrive after all.
+    pub(super) fn land_turns(&self) {
+        let now = self.time.truth();
+        let landing: Vec<Turn> = {
+            let mut state = self.state();
+            let due = state.late_turns.extract_if(.., |(due, _)| *due <= now);
+            due.map(|(_, turn)| turn).collect()
+        };
+        for turn in landing {
+            self.say(|| "a late call arrives".to_owned());
+            self.turn_gate(&turn);
+        }
+    }
+
+    /// What the journal knows of gates is true, where it does not say that it may not be.
+    pub(super) fn know_gates(&self) {
+        let mut state = self.state();
+        // By a clock that jumps nobody can tell how long ago a call went out.
+        if state.scenario.has_clock_steps() {
+            return;
+        }
+        let mut acts = Acts::default();
+        for (at, entry) in &state.log {
+            acts.apply(*at, entry);
+        }
+        let kind = LeverKind::Gates;
+        let mut regions = state.scenario.policy.regions.keys();
+        let wrong = |region: &&RegionName| {
+            acts.stands(kind, region) != state.gate(region) && !acts.doubts(kind, region)
+        };
+        let wrong = regions.find(wrong).cloned();
+        if let Some(region) = wrong {
+            state.check.fail(format!("the gate of `{region}` stands as nobody knows"));
         }
     }
 
@@ -274,6 +324,11 @@ impl World {
 }
 
 impl State {
+    /// How a gate stands.
+    pub(super) fn gate(&self, region: &RegionName) -> InAnswers {
+        self.gates.get(region).map_or(InAnswers::In, |(stands, _)| *stands)
+    }
+
     fn troubles(&self, elapsed: Duration) -> impl Iterator<Item = &Trouble> {
         self.scenario
             .troubles
