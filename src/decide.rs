@@ -350,7 +350,9 @@ pub fn decide_in_full(policy: &Policy, memory: &Memory, now: Timestamp) -> Decis
     if findings.is_empty() {
         findings.push(diagnose::well(case.picture, now));
     }
-    let incident = is_incident(&case, &sick, away);
+    let unseen = notes::unseen(&case, &sick).map(|(name, _, _)| name.clone());
+    let hurt: BTreeSet<RegionName> = sick.iter().cloned().chain(unseen).collect();
+    let incident = is_incident(&case, &hurt, away);
     let mut decision = Decision {
         at: now,
         mode: policy.mode,
@@ -377,7 +379,7 @@ pub fn decide_in_full(policy: &Policy, memory: &Memory, now: Timestamp) -> Decis
         // What nobody has read or ordered is not shown as if it were known.
         split: case.evidence.split().or(case.acts.ordered.as_ref()).cloned(),
     };
-    decision.public = public::bulletin(&case, &decision, &sick);
+    decision.public = public::bulletin(&case, &decision, &hurt);
     decision.notes = notes::notes(
         &case,
         &decision,
@@ -388,7 +390,7 @@ pub fn decide_in_full(policy: &Policy, memory: &Memory, now: Timestamp) -> Decis
 
 /// Users are hurt, or traffic is away from home because they were. Once open, it stays open until every
 /// region that carries traffic has been well for as long as it takes to call one bad.
-fn is_incident(case: &Case<'_>, sick: &BTreeSet<RegionName>, away: bool) -> bool {
+fn is_incident(case: &Case<'_>, hurt: &BTreeSet<RegionName>, away: bool) -> bool {
     let open = case.acts.incident_since.is_some();
     let calm =
         case.picture.regions.iter().filter(|(name, _)| case.share(name) > 0.0).all(|(_, view)| {
@@ -397,7 +399,7 @@ fn is_incident(case: &Case<'_>, sick: &BTreeSet<RegionName>, away: bool) -> bool
     // Where a human put traffic on a calm day is no incident.
     let by_hand = case.acts.shifts.last().is_some_and(|last| last.purpose == Purpose::Operator);
     let moved = case.acts.ordered.is_some() && !by_hand;
-    !sick.is_empty() || (open && !calm) || (away && (open || moved))
+    !hurt.is_empty() || (open && !calm) || (away && (open || moved))
 }
 
 /// Regions that must not be chosen: those that are left, and everything else that is bad and carries.

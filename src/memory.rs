@@ -496,6 +496,10 @@ const HEARD_MAX: usize = 1024;
 /// Deploys and notices that outlive a restart.
 const CONTEXT_MAX: usize = 64;
 
+/// A no answers the incident in which it was said. Younger than this it counts for the next one as well: who looks
+/// at graphs may be faster than we are, and a region that falls again at once is the same question.
+const NO_AHEAD: Duration = Duration::from_secs(900);
+
 /// What was done, rebuilt by reading the journal from its last snapshot on.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -739,6 +743,7 @@ impl Acts {
             Entry::Heard { key, event, .. } => self.hear(at, key, event.as_ref()),
             Entry::Incident { open } => {
                 self.incident_since = open.then_some(at);
+                self.denied_at = self.denied_at.filter(|no| at.since(*no) < NO_AHEAD);
                 if !open {
                     self.approved = None;
                 }

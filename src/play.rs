@@ -139,6 +139,9 @@ impl Player<'_> {
         let mut service = Service::new(policy, levers, log, world.clone(), pace, holder);
         service.outbox = Some(world.clone());
         service.memory.acts = acts;
+        // What was moved before the trace begins was moved by those whose intent we follow.
+        let ordered = &mut service.memory.acts.ordered;
+        *ordered = ordered.take().or_else(|| hello.starts_away());
         let mut talk = Talk { world: &world, opposite, held: Vec::new() };
         let mut started = false;
         while let Some(line) = talk.opposite.hear()? {

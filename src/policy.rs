@@ -397,6 +397,8 @@ pub struct Signal {
     pub class: Class,
     /// A reading older than this is `Unknown`.
     pub fresh_for: Duration,
+    /// How old its readings usually are when they arrive, where that is told; learned otherwise.
+    pub usual_delay: Option<Duration>,
     pub source: Source,
 }
 

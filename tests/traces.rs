@@ -122,9 +122,11 @@ fn changed_traces_pass_as_well() {
 #[test]
 fn outages_of_other_kinds_pass() {
     let more = tempfile::tempdir().unwrap();
-    python("more.py", &[more.path().to_str().unwrap()]);
+    for script in ["more.py", "rare.py"] {
+        python(script, &[more.path().to_str().unwrap()]);
+    }
     let (count, failed) = play_all(more.path(), Judges::Both);
-    assert!(count >= 40, "only {count} traces");
+    assert!(count >= 70, "only {count} traces");
     assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
 }
 

@@ -155,11 +155,12 @@ fn budget(policy: &Policy, acts: &Acts, purpose: Purpose, now: Timestamp) -> Vec
     holds
 }
 
-/// Writes that did not arrive at a region are lost when it takes over.
+/// Writes that did not arrive at a region are lost when it takes over. A cached copy takes none.
 fn lag(policy: &Policy, picture: &Picture, gaining: &BTreeSet<RegionName>) -> Vec<Hold> {
     let Some(max) = policy.guards.replication_lag_max else { return Vec::new() };
     let mut holds = Vec::new();
-    for region in gaining {
+    let serves = |name: &&RegionName| policy.serving().any(|(region, _)| region == *name);
+    for region in gaining.iter().filter(serves) {
         match picture.regions.get(region).map(|view| view.lag) {
             Some(Lag::Known(lag)) if lag > max => holds.push(Hold::LagTooHigh { lag, max }),
             Some(Lag::ReportedUnknown) => holds.push(Hold::LagUnknown { region: region.clone() }),

@@ -14,7 +14,7 @@ use super::refresh::Treatment;
 use super::respond::Response;
 use super::{Case, Decision, Diagnosis, Finding, Hold, diagnose, hooks, is_stuck, shares};
 use crate::domain::{RegionName, ServiceName, Timestamp, span};
-use crate::health::{Instruments, Reading};
+use crate::health::{Instruments, Reading, RegionView};
 use crate::memory::{HookState, Tellings, Told, is_grave};
 use crate::plan::Wanted;
 use crate::policy::{HookPhase, LeverKind, Mode};
@@ -28,6 +28,9 @@ const RESEND: Duration = Duration::from_secs(60);
 /// hours is asked a few times an hour.
 const RESEND_STEADY: u32 = 5;
 const RESEND_MAX: Duration = Duration::from_secs(900);
+
+/// The longest pause after a loss: a page must not wait longer for a channel that is back.
+const PAUSE_MAX: Duration = Duration::from_secs(300);
 
 /// That nothing is automatic is said so often: nobody should find it out on the day of the outage.
 const OFF_EVERY: Duration = Duration::from_secs(24 * 3600);
@@ -137,6 +140,8 @@ fn paced(case: &Case<'_>, notes: Vec<Letter>) -> Vec<Letter> {
     let for_people = case.acts.told.values().filter(|told| !apart(told.severity));
     let lost = for_people.filter(|told| told.is_lost(case.now)).map(|told| told.at).max();
     let Some(lost) = lost.filter(|at| case.now.since(*at) < RESEND * 10) else { return notes };
+    let for_people = case.acts.told.values().filter(|told| !apart(told.severity));
+    let pause = pause(for_people, case.now);
     let (public, mut notes): (Vec<Letter>, Vec<Letter>) =
         notes.into_iter().partition(|letter| apart(letter.note.severity));
     notes.sort_by_key(|letter| match letter.note.severity {
@@ -145,9 +150,44 @@ fn paced(case: &Case<'_>, notes: Vec<Letter>) -> Vec<Letter> {
         Severity::Warn => 2,
         Severity::Info => 3,
     });
-    notes.truncate(usize::from(case.now.since(lost) >= RESEND));
+    notes.truncate(usize::from(case.now.since(lost) >= pause));
     notes.extend(public);
     notes
+}
+
+/// Doubles with each loss since a message got through: a channel that wants longer pauses than ours would be kept
+/// closed by us for ever.
+fn pause<'a>(told: impl Iterator<Item = &'a Told> + Clone, now: Timestamp) -> Duration {
+    let through = told.clone().filter(|told| told.delivered).map(|told| told.at).max();
+    let since = |at: Timestamp| through.is_none_or(|through| at > through);
+    let lost = told.filter(|told| told.is_lost(now) && since(told.at));
+    let row: u32 = lost
+        .map(|told| match &told.unsaid {
+            Some(unsaid) if since(unsaid.since) => told.tries.max(1),
+            Some(_) | None => 1,
+        })
+        .sum();
+    RESEND.saturating_mul(1 << row.saturating_sub(1).min(8)).min(PAUSE_MAX)
+}
+
+/// Regions that carry traffic and are not known to be sick, whose counters say for long enough that users fail.
+/// Nothing is moved on that alone.
+pub(super) fn unseen<'c>(
+    case: &'c Case<'_>,
+    sick: &'c BTreeSet<RegionName>,
+) -> impl Iterator<Item = (&'c RegionName, &'c RegionView, Timestamp)> {
+    let patience = case.policy.judge.sustain * 2;
+    let long = move |since: Timestamp| case.now.since(since) >= patience;
+    case.picture.regions.iter().filter_map(move |(name, view)| {
+        let since = view.traffic_bad_since.filter(|since| long(*since))?;
+        // Where nobody is sent, nobody fails. Counters lag behind probes: right after an outage they still tell
+        // of it.
+        let found = case.share(name) > 0.0
+            && !sick.contains(name)
+            && view.outside.reading != Reading::Bad
+            && view.good_since.is_none_or(long);
+        found.then_some((name, view, since))
+    })
 }
 
 impl Desk<'_> {
@@ -499,25 +539,18 @@ impl Desk<'_> {
         }
     }
 
-    /// The other way round: users fail while probes are well. Nothing is moved on that alone, so a human
-    /// must know soon.
+    /// The other way round: users fail and probes do not say so. Nothing is moved on that alone, so a human must
+    /// know soon.
     fn unseen(&mut self, facts: &Facts<'_>) {
-        for (name, view) in &self.case.picture.regions {
-            let since = view.traffic_bad_since.filter(|_| view.outside.reading == Reading::Good);
-            let Some(since) = since.filter(|since| {
-                // Where nobody is sent, nobody fails.
-                self.case.share(name) > 0.0
-                    && !facts.sick.contains(name)
-                    && self.case.now.since(*since) >= self.case.policy.judge.sustain * 2
-                    // Counters lag behind probes: right after an outage they still tell of it.
-                    && view.good_since.is_none_or(|good| {
-                        self.case.now.since(good) >= self.case.policy.judge.sustain * 2
-                    })
-            }) else {
-                continue;
+        for (name, view, since) in unseen(self.case, facts.sick) {
+            let (probes, look) = match view.outside.reading {
+                Reading::Unknown => ("probes cannot tell", ""),
+                Reading::Good | Reading::Bad => {
+                    ("probes are well", "the probes may look too shallowly; ")
+                }
             };
             let text = format!(
-                "users of `{name}` fail since {since} ({}), but probes are well ({}): the probes may look too shallowly; nothing is moved on counters alone",
+                "users of `{name}` fail since {since} ({}), but {probes} ({}): {look}nothing is moved on counters alone",
                 view.traffic.says, view.outside.says
             );
             self.say(Severity::Page, format!("unseen:{name}:{since}"), &[region(name)], &text);

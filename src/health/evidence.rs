@@ -129,7 +129,7 @@ impl Heard {
 pub(super) struct Stamps {
     /// The newest stamp, and when we heard it.
     pub(super) newest: Option<(Timestamp, Timestamp)>,
-    /// The usual delay, learned while stamps advanced evenly.
+    /// The usual delay: as told, or learned while stamps advanced evenly.
     usual: Option<Duration>,
     /// The stamps jumped: the age they claim cannot be believed since then.
     pub(super) odd_since: Option<Timestamp>,
@@ -379,6 +379,10 @@ impl Evidence {
         };
         // Numbers that are too old, or whose stamps cannot be believed, are heard as "could not tell".
         let stamps = heard.stamps_of(&sample.signal);
+        if stamps.newest.is_none() {
+            let told = policy.signals.get(&sample.signal).and_then(|signal| signal.usual_delay);
+            stamps.usual = told.or(stamps.usual);
+        }
         stamps.hear(sample.taken_at, at);
         let fresh = stamps.fresh_for(policy, &sample.signal).unwrap_or(Duration::MAX);
         let believed = stamps.odd_since.is_none() && sample.age(at) <= fresh;

@@ -3,15 +3,21 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::Answers;
 use super::assess::{REQUESTS_MIN, freshness};
 use super::evidence::{Evidence, Heard, Metered, Stamps};
 use super::picture::{BalancerView, Instruments, Lag};
+use super::{Answers, Reading};
 use crate::domain::{BalancerName, RegionName, Timestamp};
 use crate::policy::{Class, Measures, Policy, Region};
 
 /// How long the readings of a signal count that the policy does not have any more.
 const FRESH_UNNAMED: Duration = Duration::from_secs(180);
+
+/// What an instrument told of lag before it stopped counts so long, as any number is kept.
+const LAG_KEPT: Duration = Duration::from_secs(900);
+
+/// Above this part of its capacity a region may be bad because of what arrives.
+const FULL: f64 = 0.95;
 
 /// One region in one round: what the policy says of it, and what was heard.
 #[derive(Clone, Copy)]
@@ -60,8 +66,41 @@ impl Site<'_> {
             Instruments::None
             | Instruments::Silent { .. }
             | Instruments::Old { .. }
-            | Instruments::Odd { .. } => Lag::Absent,
+            | Instruments::Odd { .. } => self.lag_before(metered),
         }
+    }
+
+    /// An instrument that stops while it tells of too much lag, or does not know it, has not taken that back. One
+    /// that told of none is only missing.
+    fn lag_before(&self, metered: &Metered) -> Lag {
+        let Some(max) = self.policy.guards.replication_lag_max else { return Lag::Absent };
+        let kept = |at: Timestamp| self.now.since(at) <= LAG_KEPT;
+        let heard = metered.series.heard_at().is_some_and(kept);
+        let silent = matches!(self.metrics, Instruments::Silent { .. });
+        if heard
+            && silent
+            && self.was_believed(metered)
+            && metered.series.points_newest() == Some(None)
+        {
+            return Lag::ReportedUnknown;
+        }
+        match metered.series.last_known() {
+            Some((at, secs)) if kept(at) && secs > max.as_secs_f64() => {
+                Lag::Known(Duration::from_secs_f64(secs.clamp(0.0, 1e9)))
+            }
+            Some(_) | None => Lag::Absent,
+        }
+    }
+
+    /// Whether the newest numbers of its signal were of the present when they came: what is not is heard as
+    /// "could not tell" as well.
+    fn was_believed(&self, metered: &Metered) -> bool {
+        let mut stamps = self.heard.into_iter().flat_map(|heard| &heard.stamps);
+        stamps.find(|(signal, _)| *signal == metered.signal).is_some_and(|(_, stamps)| {
+            let fresh =
+                |(stamp, heard): (Timestamp, Timestamp)| heard.since(stamp) <= metered.fresh;
+            stamps.odd_since.is_none() && stamps.newest.is_some_and(fresh)
+        })
     }
 
     /// What [`Site::number`] tells, if the instruments can be used.
@@ -168,13 +207,25 @@ impl Evidence {
         newest_stamp(self.heard.get(name)?)
     }
 
-    /// What must fit somewhere: the sum over the regions that carry traffic, if all of them speak.
+    /// What must fit somewhere: the sum over the regions that carry traffic, if all of them speak. While users of
+    /// one fail, what arrives there is more than the demand as they try again, or less as they give up, so the demand
+    /// of before stands.
     pub(super) fn hear_demand(&mut self, policy: &Policy, states: &[Instruments], now: Timestamp) {
         let mut sum = 0.0;
         for ((name, region), metrics) in policy.regions.iter().zip(states) {
             let heard = self.heard.get(name);
             let site = Site { policy, region, heard, metrics: *metrics, now };
-            match site.told(Measures::Requests) {
+            let told = site.told(Measures::Requests);
+            let upset = told.and_then(|_| self.upset_since(&site, name));
+            if let Some(since) = upset {
+                let window = policy.judge.window;
+                if now.since(since) <= window {
+                    // It takes as long until the trouble shows.
+                    self.demand.forget_after(since.minus(window));
+                }
+                return;
+            }
+            match told {
                 Some(requests) => sum += requests,
                 None if self.may_carry(name) => return,
                 None => {}
@@ -183,6 +234,19 @@ impl Evidence {
         if sum >= REQUESTS_MIN {
             self.demand.push(now, Some(sum));
         }
+    }
+
+    /// Since when the requests to a region tell of its trouble and not of the demand: it carries traffic, it is bad,
+    /// no counters that are wholly of that time say that its users are served, and it is not full. A crowd that a
+    /// region cannot take makes it bad as well, and that is demand.
+    fn upset_since(&self, site: &Site<'_>, name: &RegionName) -> Option<Timestamp> {
+        let since = self.region_tracks.get(name)?.outside.bad_since?;
+        let told = site.told(Measures::Requests);
+        let full = told.zip(site.capacity()).is_some_and(|(rps, most)| rps > most * FULL);
+        let whole = since.plus(site.policy.judge.window * 2);
+        let served = self.stamped(name).is_some_and(|stamp| stamp >= whole)
+            && self.picture.regions.get(name).is_some_and(|v| v.traffic.reading == Reading::Good);
+        (self.may_carry(name) && !full && !served).then_some(since)
     }
 
     fn may_carry(&self, name: &RegionName) -> bool {

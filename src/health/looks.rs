@@ -11,8 +11,8 @@ use super::picture::VantageView;
 use crate::domain::{BalancerName, Timestamp, VantageName};
 use crate::policy::{Class, Policy, Region};
 
-/// A neutral place that fails more often than one time in ten says that our own network is not fit to
-/// judge others.
+/// A neutral place that fails more often than one time in ten, or than a region may, says that our own network is
+/// not fit to judge others.
 const BEACON_GOOD: f64 = 0.9;
 
 /// One vantage's look at one region.
@@ -155,8 +155,8 @@ impl Evidence {
             // the length of a window.
             let mean = beacon.mean(policy.judge.window, fresh, now);
             let newest = beacon.newest(fresh, now);
-            return mean.is_some_and(|b| b < BEACON_GOOD)
-                || newest.is_some_and(|b| b < BEACON_GOOD / 2.0);
+            let good = BEACON_GOOD.max(policy.judge.success_below.get());
+            return mean.is_some_and(|b| b < good) || newest.is_some_and(|b| b < BEACON_GOOD / 2.0);
         }
         // Without a beacon: it sees everything bad while most others see everything good.
         let others = looks.vantages - 1;

@@ -83,6 +83,13 @@ impl Series {
             .fold(None, |most, v| Some(most.map_or(v, |m: f64| m.max(v))))
     }
 
+    /// Forgets what was told after `at`, if anything older is known.
+    pub(super) fn forget_after(&mut self, at: Timestamp) {
+        if self.points.front().is_some_and(|(first, _)| *first <= at) {
+            self.points.truncate(self.points.partition_point(|(told, _)| *told <= at));
+        }
+    }
+
     pub(super) fn heard_at(&self) -> Option<Timestamp> {
         self.points.back().map(|(at, _)| *at)
     }
@@ -116,6 +123,18 @@ mod tests {
         assert_eq!(series.newest(MINUTE, at(10)), None);
         assert_eq!(series.mean(MINUTE, MINUTE, at(20)), Some(1.0));
         assert_eq!(series.mean(MINUTE, MINUTE, at(200)), None);
+    }
+
+    #[test]
+    fn what_is_forgotten_leaves_what_was_before() {
+        let mut series = Series::default();
+        for t in [0, 60, 120] {
+            series.push(at(t), Some(f64::from(u8::try_from(t).unwrap())));
+        }
+        series.forget_after(at(60));
+        assert_eq!(series.last_known(), Some((at(60), 60.0)));
+        series.forget_after(at(-1));
+        assert_eq!(series.last_known(), Some((at(60), 60.0)), "nothing older is known");
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::domain::{Ratio, RegionName, SignalName, VantageName, Weight, ZoneId};
+use crate::domain::{
+    BalancerName, Ratio, RegionName, SignalName, Split, VantageName, Weight, ZoneId,
+};
 use crate::policy::{
     Balancer, Class, ElbPace, EpochRecord, Failback, GatesLever, Guards, Judge, LastResort, Lever,
     Mode, Overflow, Pace, Policy, Readback, Records, RefreshRules, Region, Role, ShiftRules,
@@ -43,7 +45,7 @@ pub struct HelloRegion {
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct HelloBalancer {
-    pub id: crate::domain::BalancerName,
+    pub id: BalancerName,
     pub carries: f64,
 }
 
@@ -64,20 +66,26 @@ pub struct Intent {
     pub max_replication_lag_s: Option<f64>,
     pub needs_approval: Option<String>,
     pub deploy_guard_s: Option<f64>,
-    #[serde(default)]
-    pub lb_refresh_first: bool,
-    #[serde(default)]
-    pub lb_order: Vec<crate::domain::BalancerName>,
+    pub lb_refresh_first: Option<bool>,
+    pub lb_order: Option<Order>,
     pub lb_refresh_wait_s: Option<f64>,
     pub lb_refresh_max: Option<u32>,
     pub failback: String,
     pub failback_hold_s: Option<f64>,
     pub failback_max_step: Option<f64>,
     pub spare_margin: Option<f64>,
-    #[serde(default)]
-    pub spill_when_full: bool,
+    pub spill_when_full: Option<bool>,
     pub status_every_s: Option<f64>,
     pub max_shifts_per_hour: Option<u32>,
+}
+
+/// Which balancer is refreshed first: those that are listed here, or as a word says.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum Order {
+    Listed(Vec<BalancerName>),
+    /// `busiest` (as without any), or `listed`: as the regions list them.
+    Word(String),
 }
 
 /// The only zone and name of a trace.
@@ -95,15 +103,19 @@ impl Hello {
     }
 
     /// The policy that says what the intent says. What an intent does not mention is set to what hurts
-    /// least: no ramp, no latch below a hundred shifts a day, and the lesser of two evils is to hold.
+    /// least: most vantages must agree, home is well for ten minutes before traffic returns, no ramp, no latch
+    /// below a hundred shifts a day, and the lesser of two evils is to hold. `needs_approval` is a text that says
+    /// when a human must approve: we cannot read it, so it is always.
     pub fn policy(&self) -> Result<Policy, String> {
         let intent = &self.intent;
         let minute = Duration::from_secs(60);
         let tick = seconds(self.tick_s);
+        let weights = self.weights_at_home();
         let regions: BTreeMap<RegionName, Region> = self
             .regions
             .iter()
-            .map(|region| region.checked().map(|r| (region.id.clone(), r)))
+            .zip(weights)
+            .map(|(region, weight)| region.checked(weight).map(|r| (region.id.clone(), r)))
             .collect::<Result<_, _>>()?;
         let has_resort = regions.values().any(|region| region.role == Role::LastResort);
         let judge = Judge {
@@ -111,32 +123,43 @@ impl Hello {
             latency_above: intent.slow_ms_above.map(|ms| seconds(ms / 1000.0)),
             window: minute.max(tick),
             sustain: seconds(intent.sustain_s),
-            vantages_min: intent.min_vantages.unwrap_or(1),
+            vantages_min: intent.min_vantages.unwrap_or(self.probers.len() / 2 + 1),
             classes_min: 2,
             healthy_hosts_below: Ratio::new(0.5),
             deploy_guard: intent.deploy_guard_s.map(seconds),
         };
+        let ttl = seconds(self.dns.ttl_s);
         let react = seconds(intent.react_s.unwrap_or(60.0));
         let shift = ShiftRules {
             demand_rps: self.demand_rps,
             ramp: vec![Ratio::ONE],
-            hold: seconds(self.dns.ttl_s) * 2,
+            hold: ttl * 2,
             spare: Ratio::new(intent.spare_margin.unwrap_or(0.0)),
-            overflow: if intent.spill_when_full { Overflow::Spill } else { Overflow::Hold },
+            overflow: match intent.spill_when_full {
+                Some(true) => Overflow::Spill,
+                Some(false) | None => Overflow::Hold,
+            },
             last_resort: if has_resort { LastResort::After(react) } else { LastResort::Never },
             unready: Unready::Hold,
         };
         let failback = match intent.failback.as_str() {
             "manual" => Failback::Manual,
             "auto" => Failback::Auto {
-                hold: seconds(intent.failback_hold_s.unwrap_or(0.0)),
+                hold: intent.failback_hold_s.map_or(judge.sustain.max(minute * 10), seconds),
                 step_max: Ratio::new(intent.failback_max_step.unwrap_or(1.0)),
-                every: minute * 10,
+                // A step shows in the counters when it is in force, most cached answers are gone, and a window
+                // of it was counted.
+                every: seconds(self.dns.sync_s)
+                    + ttl * 2
+                    + judge.window
+                    + seconds(self.metric_delay_s),
             },
             other => return Err(format!("`failback` is `{other}`, expected `auto` or `manual`")),
         };
-        let refresh = (intent.lb_refresh_first && self.has("lb_refresh")).then(|| RefreshRules {
-            order: intent.lb_order.clone(),
+        let order = self.order()?;
+        let refreshes = intent.lb_refresh_first == Some(true) && self.has("lb_refresh");
+        let refresh = refreshes.then(|| RefreshRules {
+            order,
             wait: seconds(intent.lb_refresh_wait_s.unwrap_or(300.0)),
             tries_max: intent.lb_refresh_max.unwrap_or(1),
             pace: ElbPace::default(),
@@ -150,7 +173,8 @@ impl Hello {
             latch_window: minute * 1440,
             replication_lag_max: intent.max_replication_lag_s.map(seconds),
             needs_approval: intent.needs_approval.clone(),
-            standby_healthy_hosts_min: Ratio::new(0.7),
+            // As for calling a region bad. What the hosts that are left can carry is told by the capacity.
+            standby_healthy_hosts_min: judge.healthy_hosts_below,
             blocked: Vec::new(),
         };
         Ok(Policy {
@@ -178,15 +202,68 @@ impl Hello {
         })
     }
 
+    /// The weights of a calm day: those at the start, unless traffic is away then. A standby or a cached copy
+    /// that carries more than home does got that from it, and a home that carries nothing lost all to the largest.
+    fn weights_at_home(&self) -> Vec<u8> {
+        let mut weights: Vec<u8> = self.regions.iter().map(|region| region.weight).collect();
+        let Some(home) = self.regions.iter().position(|region| region.id == self.intent.home)
+        else {
+            return weights;
+        };
+        let own = weights[home];
+        for (place, region) in self.regions.iter().enumerate() {
+            let waits = matches!(region.role.as_str(), "standby" | "static");
+            if waits && weights[place] > own {
+                weights[home] = weights[home].saturating_add(std::mem::take(&mut weights[place]));
+            }
+        }
+        let most = (0..weights.len()).max_by_key(|place| weights[*place]);
+        if let Some(most) = most.filter(|_| weights[home] == 0) {
+            weights.swap(home, most);
+        }
+        weights
+    }
+
+    /// The split of the start if it is not that of a calm day: traffic is away, and goes home by the intent.
+    pub fn starts_away(&self) -> Option<Split> {
+        let own = self.regions.iter().map(|region| region.weight);
+        if own.clone().eq(self.weights_at_home()) {
+            return None;
+        }
+        Split::new(self.regions.iter().map(|r| (r.id.clone(), Weight(r.weight))).collect()).ok()
+    }
+
+    /// The order of refreshes as names; none is by what they carry.
+    fn order(&self) -> Result<Vec<BalancerName>, String> {
+        let all = || self.regions.iter().flat_map(|region| &region.load_balancers);
+        match &self.intent.lb_order {
+            None => Ok(Vec::new()),
+            Some(Order::Listed(names)) => Ok(names.clone()),
+            Some(Order::Word(word)) => match word.as_str() {
+                "busiest" => Ok(Vec::new()),
+                "listed" => Ok(all().map(|balancer| balancer.id.clone()).collect()),
+                other => Err(format!(
+                    "`lb_order` is `{other}`, expected names of balancers, `busiest` or `listed`"
+                )),
+            },
+        }
+    }
+
     fn signals(&self, tick: Duration) -> Result<BTreeMap<SignalName, Signal>, String> {
-        let signal = |class, fresh_for| Signal { class, fresh_for, source: Source::Pushed };
+        let signal = |class, fresh_for, usual_delay| Signal {
+            class,
+            fresh_for,
+            usual_delay,
+            source: Source::Pushed,
+        };
         let probes = (tick * 3).max(Duration::from_secs(30));
         // Metrics may be as late again as they usually are, and a minute for their period.
-        let metrics = seconds(self.metric_delay_s) * 2 + Duration::from_secs(60) + tick * 2;
+        let delay = seconds(self.metric_delay_s);
+        let metrics = delay * 2 + Duration::from_secs(60) + tick * 2;
         Ok(BTreeMap::from([
-            (parsed(PROBES)?, signal(Class::Outside, probes)),
-            (parsed(METRICS)?, signal(Class::Traffic, metrics)),
-            (parsed(BEACONS)?, signal(Class::Context, probes)),
+            (parsed(PROBES)?, signal(Class::Outside, probes, None)),
+            (parsed(METRICS)?, signal(Class::Traffic, metrics, Some(delay))),
+            (parsed(BEACONS)?, signal(Class::Context, probes, None)),
         ]))
     }
 
@@ -246,7 +323,8 @@ impl Hello {
 }
 
 impl HelloRegion {
-    fn checked(&self) -> Result<Region, String> {
+    /// With the weight of a calm day.
+    fn checked(&self, weight: u8) -> Result<Region, String> {
         let role = match self.role.as_str() {
             "primary" => Role::Primary,
             "active" => Role::Active,
@@ -264,7 +342,7 @@ impl HelloRegion {
         });
         Ok(Region {
             role,
-            weight: Weight(self.weight),
+            weight: Weight(weight),
             capacity_rps: self.capacity_rps,
             aws_region: None,
             balancers: balancers.collect(),

@@ -121,6 +121,7 @@ pub(crate) fn policy() -> Policy {
     let outside = Signal {
         class: Class::Outside,
         fresh_for: Duration::from_secs(30),
+        usual_delay: None,
         source: Source::Probe(probe),
     };
     Policy {

@@ -1,6 +1,7 @@
 //! One pass: observe, judge, diagnose, decide, plan, act, verify, tell. Timer, alarm and operator all
 //! come through here; so do the laboratory, the simulator and the player of traces.
 
+mod hear;
 mod orders;
 mod switches;
 mod zones;
@@ -19,9 +20,9 @@ use crate::decide::{Asking, Decision, Diagnosis, Hold, decide};
 use crate::domain::{RegionName, Timestamp};
 use crate::execute::zonal::Looked;
 use crate::execute::{Executor, Progress, read_inventory};
-use crate::health::{Answers, Event, Happening, Observations, Sample};
+use crate::health::{Answers, Event, Observations, Sample};
 use crate::journal::{JournalError, Log};
-use crate::memory::{Abort, Asked, Entry, Memory, Order, Outcome, Pin, Request};
+use crate::memory::{Abort, Asked, Entry, Memory, Order, Outcome, Request};
 use crate::pace::Pacer;
 use crate::plan::batch::{Unplannable, plan};
 use crate::plan::{Inventory, Plan, RefreshAct, Wanted};
@@ -354,23 +355,6 @@ impl Service {
         self.note(&Entry::Told { severity, about, key, text, delivered, took, lost })
     }
 
-    /// What humans say is kept in the journal before anything else happens.
-    fn hear(&mut self, event: &Event, now: Timestamp) -> Result<(), JournalError> {
-        let entry = match &event.what {
-            Happening::Freeze { by, reason, until } => {
-                let (by, reason) = (by.clone(), reason.clone());
-                Entry::Pinned(Pin { by, reason, since: now, until: *until })
-            }
-            Happening::Unfreeze { by } => Entry::Unpinned { by: by.clone() },
-            Happening::Approve { by, until } => Entry::Approved { by: by.clone(), until: *until },
-            Happening::Deny { by } => Entry::Denied { by: by.clone() },
-            Happening::Deploy { .. } | Happening::Alarm { .. } | Happening::Notice { .. } => {
-                return Ok(());
-            }
-        };
-        self.note(&entry)
-    }
-
     /// What the records say: as read now, or as read lately.
     async fn read_answers(&mut self, now: Timestamp) -> Answers {
         let (Some(lever), Some(weights)) =
@@ -629,6 +613,7 @@ mod tests {
     use super::*;
     use crate::domain::{RecordName, Split, Weight, ZoneId};
     use crate::journal::Forgetful;
+    use crate::memory::Pin;
     use crate::plan::{Batch, Epoch, Move, Purpose, RecordSet};
     use crate::policy::Pace;
     use crate::ports::{ChangeId, ChangeStatus, Weights};

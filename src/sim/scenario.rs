@@ -498,6 +498,7 @@ fn policy(dice: &mut Dice, kind: Kind) -> Result<Policy, Malformed> {
     let signal = |class, fresh| Signal {
         class,
         fresh_for: Duration::from_secs(fresh),
+        usual_delay: None,
         source: Source::Pushed,
     };
     let signals = BTreeMap::from([

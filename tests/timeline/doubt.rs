@@ -88,3 +88,89 @@ fn a_refresh_that_did_not_help_is_not_hoped_for_again() {
     assert_eq!(done.matches('R').count(), 2, "one for each balancer: {done}");
     picture.holds(|hold| matches!(hold, Hold::RefreshExhausted { .. }));
 }
+
+fn stays(picture: &mut Picture, seen: &Seen<'_>) {
+    assert_eq!(picture.see(seen), "-".repeat(seen.east.len()));
+}
+
+#[test]
+fn a_no_answers_one_outage_and_not_the_next() {
+    let down = "x".repeat(120);
+    let silent = "?".repeat(120);
+    let outage = Seen { east: &down, east_counters: &silent, ..Seen::default() };
+    let well = Seen { east: "..............................", ..Seen::default() };
+    let mut picture = Picture::new(policy(&[]));
+    picture.see(&Seen { east: "xxxxxx", east_counters: "??????", ..Seen::default() });
+    picture.note(&Entry::Denied { by: "ana".to_owned() });
+    stays(&mut picture, &outage);
+    picture.holds(|hold| matches!(hold, Hold::Denied { .. }));
+    stays(&mut picture, &well);
+    assert_eq!(
+        picture.see(&outage).matches('S').count(),
+        1,
+        "another outage, twenty minutes later"
+    );
+    // Up for a few minutes and down again: nobody has changed their mind.
+    let mut picture = Picture::new(policy(&[]));
+    picture.see(&Seen { east: "xxxxxx", east_counters: "??????", ..Seen::default() });
+    picture.note(&Entry::Denied { by: "ana".to_owned() });
+    still(&mut picture, &Seen { east: DARK, east_counters: SILENT, ..Seen::default() });
+    stays(&mut picture, &well);
+    stays(&mut picture, &outage);
+    picture.holds(|hold| matches!(hold, Hold::Denied { .. }));
+}
+
+#[test]
+fn a_lag_is_not_over_because_its_instrument_stops() {
+    let dark = Seen { east: DARK, east_counters: SILENT, west_counters: SILENT, ..Seen::default() };
+    for (lag, silent, moves) in [
+        (Some(45.0), 0, false),
+        (None, 0, false),
+        // What was told a quarter of an hour ago, and what was never too much, is only missing.
+        (Some(45.0), 90, true),
+        (Some(1.0), 0, true),
+    ] {
+        let mut picture = Picture::new(policy(&[]));
+        picture.lag = lag;
+        picture.see(&Seen { east: "......", ..Seen::default() });
+        let (calm, quiet) = (".".repeat(silent), "?".repeat(silent));
+        picture.see(&Seen { east: &calm, west_counters: &quiet, ..Seen::default() });
+        let done = picture.see(&dark);
+        assert_eq!(done.contains('S'), moves, "{lag:?} {silent}: {done}");
+    }
+}
+
+/// Clients that try again make more requests, and those that give up fewer. A crowd that the region cannot take is
+/// demand.
+#[test]
+fn what_arrives_in_an_outage_is_not_the_demand() {
+    let upset = Seen { east: DARK, east_counters: DARK, ..Seen::default() };
+    for (capacity, arriving, moves) in
+        [(3000.0, 2800.0, true), (2100.0, 300.0, false), (3000.0, 4000.0, false)]
+    {
+        let mut picture = Picture::new(policy(&[]));
+        picture.capacity = capacity;
+        picture.see(&Seen { east: "......", ..Seen::default() });
+        picture.requests = arriving;
+        // Longer than numbers are kept.
+        let mut done = String::new();
+        for _ in 0..6 {
+            done += &picture.see(&upset);
+        }
+        assert_eq!(done.contains('S'), moves, "{capacity} {arriving}: {done}");
+    }
+}
+
+#[test]
+fn users_that_fail_unseen_are_an_incident() {
+    for probes in ["?", "."] {
+        let east = probes.repeat(40);
+        let failing = "x".repeat(40);
+        let mut picture = Picture::new(policy(&[]));
+        picture.tells = true;
+        stays(&mut picture, &Seen { east: &east, east_counters: &failing, ..Seen::default() });
+        assert!(picture.memory.acts.incident_since.is_some(), "{probes}");
+        let told = |severity| picture.memory.acts.told.values().any(|t| t.severity == severity);
+        assert!(told(leeward::tell::Severity::Page) && told(leeward::tell::Severity::Status));
+    }
+}

@@ -83,7 +83,10 @@ T.append(base("throttled-heals",phases=[ph(0,"c"),ph(900,"d",{"east":DARK},apis=
 T.append(base("shallow-probe",phases=[ph(0,"c"),ph(900,"d",{"east":{"truth":{"ok":0.5},"seen":{"probe_ok":1.0,"target_5xx":0.5}}})],expect=[{"kind":"notify","severity":"page","about_any":["east"],"by":1800}]))
 T.append(base("small-no-spill",regions=base("z")["regions"][:1]+[dict(base("z")["regions"][1],capacity_rps=1500)],phases=[ph(0,"c"),ph(900,"d",{"east":DARK})],expect=[{"kind":"notify","severity":"page","about_any":["capacity","overload"],"by":1300},NS]))
 T.append(base("lesser-evil",phases=[ph(0,"c"),ph(600,"b",{"west":{"truth":{"ok":0.7},"seen":{"target_5xx":0.3}}}),ph(1800,"d",{"east":DARK,"west":{"truth":{"ok":0.7},"seen":{"target_5xx":0.3}}})],expect=[{"kind":"notify","severity":"warn","about_any":["west","no_safe_target"],"by":1400},{"kind":"notify","severity":"page","about_any":["no_safe_target"],"by":2200}]))
-os.makedirs(sys.argv[1], exist_ok=True)
-for t in T:
-    with open(os.path.join(sys.argv[1], t["id"] + ".json"), "w") as f:
-        json.dump(t, f)
+def write(traces):
+    os.makedirs(sys.argv[1], exist_ok=True)
+    for t in traces:
+        with open(os.path.join(sys.argv[1], t["id"] + ".json"), "w") as f:
+            json.dump(t, f)
+if __name__ == "__main__":
+    write(T)

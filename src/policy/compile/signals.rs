@@ -129,7 +129,7 @@ fn compile_signal(
         signal.pushed.as_ref().and_then(|part| part.0.as_ref())?;
         Source::Pushed
     };
-    Some(Signal { class, fresh_for: fresh_for?, source })
+    Some(Signal { class, fresh_for: fresh_for?, usual_delay: None, source })
 }
 
 pub(super) fn class_of(class: &raw::Class) -> Class {

@@ -115,6 +115,7 @@ impl Bench {
         let signal = crate::policy::Signal {
             class: crate::policy::Class::Traffic,
             fresh_for: Duration::from_secs(180),
+            usual_delay: None,
             source: crate::policy::Source::Pushed,
         };
         policy.signals.insert("burn".parse().unwrap(), signal);

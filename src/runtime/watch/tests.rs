@@ -237,7 +237,8 @@ async fn healthy_hosts(groups: Vec<(&str, Vec<HostTarget>)>) -> Measure {
 async fn told_of(groups: Vec<(&str, Vec<HostTarget>)>) -> Vec<Measure> {
     let mut bench = Bench::new();
     let source = Source::TargetHealth { every: Duration::from_secs(15) };
-    let signal = Signal { class: Class::Inside, fresh_for: Duration::from_secs(60), source };
+    let (fresh_for, usual_delay) = (Duration::from_secs(60), None);
+    let signal = Signal { class: Class::Inside, fresh_for, usual_delay, source };
     bench.policy.signals = [("targets".parse().unwrap(), signal)].into();
     let region = bench.policy.regions.get_mut(&"eu-west-1".parse().unwrap()).unwrap();
     region.balancers[0].target_groups = groups.iter().map(|(arn, _)| (*arn).to_owned()).collect();
@@ -313,7 +314,8 @@ fn with_metric(points: Vec<Vec<Point>>) -> (Bench, Arc<FakeMetrics>) {
         bad: None,
     };
     let source = Source::Metric(metric);
-    let signal = Signal { class: Class::Traffic, fresh_for: Duration::from_secs(180), source };
+    let (fresh_for, usual_delay) = (Duration::from_secs(180), None);
+    let signal = Signal { class: Class::Traffic, fresh_for, usual_delay, source };
     bench.policy.signals = [("errors".parse().unwrap(), signal)].into();
     let fake = Arc::new(FakeMetrics(points, AtomicUsize::new(0)));
     bench.metrics = Some(Arc::clone(&fake) as Arc<dyn Metrics>);
@@ -431,7 +433,8 @@ async fn two_hundred_balancers_of_one_account_stay_within_its_buckets() {
     const TIME: Duration = Duration::from_secs(600);
     let mut bench = Bench::new();
     let source = Source::TargetHealth { every: Duration::from_secs(15) };
-    let signal = Signal { class: Class::Inside, fresh_for: Duration::from_secs(120), source };
+    let (fresh_for, usual_delay) = (Duration::from_secs(120), None);
+    let signal = Signal { class: Class::Inside, fresh_for, usual_delay, source };
     bench.policy.signals = [("targets".parse().unwrap(), signal)].into();
     for region in bench.policy.regions.values_mut() {
         region.balancers.iter_mut().for_each(|balancer| balancer.target_groups.clear());

@@ -400,8 +400,14 @@ impl Reader {
         if let Some(home) = node.get("home") {
             known(home.text(), &self.regions, "region", &home);
         }
-        for balancer in node.get("lb_order").map(|list| list.list(NAMES_MAX)).unwrap_or_default() {
-            known(balancer.text(), &self.balancers, "balancer", &balancer);
+        if let Some(order) = node.get("lb_order").filter(|order| !order.value().is_null()) {
+            if order.value().is_string() {
+                order.one_of("an order", &["busiest", "listed"]);
+                return;
+            }
+            for balancer in order.list(NAMES_MAX) {
+                known(balancer.text(), &self.balancers, "balancer", &balancer);
+            }
         }
     }
 
