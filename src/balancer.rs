@@ -457,6 +457,13 @@ impl Snapshot {
         })
     }
 
+    /// The zones that a zonal shift, whoever began it, keeps requests away from.
+    pub fn shifted_away(&self) -> impl Iterator<Item = &str> {
+        let health = self.groups.values().flat_map(|group| &group.health);
+        let away = health.filter(|health| health.state == TargetState::ShiftedAway);
+        away.map(|health| health.target.zone())
+    }
+
     /// Whether some action names a group, be it with weight 0: then its targets are checked.
     pub fn is_attached(&self, group: &str) -> bool {
         self.forwards().any(|forward| forward.groups.iter().any(|w| w.group == group))

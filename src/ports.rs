@@ -405,6 +405,8 @@ pub enum TargetState {
     Unused,
     Draining,
     Unavailable,
+    /// Healthy, and a zonal shift keeps requests away from it.
+    ShiftedAway,
     /// A state that this version does not know. Unknown, like `Unavailable`.
     Other,
 }

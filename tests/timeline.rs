@@ -910,6 +910,17 @@ guards:",
     ),
 ];
 
+#[test]
+fn a_ladder_ends_after_as_many_tries_as_the_policy_allows() {
+    let once = LADDER[1].1.replace("tries: 4", "tries: 1");
+    let mut picture = Picture::new(policy(&[LADDER[0], (LADDER[1].0, &once)]));
+    let seen = "~".repeat(90);
+    picture.see(&Seen { east: &seen, east_counters: &"b".repeat(90), ..Seen::default() });
+    // The other balancer is refreshed as well, and is none of the ladder's.
+    let tries = |name: &str| picture.memory.acts.refreshes[&name.parse().unwrap()].len();
+    assert_eq!((tries("east-web"), tries("east-api")), (1, 1));
+}
+
 fn wanted_act(picture: &Picture) -> Option<RefreshAct> {
     match &picture.last.as_ref().unwrap().wanted {
         Some(Wanted::Refresh { act, .. }) => *act,
@@ -953,6 +964,7 @@ fn cure(purpose: Aim, well: f64) -> Cure {
         kept_in: None,
         steps: Vec::new(),
         floor: [].into(),
+        rest: [].into(),
         tally: Some(Tally { well, all: 18.0 }),
         to: None,
         skipped: Vec::new(),

@@ -170,11 +170,14 @@ pub(super) fn target(described: &elb::TargetHealthDescription) -> Target {
         zone: target.and_then(|target| target.availability_zone.clone()),
         state: state.map_or(TargetState::Other, target_state),
         reason: health.and_then(elb::TargetHealth::reason).map(|reason| reason.as_str().to_owned()),
-        // Delegated to DNS is shifted away too, only by other means.
-        shifted_away: shift.is_some_and(|state| {
-            matches!(state.as_str(), "zonal_shift_active" | "zonal_shift_delegated_to_dns")
-        }),
+        shifted_away: shift.is_some_and(|state| is_shifted(state.as_str())),
     }
+}
+
+/// Whether an administrative override keeps requests away. Delegated to DNS is shifted away too, only by
+/// other means (API reference, "`AdministrativeOverride`").
+pub(super) fn is_shifted(state: &str) -> bool {
+    matches!(state, "zonal_shift_active" | "zonal_shift_delegated_to_dns")
 }
 
 pub(super) fn target_state(state: &str) -> TargetState {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_elasticloadbalancingv2::types as elb;
 
-use super::convert::target_state;
+use super::convert::{is_shifted, target_state};
 use crate::balancer::{
     Action, Form, Forward, Group, Health, Listener, Rule, Target, Tree, Weighted, tail,
 };
@@ -179,7 +179,10 @@ pub(super) fn health(group: &mut Group, told: &Tree) -> Result<(), CallFailed> {
                 .filter(|zone| !zone.is_empty())
                 .map(str::to_owned),
         };
-        let state = health.said("State").map_or(TargetState::Other, target_state);
+        let told = health.said("State").map_or(TargetState::Other, target_state);
+        let shift = member.field("AdministrativeOverride").and_then(|shift| shift.said("State"));
+        let is_away = told == TargetState::Healthy && shift.is_some_and(is_shifted);
+        let state = if is_away { TargetState::ShiftedAway } else { told };
         let gone =
             state == TargetState::Draining || health.said("Reason") == Some("Target.NotRegistered");
         if !gone {

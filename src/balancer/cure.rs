@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Call, Difference, Snapshot, Target};
+use super::{Action, Call, Difference, Snapshot, Target};
 use crate::domain::{BalancerName, Timestamp, span};
 use crate::policy::RungKind;
 use crate::ports::TargetState;
@@ -27,6 +27,9 @@ pub struct Cure {
     pub steps: Vec<Step>,
     /// Healthy targets that stay, whatever happens: by group and zone.
     pub floor: Floor,
+    /// Healthy targets that the other zones must have before one leaves the balancer: by group.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub rest: BTreeMap<String, usize>,
     /// How probes of it went before, for the comparison afterwards.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub tally: Option<crate::domain::Tally>,
@@ -178,14 +181,46 @@ impl Cure {
         self.steps.iter().filter_map(|step| step.call.as_ref())
     }
 
-    /// Why the call must not be made now, going by the health that was just read.
+    /// Why the call must not be made now, going by the health that was just read. That a group which gets
+    /// requests keeps a healthy target holds for every purpose.
     pub fn broken_floor(&self, live: &Snapshot, call: &Call) -> Option<String> {
-        let (name, leaving) = call.removes()?;
+        match call {
+            Call::Deregister { group, targets } => self.too_few_left(live, group, targets),
+            Call::Subnets { subnets } => self.too_small_a_rest(live, subnets),
+            Call::ListenerActions { listener, actions } => no_answer(live, listener, None, actions),
+            Call::RuleActions { listener, rule, actions } => {
+                no_answer(live, listener, Some(rule), actions)
+            }
+            Call::BalancerAttributes { .. }
+            | Call::GroupSettings { .. }
+            | Call::GroupAttributes { .. }
+            | Call::Register { .. }
+            | Call::CreateGroup { .. }
+            | Call::DeleteGroup { .. } => None,
+        }
+    }
+
+    fn too_few_left(
+        &self,
+        live: &Snapshot,
+        name: &str,
+        leaving: &BTreeSet<Target>,
+    ) -> Option<String> {
         let group = live.groups.get(name)?;
-        let mut healthy = group.healthy();
+        let before = group.healthy();
+        let mut healthy = before.clone();
         for target in leaving.iter().filter(|target| group.is_healthy(target)) {
             if let Some(left) = healthy.get_mut(target.zone()) {
                 *left = left.saturating_sub(1);
+            }
+        }
+        if live.is_used(name) {
+            let stays = |known: &&Target| !leaving.iter().any(|target| target.is(known));
+            if group.targets.iter().filter(stays).count() == 0 {
+                return Some(format!("`{name}` would have no target any more"));
+            }
+            if !before.is_empty() && healthy.values().all(|left| *left == 0) {
+                return Some(format!("`{name}` would have no healthy target any more"));
             }
         }
         self.floor.get(name)?.iter().find_map(|(zone, least)| {
@@ -199,6 +234,68 @@ impl Cure {
             })
         })
     }
+
+    /// What the others have was true when it was planned; a zone leaves minutes, or a restart, later.
+    fn too_small_a_rest(
+        &self,
+        live: &Snapshot,
+        subnets: &BTreeMap<String, String>,
+    ) -> Option<String> {
+        let leaving = live.subnets.keys().find(|zone| !subnets.contains_key(*zone))?;
+        if let Some(away) = live.shifted_away().find(|zone| zone != leaving) {
+            return Some(format!("{away} is shifted away from it: {leaving} must stay"));
+        }
+        self.rest.iter().find_map(|(name, least)| {
+            let healthy = live.groups.get(name)?.healthy();
+            let left: usize =
+                healthy.iter().filter(|(zone, _)| *zone != leaving).map(|(_, n)| n).sum();
+            (left < *least).then(|| {
+                format!("without {leaving} `{name}` has {left} healthy targets, {least} are needed")
+            })
+        })
+    }
+}
+
+/// A group that gets more requests than before and is seen to have nobody who answers them.
+fn no_answer(
+    live: &Snapshot,
+    listener: &str,
+    rule: Option<&String>,
+    actions: &[Action],
+) -> Option<String> {
+    let lists = live.action_lists();
+    let now = lists.iter().find(|(holder, _)| {
+        holder.listener == listener && holder.rule.map(|(arn, _)| arn) == rule.map(String::as_str)
+    });
+    let weights = |actions: &[Action]| {
+        let forwards = actions.iter().filter_map(Action::forward).flat_map(|f| &f.groups);
+        let mut weights: BTreeMap<String, u32> = BTreeMap::new();
+        for weighted in forwards {
+            *weights.entry(weighted.group.clone()).or_default() += weighted.weight;
+        }
+        weights
+    };
+    let (now, then) = (weights(now.map_or(&[][..], |(_, now)| now)), weights(actions));
+    let serving = |weights: &BTreeMap<String, u32>| {
+        weights
+            .iter()
+            .filter(|(_, w)| **w > 0)
+            .any(|(name, _)| live.groups.get(name).is_some_and(|group| !group.healthy().is_empty()))
+    };
+    let is_ill = |name: &str| {
+        live.groups.get(name).is_some_and(|group| {
+            group.healthy().is_empty()
+                && group.targets.iter().all(|target| {
+                    // Who is not attached is not looked at, and one that nothing is told of is not known.
+                    !matches!(group.state(target), None | Some(TargetState::Unused))
+                })
+        })
+    };
+    let gains = |(name, weight): &(&String, &u32)| {
+        **weight > 0 && now.get(*name).copied().unwrap_or(0) == 0
+    };
+    let (name, _) = then.iter().filter(gains).find(|(name, _)| is_ill(name))?;
+    serving(&now).then(|| format!("`{name}` has no healthy target"))
 }
 
 /// A zone in words.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::cure::{Cure, Step, Until};
 use super::rungs::{Draft, health_check, unwritable};
 use super::swap::TWIN_OF;
-use super::{Call, Group, Snapshot, Target, Tree};
+use super::{Action, Call, Group, Snapshot, Target, Tree};
 use crate::ports::TargetState;
 
 /// Steps, and what they cannot bring back.
@@ -164,6 +164,60 @@ pub fn without(live: &Snapshot, cure: &Cure, called: usize) -> (Snapshot, Vec<St
     (to, left)
 }
 
+/// Where a way back from `before` to `to` leads when somebody else has made `live` of `before` meanwhile: only
+/// what it was to change is changed, where that still is as it was.
+pub fn rebased(before: &Snapshot, to: &Snapshot, live: &Snapshot) -> Snapshot {
+    let mut new = live.clone();
+    rebase(&mut new.attributes, &before.attributes, &to.attributes);
+    if live.subnets == before.subnets {
+        new.subnets.clone_from(&to.subnets);
+    }
+    for (arn, listener) in &mut new.listeners {
+        let (Some(was), Some(to)) = (before.listeners.get(arn), to.listeners.get(arn)) else {
+            continue;
+        };
+        if listener.actions == was.actions {
+            listener.actions.clone_from(&to.actions);
+        }
+        for (arn, rule) in &mut listener.rules {
+            if let (Some(was), Some(to)) = (was.rules.get(arn), to.rules.get(arn))
+                && rule.actions == was.actions
+            {
+                rule.actions.clone_from(&to.actions);
+            }
+        }
+    }
+    for (name, group) in &mut new.groups {
+        let (Some(was), Some(to)) = (before.groups.get(name), to.groups.get(name)) else {
+            continue;
+        };
+        rebase(&mut group.attributes, &was.attributes, &to.attributes);
+        rebase(&mut group.settings, &was.settings, &to.settings);
+        let has = |all: &BTreeSet<Target>, one: &Target| all.iter().any(|other| other.is(one));
+        group.targets.retain(|one| !has(&was.targets, one) || has(&to.targets, one));
+        for one in to.targets.iter().filter(|one| !has(&was.targets, one)) {
+            if !has(&group.targets, one) {
+                group.targets.insert(one.clone());
+            }
+        }
+        group.health.clone_from(&to.health);
+    }
+    new.groups.retain(|name, _| !before.groups.contains_key(name) || to.groups.contains_key(name));
+    new
+}
+
+fn rebase<V: Clone + PartialEq>(
+    live: &mut BTreeMap<String, V>,
+    before: &BTreeMap<String, V>,
+    to: &BTreeMap<String, V>,
+) {
+    for (key, value) in to {
+        if before.get(key) != Some(value) && live.get(key) == before.get(key) {
+            live.insert(key.clone(), value.clone());
+        }
+    }
+}
+
 /// Sets keys back to what they were where they are as some step of ours left them. True if one is not.
 fn take_back<'k, V: Clone + PartialEq>(
     to: &mut BTreeMap<String, V>,
@@ -202,7 +256,9 @@ fn changed(
     is: &BTreeMap<String, String>,
     to: &BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
-    let differs = |(key, value): &(&String, &String)| is.get(*key) != Some(value);
+    // One without a value is not set, and one that cannot be applied fails the whole call.
+    let differs =
+        |(key, value): &(&String, &String)| is.get(*key) != Some(value) && !value.is_empty();
     to.iter().filter(differs).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
@@ -221,7 +277,16 @@ fn healthy(
 ) -> Step {
     let was_ill = |target: &Target| {
         let state = to.state(target).or_else(|| is.state(target));
-        state.is_some_and(|state| !matches!(state, TargetState::Healthy | TargetState::Initial))
+        state.is_some_and(|state| {
+            // One that is not in use now tells nothing of how it will be.
+            !matches!(
+                state,
+                TargetState::Healthy
+                    | TargetState::Initial
+                    | TargetState::Draining
+                    | TargetState::Unused
+            )
+        })
     };
     let targets = missing.into_iter().filter(|target| !was_ill(target)).collect();
     Step { call: None, until: Until::Healthy { group: name.to_owned(), targets, within } }
@@ -251,10 +316,19 @@ fn turn_traffic(way: &mut Way, live: &Snapshot, wanted: &Snapshot) {
         if *now == actions {
             continue;
         }
+        let forwards = actions.iter().filter_map(Action::forward);
+        let gone = forwards.flat_map(|forward| &forward.groups).find(|weighted| {
+            let name = &weighted.group;
+            !live.groups.contains_key(name)
+        });
         let blocked = unwritable(&holder, actions).or_else(|| unwritable(&holder, now));
-        match blocked {
-            Some(why) => way.draft.left.push(why.to_string()),
-            None => way.draft.call(holder.write(actions.to_vec())),
+        match (blocked, gone) {
+            (Some(why), _) => way.draft.left.push(why.to_string()),
+            (None, Some(gone)) => {
+                let why = format!("{holder}: target group `{}` is not there", gone.group);
+                way.draft.left.push(why);
+            }
+            (None, None) => way.draft.call(holder.write(actions.to_vec())),
         }
     }
 }

@@ -6,6 +6,7 @@ use super::cure::{Floor, Step, Until, called};
 use super::{Action, Call, Group, Holder, Snapshot, Target, Tree, Weighted, restore, swap};
 use crate::domain::Ratio;
 use crate::policy::{BalancerCare, Declared, Owned, Reassert, RollTargets, Rung};
+use crate::ports::TargetState;
 
 /// The settings of a health check that `ModifyTargetGroup` takes back as they were told.
 pub(super) const HEALTH_CHECK: [&str; 9] = [
@@ -25,6 +26,8 @@ pub(super) const HEALTH_CHECK: [&str; 9] = [
 pub struct Draft {
     pub steps: Vec<Step>,
     pub floor: Floor,
+    /// Healthy targets of each group that the other zones have while one is out of the balancer.
+    pub rest: BTreeMap<String, usize>,
     /// What is left as it is, and why.
     pub left: Vec<String>,
 }
@@ -46,6 +49,8 @@ pub enum Refusal {
         "`{group}` has {healthy} healthy targets in {zone} and {least} must stay: none can be taken out"
     )]
     FloorTooHigh { group: String, zone: String, healthy: usize, least: usize },
+    #[error("`{group}` has targets and none is healthy: what is taken out of it is missed")]
+    NothingHealthy { group: String },
     #[error("only an Application Load Balancer can be refreshed like this")]
     NotApplication,
     #[error("it has {zones} zones; one can only be taken out of three or more")]
@@ -54,6 +59,8 @@ pub enum Refusal {
         "without {zone}, {left} of {all} healthy targets of `{group}` remain, {least} are needed"
     )]
     RestTooSmall { group: String, zone: String, left: usize, all: usize, least: usize },
+    #[error("{zone} is shifted away from it already: no second zone is taken out")]
+    ZoneAway { zone: String },
     #[error("it is not told in which zones the targets of `{group}` are")]
     ZoneUnknown { group: String },
     #[error("{place} forwards to as many target groups as it can: there is no room for a twin")]
@@ -166,11 +173,56 @@ fn declared(before: &Snapshot, care: &BalancerCare) -> Result<Draft, Refusal> {
         }
     }
     let way = restore::way(before, &wanted, care.healthy_within);
+    let floor = floor_of(before, &way.draft.steps, Some(care));
+    for (name, zones) in &floor {
+        let (Some(group), Some(to)) = (before.groups.get(name), wanted.groups.get(name)) else {
+            continue;
+        };
+        // Where new ones are nobody knows before they are registered: then it is seen before the call.
+        if to.targets.difference(&group.targets).next().is_some() {
+            continue;
+        }
+        let stay = Group { targets: to.targets.clone(), ..group.clone() }.healthy();
+        for (zone, least) in zones {
+            if stay.get(zone).copied().unwrap_or(0) < *least {
+                return Err(Refusal::FloorTooHigh {
+                    group: name.clone(),
+                    zone: called(zone).to_owned(),
+                    healthy: group.healthy().get(zone).copied().unwrap_or(0),
+                    least: *least,
+                });
+            }
+        }
+    }
     match way.cannot.first() {
-        None => Ok(way.draft),
+        None => Ok(Draft { floor, ..way.draft }),
         Some(what) => {
             Err(Refusal::NotUnderstood { place: "the way there".to_owned(), what: what.clone() })
         }
+    }
+}
+
+/// The healthy targets that stay in every group that loses some: as many as the rung `targets` says, or half of
+/// them where the policy has no such rung.
+pub fn floor_of(before: &Snapshot, steps: &[Step], care: Option<&BalancerCare>) -> Floor {
+    let said = care.into_iter().flat_map(|care| &care.rungs).find_map(|rung| match rung {
+        Rung::Targets(rules) => Some(rules.floor),
+        Rung::Reassert(_) | Rung::Swap(_) | Rung::Zones(_) => None,
+    });
+    let floor = said.unwrap_or(Ratio::new(0.5));
+    let losing = steps.iter().filter_map(|step| step.call.as_ref()?.removes());
+    losing
+        .filter_map(|(name, _)| Some((name.to_owned(), least(before.groups.get(name)?, floor))))
+        .collect()
+}
+
+/// Of a group with targets of which none is healthy all are asked ("fail-open", User Guide, "Target group health
+/// checks"), so none of them can be spared.
+pub(super) fn is_alive(name: &str, group: &Group) -> Result<(), Refusal> {
+    if group.targets.is_empty() || !group.healthy().is_empty() {
+        Ok(())
+    } else {
+        Err(Refusal::NothingHealthy { group: name.to_owned() })
     }
 }
 
@@ -260,6 +312,7 @@ fn targets(before: &Snapshot, rules: &RollTargets, care: &BalancerCare) -> Resul
     for (name, group) in before.groups.iter().filter(|(name, _)| before.is_used(name)) {
         is_owned(name, group, care)?;
         is_understood(name, group)?;
+        is_alive(name, group)?;
         let to = wanted.groups.get(name).map_or(&group.targets, |wanted| &wanted.targets);
         let new: BTreeSet<Target> = to.difference(&group.targets).cloned().collect();
         let gone: BTreeSet<Target> = group.targets.difference(to).cloned().collect();
@@ -323,8 +376,13 @@ fn batches(
         let mut taken: BTreeMap<&str, usize> = BTreeMap::new();
         waiting.retain(|target| {
             let of_zone = taken.entry(target.zone()).or_default();
-            // One that is not healthy carries nothing: taking it out lowers no floor.
-            let costs = usize::from(group.is_healthy(target));
+            // One that is known to be ill carries nothing: taking it out lowers no floor. Of the others
+            // nobody knows.
+            let ill = matches!(
+                group.state(target),
+                Some(TargetState::Unhealthy | TargetState::UnhealthyDraining)
+            );
+            let costs = usize::from(!ill);
             if batch.len() >= rules.batch || *of_zone + costs > room(target.zone()) {
                 return true;
             }

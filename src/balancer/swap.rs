@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::cure::{Step, Until};
-use super::rungs::{Draft, Refusal, health_check, is_owned, is_understood, part_of, unwritable};
+use super::rungs::{
+    Draft, Refusal, health_check, is_alive, is_owned, is_understood, part_of, unwritable,
+};
 use super::{Action, Call, Form, Forward, GROUPS_MAX, Holder, Snapshot, WEIGHT_MAX, Weighted};
 use crate::domain::Ratio;
 use crate::policy::{BalancerCare, SwapGroups, ZoneByZone};
@@ -34,6 +36,7 @@ pub(super) fn swap(
     for (name, group) in before.groups.iter().filter(|(name, _)| before.is_used(name)) {
         is_owned(name, group, care)?;
         is_understood(name, group)?;
+        is_alive(name, group)?;
         let lists = lists_with(before, &state, name)?;
         let twin = twin_name(name, &state);
         let mut tags = group.tags.clone();
@@ -182,7 +185,11 @@ pub(super) fn zones(before: &Snapshot, rules: &ZoneByZone) -> Result<Draft, Refu
     if zones <= super::ZONES_MIN {
         return Err(Refusal::TooFewZones { zones });
     }
+    if let Some(zone) = before.shifted_away().next() {
+        return Err(Refusal::ZoneAway { zone: zone.to_owned() });
+    }
     let used: Vec<_> = before.groups.iter().filter(|(name, _)| before.is_used(name)).collect();
+    let mut draft = Draft::default();
     for (name, group) in &used {
         if group.targets.iter().any(|target| target.zone.is_none()) {
             return Err(Refusal::ZoneUnknown { group: (*name).clone() });
@@ -190,6 +197,7 @@ pub(super) fn zones(before: &Snapshot, rules: &ZoneByZone) -> Result<Draft, Refu
         let healthy = group.healthy();
         let all: usize = healthy.values().sum();
         let least = part_of(all, rules.rest);
+        draft.rest.insert((*name).clone(), least);
         for zone in before.subnets.keys() {
             let left = all - healthy.get(zone).copied().unwrap_or(0);
             if left < least || left == 0 {
@@ -198,7 +206,6 @@ pub(super) fn zones(before: &Snapshot, rules: &ZoneByZone) -> Result<Draft, Refu
             }
         }
     }
-    let mut draft = Draft::default();
     for zone in before.subnets.keys() {
         let mut without = before.subnets.clone();
         without.remove(zone);

@@ -187,6 +187,7 @@ fn cure(before: &Snapshot, kind: RungKind, draft: Draft) -> Cure {
         floor: draft.floor,
         tally: None,
         to: None,
+        rest: draft.rest,
         skipped: Vec::new(),
         left: draft.left,
     }
@@ -494,4 +495,122 @@ fn what_somebody_else_changed_meanwhile_is_left_as_it_is() {
     assert!(!left.is_empty(), "it is said");
     let kept = to.listeners.values().filter(|l| l.actions == theirs).count();
     assert_eq!(kept, 1, "their edit stands");
+}
+
+fn set_states(snapshot: &mut Snapshot, group: &str, zone: &str, state: TargetState) {
+    let health = &mut snapshot.groups.get_mut(group).unwrap().health;
+    for health in health.iter_mut().filter(|h| zone.is_empty() || h.target.zone() == zone) {
+        health.state = state;
+    }
+}
+
+/// Where none is healthy all are asked, and of what is not known nobody says that it carries nothing.
+#[test]
+fn a_group_that_fails_open_loses_nobody() {
+    for state in [TargetState::Unhealthy, TargetState::Unavailable, TargetState::Initial] {
+        let mut before = snapshot([[2, 2, 2]; 3]);
+        set_states(&mut before, "api", "", state);
+        for rung in [roll(4, 0.5), swap_in(&[1.0])] {
+            let refused = draft(&before, &rung, &care(Vec::new()));
+            let group = "api".to_owned();
+            assert_eq!(refused, Err(Refusal::NothingHealthy { group }), "{state:?}");
+        }
+    }
+    let mut before = snapshot([[2, 2, 2]; 3]);
+    set_states(&mut before, "api", "eu-west-1a", TargetState::Unavailable);
+    let refused = draft(&before, &roll(4, 0.5), &care(Vec::new()));
+    assert!(matches!(refused, Err(Refusal::FloorTooHigh { .. })), "{refused:?}");
+    // Known to be ill, it may go and come back.
+    set_states(&mut before, "api", "eu-west-1a", TargetState::Unhealthy);
+    assert!(draft(&before, &roll(4, 0.5), &care(Vec::new())).is_ok());
+}
+
+/// The others are looked at again before each zone leaves, and no second one does.
+#[test]
+fn no_zone_leaves_when_the_others_have_got_worse_since_it_was_planned() {
+    let before = snapshot([[2, 2, 2]; 3]);
+    let drafted = draft(&before, &zones(0.6), &care(Vec::new())).unwrap();
+    let cure = cure(&before, RungKind::Zones, drafted);
+    let out = cure.calls().next().unwrap();
+    assert_eq!(cure.broken_floor(&before, out), None);
+    for state in [TargetState::Unhealthy, TargetState::ShiftedAway] {
+        let mut live = before.clone();
+        set_states(&mut live, "web", "eu-west-1c", state);
+        assert!(cure.broken_floor(&live, out).is_some(), "{state:?}");
+    }
+    let mut shifted = before.clone();
+    set_states(&mut shifted, "web", "eu-west-1a", TargetState::ShiftedAway);
+    let refused = draft(&shifted, &zones(0.1), &care(Vec::new()));
+    assert_eq!(refused, Err(Refusal::ZoneAway { zone: "eu-west-1a".to_owned() }));
+    let refused = draft(&shifted, &roll(1, 0.5), &care(Vec::new()));
+    assert!(matches!(refused, Err(Refusal::FloorTooHigh { .. })), "{refused:?}");
+}
+
+/// Whatever it is for, no call leaves a group that gets requests with nobody who answers them.
+#[test]
+fn no_way_leaves_a_group_in_use_without_a_healthy_target() {
+    let before = snapshot([[2, 2, 2]; 3]);
+    let drafted = draft(&before, &swap_in(&[1.0]), &care(Vec::new())).unwrap();
+    let cure = cure(&before, RungKind::Swap, drafted);
+    let all = before.groups["web"].targets.clone();
+    let out = Call::Deregister { group: "web".to_owned(), targets: all.clone() };
+    assert!(cure.broken_floor(&before, &out).is_some_and(|why| why.contains("no target")));
+    let ill: BTreeSet<Target> = all.iter().filter(|t| t.zone() == "eu-west-1a").cloned().collect();
+    let mut live = before.clone();
+    for zone in ["eu-west-1b", "eu-west-1c"] {
+        set_states(&mut live, "web", zone, TargetState::Unhealthy);
+    }
+    let out = Call::Deregister { group: "web".to_owned(), targets: ill };
+    assert!(cure.broken_floor(&live, &out).is_some_and(|why| why.contains("no healthy target")));
+    // Nor does one turn requests to a group where nobody is well.
+    let mut live = play(&cure, &Floor::new()).pop().unwrap();
+    settle(&mut live);
+    let back = way(&live, &before, WITHIN).draft;
+    let turn = back
+        .steps
+        .iter()
+        .find_map(|step| step.call.clone().filter(|call| call.operation() == "ModifyListener"));
+    let turn = turn.unwrap();
+    assert_eq!(cure.broken_floor(&live, &turn), None);
+    for group in ["web", "files"] {
+        set_states(&mut live, group, "", TargetState::Unhealthy);
+    }
+    assert!(cure.broken_floor(&live, &turn).is_some());
+}
+
+/// What a policy declares is a list that may be old: the floor holds for it as well.
+#[test]
+fn mending_keeps_the_floor_of_healthy_targets() {
+    let before = snapshot([[2, 2, 2]; 3]);
+    let few = before.groups["api"].targets.iter().take(1);
+    let few = few.map(|t| (t.id.clone(), 8080)).collect();
+    let declared = Declared { targets: [("api".to_owned(), few)].into(), ..Declared::default() };
+    let ours = BalancerCare { declared, ..care(Vec::new()) };
+    let refused = draft(&before, &Rung::Reassert(Reassert::Declared), &ours);
+    assert!(matches!(refused, Err(Refusal::FloorTooHigh { .. })), "{refused:?}");
+}
+
+/// One group is gone: the rest of the snapshot is brought back, and it is said what is not.
+#[test]
+fn a_snapshot_is_brought_back_as_far_as_it_can_be() {
+    let wanted = snapshot([[2, 2, 2]; 3]);
+    let mut live = wanted.clone();
+    live.attributes.insert("idle_timeout.timeout_seconds".to_owned(), "99".to_owned());
+    live.attributes.insert("access_logs.s3.bucket".to_owned(), "logs".to_owned());
+    live.groups.remove("files");
+    for listener in live.listeners.values_mut() {
+        for rule in listener.rules.values_mut().filter(|rule| rule.priority == "2") {
+            rule.actions = vec![forward(&[("web", 1)])];
+        }
+        if listener.port == 443 {
+            listener.actions = vec![forward(&[("web", 1)])];
+        }
+    }
+    let way = way(&live, &wanted, WITHIN);
+    let calls: Vec<String> = way.draft.steps.iter().map(ToString::to_string).collect();
+    assert_eq!(calls, ["ModifyLoadBalancerAttributes idle_timeout.timeout_seconds=60"]);
+    let told = way.cannot.join("\n");
+    for what in ["target group `files` is not there", "access_logs.s3.bucket"] {
+        assert!(told.contains(what), "{what} in {told}");
+    }
 }

@@ -260,7 +260,7 @@ async fn cure_for(
     world: &World,
 ) -> Result<Cure, Failure> {
     let place = place(policy, &reviewed.balancer)?;
-    let live = look(&place, world).await?;
+    let live = look(&place, &BTreeSet::new(), world).await?;
     let found = drift_of(&place, live.clone(), world);
     if found != *reviewed {
         let fields = |drift: &Drift| {

@@ -1,5 +1,6 @@
 //! One balancer and the executor, by hand: for `leeward lb` and for what `leeward apply` mends.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::execute::{Executor, Progress};
 use crate::journal::{Journal, JournalError};
 use crate::memory::{Acts, Outcome};
 use crate::pace::Pacer;
-use crate::policy::{BalancerCare, Declared, Policy, Reassert, Rung};
+use crate::policy::{BalancerCare, Policy, Reassert, Rung};
 use crate::ports::{CallFailed, Configurations, Levers};
 use crate::report::drift::Drift;
 use crate::report::plain;
@@ -62,10 +63,15 @@ pub(super) fn cared<'a>(place: &Place<'a>) -> Result<&'a BalancerCare, Failure> 
     })
 }
 
-pub(super) async fn look(place: &Place<'_>, world: &World) -> Result<Snapshot, Failure> {
+/// `also`: target groups that are looked for although no action names them any more.
+pub(super) async fn look(
+    place: &Place<'_>,
+    also: &BTreeSet<String>,
+    world: &World,
+) -> Result<Snapshot, Failure> {
     let client = client(&world.levers)?;
-    let declared = place.care.map(|care| &care.declared);
-    let also = declared.map(Declared::groups).unwrap_or_default();
+    let declared = place.care.map(|care| care.declared.groups()).unwrap_or_default();
+    let also = declared.union(also).cloned().collect();
     let read = client.read(place.arn, &also, world.clock.now()).await;
     read.map_err(|failure| unread(place, &failure))
 }
@@ -92,6 +98,7 @@ pub(super) fn mend_of(
     let now = world.clock.now();
     Ok(Cure {
         steps: draft.steps,
+        floor: draft.floor,
         left: draft.left,
         ..cure_of(place.balancer, Purpose::Mend, because, live, now)
     })
@@ -112,7 +119,7 @@ pub(super) async fn read_drift(policy: &Policy, world: &World) -> Vec<Drift> {
         let unread = |why: String| Drift { unread: Some(why), ..Drift::of(name) };
         let read = async {
             let place = place(policy, name)?;
-            let live = look(&place, world).await?;
+            let live = look(&place, &BTreeSet::new(), world).await?;
             Ok::<_, Failure>(drift_of(&place, live, world))
         };
         found.push(match timeout(DRIFT_WITHIN, read).await {

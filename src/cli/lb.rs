@@ -3,6 +3,7 @@
 //! Nothing is changed without `--yes`. What is changed goes through the journal of the service, so that a
 //! refresh that was cut short is taken up again by whoever opens it next: this command or `leeward run`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,9 +13,9 @@ use super::edge::{self, EdgeArgs};
 use super::hands::{Hands, Place, cared, desk, differences, ended, look, mend_of, place, trouble};
 use super::hold::said;
 use super::{Exit, Failure, Format, Output, block_on, json};
-use crate::balancer::cure::{Cure, Purpose};
+use crate::balancer::cure::{Cure, Purpose, Step};
 use crate::balancer::restore::way;
-use crate::balancer::rungs::draft;
+use crate::balancer::rungs::{draft, floor_of};
 use crate::balancer::{Snapshot, spell, tail};
 use crate::domain::{BalancerName, span};
 use crate::execute::cure::cure_of;
@@ -141,19 +142,19 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
         }
         match &args.command {
             Command::Show { out: file, .. } => {
-                let live = look(&place, &world).await?;
+                let live = look(&place, &BTreeSet::new(), &world).await?;
                 if let Some(file) = file {
                     save(file, &live)?;
                 }
                 show(&place, &live, which.format, out)
             }
             Command::Plan { .. } => {
-                let live = look(&place, &world).await?;
+                let live = look(&place, &BTreeSet::new(), &world).await?;
                 plans(&place, &live, &world, which.format, out)
             }
             Command::Refresh { rung, mend, doing, .. } => {
                 let desk = desk_for(&place, doing, &world).await?;
-                let live = look(&place, &world).await?;
+                let live = look(&place, &BTreeSet::new(), &world).await?;
                 let because = because(doing)?;
                 let cure = match (rung, mend) {
                     (Some(kind), false) => rung_of(&place, (*kind).into(), live, &because, &world)?,
@@ -163,9 +164,10 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
             }
             Command::Restore { snapshot, doing, .. } => {
                 let desk = desk_for(&place, doing, &world).await?;
-                let live = look(&place, &world).await?;
-                let because = because(doing)?;
                 let wanted = load(snapshot, &place)?;
+                let also = wanted.groups.keys().cloned().collect();
+                let live = look(&place, &also, &world).await?;
+                let because = because(doing)?;
                 let cure = restore_of(&place, live, &wanted, &because, &world);
                 do_it(&place, cure, desk, &world, which.format, out).await
             }
@@ -275,6 +277,7 @@ fn rung_of(
     Ok(Cure {
         steps: draft.steps,
         floor: draft.floor,
+        rest: draft.rest,
         left: draft.left,
         ..cure_of(place.balancer, Purpose::Rung(kind), because, live, now)
     })
@@ -291,6 +294,7 @@ fn restore_of(
     let way = way(&live, wanted, patience);
     let cannot = way.cannot.into_iter().map(|what| format!("cannot be brought back: {what}"));
     Cure {
+        floor: floor_of(&live, &way.draft.steps, place.care),
         steps: way.draft.steps,
         left: cannot.collect(),
         to: Some(wanted.clone()),
@@ -357,17 +361,8 @@ fn page(cure: &Cure, out: &mut Output) {
             out.line(plain(&format!("  floor: {least} healthy in {zone} of {group}")));
         }
     }
-    let waits: Duration = cure.steps.iter().map(patience).sum();
+    let waits: Duration = cure.steps.iter().map(Step::patience).sum();
     out.line(format!("  waits take {} at most\n", span(waits)));
-}
-
-fn patience(step: &crate::balancer::cure::Step) -> Duration {
-    use crate::balancer::cure::Until;
-    match &step.until {
-        Until::Told => Duration::ZERO,
-        Until::Healthy { within, .. } | Until::Drained { within, .. } => *within,
-        Until::Passed { time } => *time,
-    }
 }
 
 fn as_json(cure: &Cure, changed: bool) -> serde_json::Value {

@@ -205,6 +205,10 @@ pub enum StayWhy {
         room_rps: f64,
         needs_rps: f64,
     },
+    /// A balancer of the region is being refreshed: what is missing in a zone may be missing for that.
+    Refreshed {
+        balancer: BalancerName,
+    },
 }
 
 impl StayWhy {
@@ -219,6 +223,7 @@ impl StayWhy {
             Self::OthersBad { zone } => format!("zone {zone} is well"),
             Self::RestTooSmall { .. } => "more targets of the other zones are healthy".to_owned(),
             Self::NoRoom { .. } => "fewer requests arrive, or the other zones grow".to_owned(),
+            Self::Refreshed { balancer } => format!("the refresh of `{balancer}` is over"),
         }
     }
 }
@@ -238,6 +243,7 @@ impl fmt::Display for StayWhy {
                 f,
                 "the other zones have room for {room_rps:.0} of {needs_rps:.0} requests per second"
             ),
+            Self::Refreshed { balancer } => write!(f, "balancer `{balancer}` is being refreshed"),
         }
     }
 }

@@ -171,7 +171,10 @@ fn under_way(
             let since = open.intended_at.max(case.now.minus(case.policy.judge.window));
             effect(before, case.evidence.tally(balancer, since, case.now)) == Effect::Worse
         });
-    if harms {
+    let stopped = case.acts.abort_at(case.now).is_some_and(|abort| {
+        here && abort.at >= open.intended_at && matches!(open.cure.purpose, Purpose::Rung(_))
+    });
+    if harms || stopped {
         return want(case, name, balancer, Some(RefreshAct::Undo));
     }
     let explained = !faulty.sure.is_empty() || !faulty.unsure.is_empty();

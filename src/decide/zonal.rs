@@ -137,6 +137,12 @@ impl Place<'_> {
         if self.view.outside.reading == Reading::Unknown {
             return Some(StayWhy::Unseen);
         }
+        let open = self.case.acts.cure.as_ref().map(|open| &open.cure.balancer);
+        if let Some(balancer) =
+            open.filter(|name| self.case.policy.region_of(name) == Some(self.name))
+        {
+            return Some(StayWhy::Refreshed { balancer: balancer.clone() });
+        }
         let ours = |name| self.case.acts.zones_away.get(name).map(|away| away.act.zone.as_str());
         let away = self.view.balancers.iter().find_map(|(name, seen)| {
             let ours = ours(name);

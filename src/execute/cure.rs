@@ -10,11 +10,11 @@
 //! takes the place of the open one in one line of the journal. It is never turned back itself: a call of
 //! it that is refused is left out, said so, and the rest is done.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::balancer::cure::{Cure, Floor, Purpose, Reached, Step, in_short};
-use crate::balancer::restore::{way, without};
+use crate::balancer::restore::{rebased, way, without};
 use crate::balancer::rungs::draft;
 use crate::balancer::{Call, Snapshot};
 use crate::domain::{BalancerName, Tally, Timestamp, backoff};
@@ -62,6 +62,10 @@ impl Executor<'_> {
         because: &str,
     ) -> Result<Progress, JournalError> {
         match (act, &self.acts.cure) {
+            // What is on its way may still land, and would be found by nobody afterwards.
+            (RefreshAct::Undo, Some(open)) if self.is_calling(open) => {
+                return Ok(Progress::Working);
+            }
             (RefreshAct::Undo, Some(_)) => {
                 return match self.look().await {
                     Ok(live) => {
@@ -97,6 +101,7 @@ impl Executor<'_> {
                 drafted.map(|draft| Cure {
                     steps: draft.steps,
                     floor: draft.floor,
+                    rest: draft.rest,
                     left: draft.left,
                     tally: before,
                     ..cure_of(balancer, Purpose::Rung(kind), because, live, self.clock.now())
@@ -119,6 +124,11 @@ impl Executor<'_> {
                 Ok(Progress::Ended(Outcome::Refused { why }))
             }
         }
+    }
+
+    /// A call whose outcome is unknown, and that may still happen.
+    fn is_calling(&self, open: &OpenCure) -> bool {
+        matches!(open.call, CallState::Calling { at } if self.clock.now().since(at) < SETTLED_AFTER)
     }
 
     /// Takes on a plan that was made and shown before: keeps the snapshot, writes the plan down, begins.
@@ -166,16 +176,30 @@ impl Executor<'_> {
                 Turn::Next => known = Some(live),
                 Turn::Called => {}
                 Turn::Later => return Ok(Progress::Working),
-                Turn::Back(why) => self.turn_back(&live, &why)?,
-                Turn::Over(outcome) => {
-                    let balancer = open.cure.balancer.clone();
-                    let note = CureNote::Ended { outcome: outcome.clone() };
-                    self.note(&Entry::Cure { balancer, note })?;
-                    return Ok(Progress::Ended(outcome));
+                Turn::Back(why) if self.is_untouched() => {
+                    return self.end_cure(&open, Outcome::Refused { why });
                 }
+                Turn::Back(why) => self.turn_back(&live, &why)?,
+                Turn::Over(outcome) => return self.end_cure(&open, outcome),
             }
         }
         Ok(Progress::Working)
+    }
+
+    /// Nothing of a rung was done, so there is nothing to take back, and nothing came of it.
+    fn is_untouched(&self) -> bool {
+        self.acts.cure.as_ref().is_some_and(|open| {
+            open.done == 0
+                && open.call == CallState::Waiting
+                && matches!(open.cure.purpose, Purpose::Rung(_))
+        })
+    }
+
+    fn end_cure(&mut self, open: &OpenCure, outcome: Outcome) -> Result<Progress, JournalError> {
+        let balancer = open.cure.balancer.clone();
+        let note = CureNote::Ended { outcome: outcome.clone() };
+        self.note(&Entry::Cure { balancer, note })?;
+        Ok(Progress::Ended(outcome))
     }
 
     async fn one_step(&mut self, open: &OpenCure, live: &Snapshot) -> Result<Turn, JournalError> {
@@ -209,7 +233,7 @@ impl Executor<'_> {
                     return Ok(if now.since(open.last_at) < FLOOR_FOR {
                         Turn::Later
                     } else {
-                        Turn::Back(why)
+                        self.turn_or_skip(open, call, why)
                     });
                 }
                 self.make_call(open, live, call).await
@@ -287,23 +311,28 @@ impl Executor<'_> {
         Ok(match failure {
             None | Some(CallFailed::Unknown { .. }) => Turn::Called,
             Some(CallFailed::Throttled { .. } | CallFailed::Busy | CallFailed::NotSent { .. })
-                if tries < TRIES_MAX =>
+                // The way back is not given up for a service that is busy.
+                if tries < TRIES_MAX || open.cure.purpose == Purpose::Undo =>
             {
                 Turn::Later
             }
-            Some(failure) => self.refused(open, call, &failure),
+            Some(failure) => {
+                let why = format!("{}: {failure}", call.operation());
+                self.turn_or_skip(open, call, why)
+            }
         })
     }
 
-    /// A refused call turns a refresh back. On the way back it is left out.
-    fn refused(&mut self, open: &OpenCure, call: &Call, failure: &CallFailed) -> Turn {
-        let why = format!("{}: {failure}", call.operation());
+    /// A call that cannot be made turns a refresh back. On the way back it is left out, and said so.
+    fn turn_or_skip(&mut self, open: &OpenCure, call: &Call, why: String) -> Turn {
         if open.cure.purpose != Purpose::Undo {
             return Turn::Back(why);
         }
         if let Some(open) = &mut self.acts.cure {
             open.cure.skipped.push(call.clone());
             open.cure.left.push(why.clone());
+            open.cure.because.push_str("; not taken back: ");
+            open.cure.because.push_str(&why);
         }
         Turn::Back(why)
     }
@@ -330,6 +359,7 @@ impl Executor<'_> {
         left.extend(back.cannot);
         Cure {
             steps: back.draft.steps,
+            floor: cure.floor.clone(),
             left,
             to: Some(to),
             kept_in: cure.kept_in.clone(),
@@ -340,13 +370,14 @@ impl Executor<'_> {
     /// The rest of the way back, from where it stands now and without what was refused.
     fn again(&self, cure: &Cure, live: &Snapshot) -> Cure {
         let patience = self.care(&cure.balancer).map_or(HEALTHY_WITHIN, |care| care.healthy_within);
-        let to = cure.to.clone().unwrap_or_else(|| live.clone());
+        let to = rebased(&cure.before, cure.to.as_ref().unwrap_or(live), live);
         let back = way(live, &to, patience);
         let kept = |step: &Step| step.call.as_ref().is_none_or(|call| !cure.skipped.contains(call));
         Cure {
             steps: back.draft.steps.into_iter().filter(kept).collect(),
             made_at: self.clock.now(),
             before: live.clone(),
+            to: Some(to),
             ..cure.clone()
         }
     }
@@ -439,6 +470,7 @@ pub fn cure_of(
         floor: Floor::new(),
         tally: None,
         to: None,
+        rest: BTreeMap::new(),
         skipped: Vec::new(),
         left: Vec::new(),
     }

@@ -179,6 +179,7 @@ impl Balancer {
                 TargetState::Unhealthy => Some("Target.FailedHealthChecks".to_owned()),
                 TargetState::Initial => Some("Elb.InitialHealthChecking".to_owned()),
                 TargetState::Healthy
+                | TargetState::ShiftedAway
                 | TargetState::UnhealthyDraining
                 | TargetState::Unused
                 | TargetState::Draining

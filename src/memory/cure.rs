@@ -133,6 +133,8 @@ impl Acts {
             // The effect is looked at from here on.
             last.at = at;
             last.accepted = *outcome == Outcome::Done && open.cure.purpose != Purpose::Undo;
+            // Nothing was touched: as if it could not have been planned.
+            last.refused |= matches!(outcome, Outcome::Refused { .. });
         }
         if *outcome == Outcome::Done && matches!(open.cure.purpose, Purpose::Rung(_)) {
             self.cured.insert(balancer, open.cure);

@@ -12,7 +12,7 @@ record! {
         rungs: Part<At<Vec<Part<At<Rung>>>>> = "rungs: [{ reassert: as_read }]",
         /// What is done when nothing helped or something made it worse.
         give_up: Part<GiveUp> = "give_up: shift",
-        /// What the configuration should be. Shown where it differs by `leeward lb plan`, mended by `leeward lb refresh --mend`.
+        /// What the configuration should be. Where it is not so is shown by `leeward plan`, and mended by `leeward apply` or `leeward lb refresh --mend`, with the floor of the rung `targets`, or half of the healthy targets of each zone where there is none.
         declared: Option<Part<Declared>> = "declared: { attributes: { idle_timeout.timeout_seconds: \"60\" } }",
     }
 }
@@ -120,7 +120,7 @@ record! {
 choice! {
     /// What is done when no rung helped, or one made it worse.
     "what is done at last" GiveUp {
-        /// The region is left, as after any other outage.
+        /// The region is left, as after any other outage, also where only probes see the balancer fail.
         Shift = "shift" "give_up: shift",
         /// Nothing moves; a human is called.
         Page = "page" "give_up: page",
@@ -134,7 +134,7 @@ record! {
         attributes: Option<Entries<At<Text>>> = "attributes: { idle_timeout.timeout_seconds: \"60\" }",
         /// Weights of forward actions.
         forwards: Option<Vec<Part<At<DeclaredForward>>>> = "forwards: [{ listener: 443, weights: { web: 100 } }]",
-        /// The registered targets of a group, all of them, each as address or instance with a port.
+        /// The registered targets of a group, all of them, each as address or instance with a port. A tag cannot name them.
         targets: Option<Entries<At<Vec<At<Text>>>>> = "targets: { web: [\"10.0.0.1:8080\", \"10.0.1.1:8080\"] }",
     }
 }

@@ -403,6 +403,7 @@ pub(crate) fn refresh() -> Cure {
         floor: Floor::new(),
         tally: None,
         to: None,
+        rest: BTreeMap::new(),
         skipped: Vec::new(),
         left: Vec::new(),
     }

@@ -433,12 +433,23 @@ impl Service {
         decision: &Decision,
         now: Timestamp,
     ) -> Result<(Option<Outcome>, Option<Unplannable>), JournalError> {
-        let mut outcome = None;
         let may_act = matches!(self.policy.mode, Mode::Approve | Mode::Auto);
-        if self.memory.acts.cure.is_some() && may_act && !undoes(decision) {
-            // Beside whatever else is done: leaving a region must not wait for a target to drain.
+        let goes_on = self.memory.acts.cure.is_some() && may_act && !undoes(decision);
+        let came = self.move_on(decision, now).await?;
+        if goes_on {
+            // After whatever else is done: leaving a region waits for no look at a balancer.
             let _ = Box::pin(self.executor().advance_cure()).await?;
         }
+        Ok(came)
+    }
+
+    async fn move_on(
+        &mut self,
+        decision: &Decision,
+        now: Timestamp,
+    ) -> Result<(Option<Outcome>, Option<Unplannable>), JournalError> {
+        let mut outcome = None;
+        let may_act = matches!(self.policy.mode, Mode::Approve | Mode::Auto);
         let next = decision.wanted.as_ref().and_then(lever_of);
         self.executor().settle_doubt(next).await?;
         if let Some(beside) = self.memory.acts.beside.as_ref().filter(|_| may_act)
@@ -510,7 +521,10 @@ impl Service {
                     Some(act) => {
                         let because = match act {
                             RefreshAct::Rung(_) => format!("diagnosed: {}", decision.diagnosis()),
-                            RefreshAct::Undo => "its probes fail more than before".to_owned(),
+                            RefreshAct::Undo => match self.memory.acts.abort_at(now) {
+                                Some(abort) => format!("aborted by {}: {}", abort.by, abort.reason),
+                                None => "its probes fail more than before".to_owned(),
+                            },
                         };
                         Box::pin(self.executor().treat(balancer, *act, *before, &because)).await?
                     }

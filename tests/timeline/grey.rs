@@ -1,5 +1,6 @@
 //! Which balancer it is shows later than that the region is in trouble: vantages agree on the region first.
 
+use leeward::memory::Abort;
 use leeward::tell::Severity;
 
 use super::*;
@@ -278,4 +279,29 @@ fn a_region_that_was_left_is_not_called_well_while_it_is_dark() {
     assert_eq!(dark.iter().filter(is_well).count(), 0, "{dark:?}");
     let well = said(".", 20);
     assert_eq!(well.iter().filter(is_well).count(), 1, "{well:?}");
+}
+
+/// What somebody stops is taken back.
+#[test]
+fn an_abort_takes_a_refresh_back_that_is_under_way() {
+    let mut picture = Picture::new(policy(&LADDER));
+    picture.greys(14, WEB);
+    let note = CureNote::Intended(Box::new(cure(Aim::Rung(RungKind::Targets), 9.0)));
+    picture.note(&Entry::Cure { balancer: "east-web".parse().unwrap(), note });
+    picture.greys(1, WEB);
+    assert_eq!(wanted_act(&picture), None);
+    let at = Timestamp::from_secs(picture.now);
+    let until = at.plus(Duration::from_secs(7200));
+    let (by, reason) = ("ana".to_owned(), "wrong one".to_owned());
+    picture.note(&Entry::Aborted(Abort { by, reason, at, until }));
+    picture.greys(1, WEB);
+    assert_eq!(wanted_act(&picture), Some(RefreshAct::Undo));
+}
+
+/// One by one in the order of the policy, but one that is certain never waits for one that is not.
+#[test]
+fn a_certain_balancer_does_not_wait_for_an_earlier_one_in_doubt() {
+    let mut picture = Picture::new(policy(&[REFRESH]));
+    assert!(picture.greys(40, Parts::new("x..", "~~~")).contains('R'));
+    assert_eq!(picture.refreshed(), ["east-api"], "`east-web` is first in the order");
 }

@@ -311,6 +311,19 @@ fn no_region_is_left_for_a_zone_before_its_shift_was_tried() {
     assert!(helps.memory.acts.shifts.is_empty(), "{:?}", helps.memory.acts.shifts);
 }
 
+/// What is missing in a zone may be missing because a balancer is being refreshed.
+#[test]
+fn no_zone_is_shifted_away_while_a_balancer_is_refreshed() {
+    let mut picture = Picture::new(allowed(&[]));
+    let note = CureNote::Intended(Box::new(cure(Aim::Rung(RungKind::Targets), 9.0)));
+    picture.note(&Entry::Cure { balancer: "east-web".parse().unwrap(), note });
+    let (bad, well) = (&"x".repeat(20), &".".repeat(20));
+    assert!(!picture.zones([bad, well, well]).contains('Z'));
+    picture.stays(
+        |why| matches!(why, StayWhy::Refreshed { balancer } if balancer.as_str() == "east-web"),
+    );
+}
+
 /// Whoever takes our shift back had a reason.
 #[test]
 fn what_a_human_took_back_is_not_begun_again() {

@@ -32,6 +32,11 @@ struct State {
     process: Mortal,
     refuse: Option<&'static str>,
     lose_answers: bool,
+    /// Calls of this kind are throttled until then.
+    throttle: Option<(&'static str, Timestamp)>,
+    /// No call is answered, and each lands so much later.
+    late: Option<Duration>,
+    landing: Vec<(Timestamp, Call)>,
 }
 
 /// A balancer, a disk and a clock.
@@ -51,6 +56,9 @@ impl World {
             process: Mortal::default(),
             refuse: None,
             lose_answers: false,
+            throttle: None,
+            late: None,
+            landing: Vec::new(),
         })))
     }
 
@@ -61,6 +69,15 @@ impl World {
     fn pass(&self, time: Duration) {
         let mut state = self.state();
         state.now = state.now.plus(time);
+        let now = state.now;
+        let (landed, landing) =
+            std::mem::take(&mut state.landing).into_iter().partition(|(at, _)| *at <= now);
+        state.landing = landing;
+        for (_, call) in landed as Vec<(Timestamp, Call)> {
+            state.live.apply(&call).unwrap();
+            state.changed_at = now;
+            state.calls.push(call);
+        }
         if state.now.since(state.changed_at) >= SETTLES {
             crate::balancer::tests::settle(&mut state.live);
             let settled = state.live.clone();
@@ -105,6 +122,15 @@ impl crate::ports::Configurations for World {
             if state.refuse == Some(call.operation()) {
                 let (code, why) = ("AccessDenied".to_owned(), "not allowed".to_owned());
                 return Err(CallFailed::Refused { code, why });
+            }
+            let now = state.now;
+            if state.throttle.is_some_and(|(what, until)| what == call.operation() && now < until) {
+                let (code, why) = ("Throttling".to_owned(), "slower".to_owned());
+                return Err(CallFailed::Throttled { code, why });
+            }
+            if let Some(late) = state.late {
+                state.landing.push((now.plus(late), call.clone()));
+                return Err(dead());
             }
             state.live.apply(call).unwrap();
             state.changed_at = state.now;
@@ -494,4 +520,155 @@ async fn what_cannot_be_planned_touches_nothing_and_is_remembered() {
     assert!(world.state().calls.is_empty() && world.state().kept.is_empty());
     assert!(world.acts().refreshes.values().flatten().last().unwrap().refused);
     assert_eq!(before.differences(&world.state().live.clone()), []);
+}
+
+impl Life {
+    async fn beat(&mut self, act: RefreshAct) {
+        let _ = self.treat(act).await.unwrap();
+        tokio::time::advance(BEAT).await;
+        self.world.pass(BEAT);
+    }
+
+    async fn until_called(&mut self, kind: RungKind) {
+        let _ = self.treat(RefreshAct::Rung(kind)).await.unwrap();
+        while self.world.state().calls.is_empty() && self.world.state().landing.is_empty() {
+            self.world.pass(BEAT);
+            tokio::time::advance(BEAT).await;
+            let _ = self.with(async |e| e.advance_cure().await).await.unwrap();
+        }
+    }
+
+    async fn undo(&mut self) {
+        for _ in 0..100 {
+            let over =
+                self.acts.cure.as_ref().is_none_or(|open| open.cure.purpose == Purpose::Undo);
+            if over {
+                return;
+            }
+            self.beat(RefreshAct::Undo).await;
+        }
+        panic!("it is not turned back");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_service_does_not_end_the_way_back() {
+    let before = wide();
+    let world = World::new(before.clone());
+    let mut process = Life::new(&world, &policy(ladder()));
+    process.until_called(RungKind::Zones).await;
+    assert_ne!(before.differences(&world.state().live.clone()), []);
+    let until = world.now().plus(Duration::from_secs(900));
+    world.state().throttle = Some(("SetSubnets", until));
+    process.undo().await;
+    let outcome = process.go_on().await.unwrap();
+    assert!(matches!(&outcome, Some(Outcome::Abandoned { .. })), "{outcome:?}");
+    assert_eq!(before.differences(&world.state().live.clone()), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_taken_back_is_said() {
+    let before = wide();
+    let world = World::new(before.clone());
+    let mut process = Life::new(&world, &policy(ladder()));
+    process.until_called(RungKind::Zones).await;
+    world.state().refuse = Some("SetSubnets");
+    process.undo().await;
+    let Some(Outcome::Abandoned { why }) = process.go_on().await.unwrap() else { panic!() };
+    assert!(why.contains("not taken back: SetSubnets"), "{why}");
+}
+
+/// Nothing was touched, so nothing is undone, and the next rung may be taken.
+#[tokio::test(start_paused = true)]
+async fn a_first_call_that_is_refused_is_no_harm() {
+    let before = wide();
+    let world = World::new(before.clone());
+    world.state().refuse = Some("ModifyLoadBalancerAttributes");
+    let mut process = Life::new(&world, &policy(ladder()));
+    let outcome = process.run(RungKind::Reassert).await.unwrap();
+    assert!(matches!(&outcome, Outcome::Refused { why } if why.contains("AccessDenied")));
+    assert!(world.state().calls.is_empty());
+    let last = world.acts().refreshes.values().flatten().last().cloned().unwrap();
+    assert!(last.refused && !last.undone && !last.accepted);
+}
+
+/// The way back is worked out anew when somebody else comes in between, and takes nothing of theirs back.
+#[tokio::test(start_paused = true)]
+async fn an_edit_during_the_way_back_stands() {
+    let before = wide();
+    let world = World::new(before.clone());
+    let mut process = Life::new(&world, &policy(ladder()));
+    process.until_called(RungKind::Targets).await;
+    let until = world.now().plus(Duration::from_secs(60));
+    world.state().throttle = Some(("RegisterTargets", until));
+    process.undo().await;
+    let new = Target { id: "10.0.1.99".to_owned(), port: Some(8080), zone: None };
+    let theirs = Call::Register { group: "web".to_owned(), targets: [new.clone()].into() };
+    let timeout = [("idle_timeout.timeout_seconds".to_owned(), "17".to_owned())].into();
+    for call in [theirs, Call::BalancerAttributes { attributes: timeout }] {
+        world.state().live.apply(&call).unwrap();
+    }
+    process.go_on().await.unwrap();
+    let live = world.state().live.clone();
+    let places: Vec<String> = before.differences(&live).into_iter().map(|d| d.place).collect();
+    assert_eq!(places.len(), 2, "{places:?}");
+    assert!(live.groups["web"].targets.contains(&new), "{places:?}");
+    let taken = |call: &Call| call.removes().is_some_and(|(_, targets)| targets.contains(&new));
+    assert!(!world.state().calls.iter().any(taken));
+}
+
+/// A call whose answer was lost lands while everything is taken back: it is taken back as well.
+#[tokio::test(start_paused = true)]
+async fn what_lands_late_is_taken_back_too() {
+    let before = wide();
+    let world = World::new(before.clone());
+    world.state().late = Some(Duration::from_secs(20));
+    let mut process = Life::new(&world, &policy(ladder()));
+    process.until_called(RungKind::Targets).await;
+    assert_eq!(world.state().landing.len(), 1, "on its way");
+    world.state().late = None;
+    process.undo().await;
+    process.go_on().await.unwrap();
+    world.pass(SETTLES);
+    assert_eq!(before.differences(&world.state().live.clone()), []);
+}
+
+/// It was there when it was planned. Who falls ill meanwhile is counted before the next batch goes.
+#[tokio::test(start_paused = true)]
+async fn the_floor_is_asked_before_every_call() {
+    let world = World::new(wide());
+    let mut process = Life::new(&world, &policy(ladder()));
+    process.until_called(RungKind::Targets).await;
+    let removed =
+        |world: &World| world.state().calls.iter().filter(|call| call.removes().is_some()).count();
+    assert_eq!(removed(&world), 1);
+    for _ in 0..100 {
+        let taken: BTreeSet<Target> = world
+            .state()
+            .calls
+            .iter()
+            .filter_map(|call| call.removes().map(|(_, targets)| targets.clone()))
+            .flatten()
+            .collect();
+        for group in world.state().live.groups.values_mut() {
+            for health in group.health.iter_mut().filter(|h| h.state == TargetState::Healthy) {
+                if !taken.iter().any(|target| target.is(&health.target)) {
+                    health.state = TargetState::Unhealthy;
+                }
+            }
+        }
+        world.pass(BEAT);
+        tokio::time::advance(BEAT).await;
+        let _ = process.with(async |e| e.advance_cure().await).await.unwrap();
+    }
+    // Where those that came back are well the ill ones may follow; where nobody is well, nobody leaves.
+    let left = world
+        .state()
+        .calls
+        .iter()
+        .filter_map(Call::removes)
+        .flat_map(|(_, all)| all.clone())
+        .collect::<Vec<_>>();
+    assert!(left.iter().all(|target| target.zone() != "eu-west-1c"), "{left:?}");
+    assert!(process.acts.cure.is_some(), "it waits for them to be well again");
 }

@@ -207,7 +207,7 @@ fn healthy_part(targets: &[Target]) -> Option<f64> {
 
 fn is_healthy(target: &Target) -> Option<bool> {
     match target.state {
-        TargetState::Healthy => Some(true),
+        TargetState::Healthy | TargetState::ShiftedAway => Some(true),
         TargetState::Unhealthy | TargetState::UnhealthyDraining => {
             let balancers_fault =
                 target.reason.as_ref().is_some_and(|reason| reason.starts_with("Elb."));
