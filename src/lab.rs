@@ -11,6 +11,7 @@ pub mod door;
 pub mod elb;
 pub mod gates;
 pub mod instruments;
+pub mod losses;
 pub mod nameserver;
 pub mod outage;
 pub mod pipeline;

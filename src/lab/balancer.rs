@@ -14,7 +14,8 @@ use hyper::{Request, Response, StatusCode};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::door::{Answerer, Ask, ask, fetch, says, typed};
-use super::region::{ALIVE, spread};
+use super::losses::Losses;
+use super::region::ALIVE;
 use crate::balancer::Call;
 use crate::domain::Timestamp;
 use crate::ports::{Clock, Point, Target, TargetState};
@@ -75,7 +76,7 @@ struct Grey {
     drops: f64,
     stirred: Stirred,
     renewed: BTreeSet<SocketAddr>,
-    count: u64,
+    losses: Losses,
 }
 
 /// The balancer of one region.
@@ -106,7 +107,8 @@ impl Balancer {
 
     /// From now on half of the requests are dropped, whatever the targets do.
     pub fn turn_grey(&self, stirred: Stirred) {
-        let grey = Grey { drops: GREY_DROPS, stirred, renewed: BTreeSet::new(), count: 0 };
+        let (renewed, losses) = (BTreeSet::new(), Losses::default());
+        let grey = Grey { drops: GREY_DROPS, stirred, renewed, losses };
         *lock(&self.grey) = Some(grey);
     }
 
@@ -160,12 +162,9 @@ impl Balancer {
     }
 
     /// Whether this request is one of those that get lost.
-    fn drops(&self) -> bool {
+    fn drops(&self, path: &str) -> bool {
         let mut grey = lock(&self.grey);
-        grey.as_mut().is_some_and(|ill| {
-            ill.count += 1;
-            spread(ill.count) < ill.drops
-        })
+        grey.as_mut().is_some_and(|ill| ill.losses.takes(path, ill.drops))
     }
 
     /// The targets as `DescribeTargetHealth` tells of them.
@@ -278,7 +277,7 @@ impl Balancer {
 
     /// The answer, and whether it is the balancer's own.
     async fn pass_on(&self, path: &str, host: &str) -> (Response<Full<Bytes>>, bool) {
-        if self.drops() {
+        if self.drops(path) {
             return (says(StatusCode::BAD_GATEWAY, "bad gateway\n"), true);
         }
         let Some(address) = self.next() else {
@@ -353,6 +352,6 @@ fn value(metric: &str, sum: Tally, seconds: i64) -> Option<f64> {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

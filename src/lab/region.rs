@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,8 +17,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::balancer::Balancer;
+use super::balancer::{Balancer, lock};
 use super::door::{Answerer, Door, says, serve, typed};
+use super::losses::Losses;
 use crate::domain::{Malformed, RegionName};
 use crate::ports::Clock;
 
@@ -175,7 +175,7 @@ async fn front(
         let instance = Instance {
             region: name.clone(),
             fault: faulty.fault.subscribe(),
-            count: AtomicU64::new(0),
+            losses: Mutex::default(),
         };
         let door = Door { open: faulty.open.subscribe(), barred: nobody.clone() };
         tasks.spawn(serve(listener, door, Arc::new(instance)));
@@ -194,7 +194,7 @@ async fn front(
 struct Instance {
     region: RegionName,
     fault: watch::Receiver<Fault>,
-    count: AtomicU64,
+    losses: Mutex<Losses>,
 }
 
 #[async_trait]
@@ -214,8 +214,7 @@ impl Answerer for Instance {
             }
             Fault::Rotten => says(StatusCode::INTERNAL_SERVER_ERROR, "the shop is broken\n"),
             Fault::Brownout(part) => {
-                let count = self.count.fetch_add(1, Ordering::Relaxed);
-                if spread(count) < part {
+                if lock(&self.losses).takes(&path, part) {
                     says(StatusCode::SERVICE_UNAVAILABLE, "too much to do\n")
                 } else {
                     well()
@@ -249,14 +248,6 @@ fn shop(path: &str, region: &RegionName) -> Response<Full<Bytes>> {
 }
 
 const HTML: &str = "text/html; charset=utf-8";
-
-/// 0 to 1, evenly spread over the count (the golden ratio's multiples), so that a part is met exactly
-/// after a few requests.
-pub(super) fn spread(count: u64) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "a count of requests")]
-    let turned = count as f64 * 0.618_033_988_749_895;
-    turned.fract()
-}
 
 #[cfg(test)]
 mod tests {
