@@ -695,39 +695,47 @@ fn a_ramp_goes_step_by_step() {
     assert!(second - first >= 12, "the second step waits for two minutes at least: {done}");
 }
 
+/// A cached copy is the last resort, after a minute.
+const RESORT: [(&str, &str); 4] = [
+    (
+        "vantages: {",
+        "  cache: { role: last_resort, weight: 0, balancers: { cache-edge: { carries: 100% } } }\nvantages: {",
+    ),
+    ("members: { east: east, west: west }", "members: { east: east, west: west, cache: cache }"),
+    ("last_resort: never", "last_resort: { after: 1m }"),
+    ("cooldown: 10m", "cooldown: 1m"),
+];
+
+impl Picture {
+    /// A step in which the copy is well.
+    fn beside_a_copy(&mut self, east: char, west: char, east_counters: char) -> char {
+        let mut samples = Vec::new();
+        for vantage in ["one", "two", "three"] {
+            self.probe(&mut samples, "east", vantage, east);
+            self.probe(&mut samples, "west", vantage, west);
+            let edge = About {
+                region: Some("cache".parse().unwrap()),
+                balancer: Some("cache-edge".parse().unwrap()),
+                vantage: Some(vantage.parse().unwrap()),
+            };
+            let measure = Measure::Probe { success: 1.0, latency_ms: Some(50.0), failure: None };
+            self.sample(&mut samples, "probes", Class::Outside, edge, measure);
+        }
+        self.counters(&mut samples, "east", east_counters);
+        self.counters(&mut samples, "west", '.');
+        self.decide(samples, Vec::new())
+    }
+}
+
 #[test]
 fn the_last_resort_waits_for_patience_and_comes_home() {
-    let resort = r"  cache: { role: last_resort, weight: 0, balancers: { cache-edge: { carries: 100% } } }
-vantages: {";
-    let mut picture = Picture::new(policy(&[
-        ("vantages: {", resort),
-        (
-            "members: { east: east, west: west }",
-            "members: { east: east, west: west, cache: cache }",
-        ),
-        ("last_resort: never", "last_resort: { after: 1m }"),
-        ("failback: manual", "failback: { auto: { hold: 5m, step: 100%, every: 1m } }"),
-        ("cooldown: 10m", "cooldown: 1m"),
-    ]));
+    let mut changes = RESORT.to_vec();
+    changes.push(("failback: manual", "failback: { auto: { hold: 5m, step: 100%, every: 1m } }"));
+    let mut picture = Picture::new(policy(&changes));
     let mut done = String::new();
     for (east, west, counters, steps) in [('x', 'x', '?', 40), ('.', '.', '.', 60)] {
         for _ in 0..steps {
-            let mut samples = Vec::new();
-            for vantage in ["one", "two", "three"] {
-                picture.probe(&mut samples, "east", vantage, east);
-                picture.probe(&mut samples, "west", vantage, west);
-                let about = About {
-                    region: Some("cache".parse().unwrap()),
-                    balancer: Some("cache-edge".parse().unwrap()),
-                    vantage: Some(vantage.parse().unwrap()),
-                };
-                let measure =
-                    Measure::Probe { success: 1.0, latency_ms: Some(50.0), failure: None };
-                picture.sample(&mut samples, "probes", Class::Outside, about, measure);
-            }
-            picture.counters(&mut samples, "east", counters);
-            picture.counters(&mut samples, "west", '.');
-            done.push(picture.decide(samples, Vec::new()));
+            done.push(picture.beside_a_copy(east, west, counters));
         }
     }
     assert_eq!(done.matches('L').count(), 1, "{done}");

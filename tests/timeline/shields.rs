@@ -137,16 +137,6 @@ fn a_blocked_hour_does_not_keep_harm_going_on() {
     assert_eq!(acts.first(), Some(&RefreshAct::Undo));
 }
 
-const RESORT: [(&str, &str); 4] = [
-    (
-        "vantages: {",
-        "  cache: { role: last_resort, weight: 0, balancers: { cache-edge: { carries: 100% } } }\nvantages: {",
-    ),
-    ("members: { east: east, west: west }", "members: { east: east, west: west, cache: cache }"),
-    ("last_resort: never", "last_resort: { after: 1m }"),
-    ("cooldown: 10m", "cooldown: 1m"),
-];
-
 /// A cached copy is better than nothing, and any region that serves is better than a copy.
 #[test]
 fn the_last_resort_is_left_for_a_standby_that_was_mended() {
@@ -154,22 +144,7 @@ fn the_last_resort_is_left_for_a_standby_that_was_mended() {
     let mut done = String::new();
     for (west, steps) in [('x', 40), ('.', 40)] {
         for _ in 0..steps {
-            let mut samples = Vec::new();
-            for vantage in ["one", "two", "three"] {
-                picture.probe(&mut samples, "east", vantage, 'x');
-                picture.probe(&mut samples, "west", vantage, west);
-                let edge = About {
-                    region: Some("cache".parse().unwrap()),
-                    balancer: Some("cache-edge".parse().unwrap()),
-                    vantage: Some(vantage.parse().unwrap()),
-                };
-                let measure =
-                    Measure::Probe { success: 1.0, latency_ms: Some(50.0), failure: None };
-                picture.sample(&mut samples, "probes", Class::Outside, edge, measure);
-            }
-            picture.counters(&mut samples, "east", '?');
-            picture.counters(&mut samples, "west", '.');
-            done.push(picture.decide(samples, Vec::new()));
+            done.push(picture.beside_a_copy('x', west, '?'));
         }
     }
     let (copy, home) = (done.find('L').expect("the copy"), done.find('S').expect("the standby"));
