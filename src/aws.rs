@@ -30,6 +30,7 @@ mod cloudwatch;
 mod convert;
 mod elb;
 mod fail;
+mod pace;
 mod pages;
 mod route53;
 mod s3;
@@ -170,7 +171,7 @@ impl Edge {
 #[derive(Debug)]
 struct Clusters {
     base: Base,
-    writes: Mutex<BTreeMap<Vec<String>, Arc<arc::Writes>>>,
+    writes: Mutex<BTreeMap<Vec<String>, Arc<pace::Recent>>>,
 }
 
 impl Clusters {
@@ -179,7 +180,7 @@ impl Clusters {
             spec.endpoints.iter().map(|(_, url)| url.clone()).collect();
         addresses.sort();
         let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
-        let writes = Arc::clone(writes.entry(addresses).or_default());
+        let writes = Arc::clone(writes.entry(addresses).or_insert_with(|| Arc::new(arc::writes())));
         Cluster::new(&self.base, spec, writes)
     }
 }

@@ -572,8 +572,7 @@ fn pick_lever(
 /// The switches that keep a region out, the preferred ones first.
 fn closed_by(case: &Case<'_>) -> Option<LeverKind> {
     let keeps_out = |kind: &LeverKind| {
-        let standing = case.acts.standing(*kind);
-        standing.is_some_and(|all| all.values().any(|stands| *stands != InAnswers::In))
+        case.acts.in_effect(*kind).values().any(|stands| *stands != InAnswers::In)
     };
     case.policy.levers.iter().map(crate::policy::Lever::kind).find(keeps_out)
 }

@@ -98,6 +98,11 @@ pub enum Entry {
         lever: LeverKind,
         standing: BTreeMap<RegionName, InAnswers>,
     },
+    /// These gates stand as our votes, and took nobody out yet since not enough others have voted. They stay.
+    /// `back`: the turns that would take them back.
+    Voted {
+        back: Vec<Turn>,
+    },
     /// Somebody else turned these: how they stand now, where that is not how we left them. None: they stand
     /// as we left them again.
     TurnedElsewhere {
@@ -529,6 +534,8 @@ pub struct Acts {
     pub gates: BTreeMap<RegionName, InAnswers>,
     /// The same for routing controls.
     pub controls: BTreeMap<RegionName, InAnswers>,
+    /// Gates that stand as votes and changed nothing yet: how far each region was let in before.
+    pub voted: BTreeMap<RegionName, InAnswers>,
     /// Switches that may stand otherwise than it says above: a call of unknown outcome went out, and may
     /// still land, or one that turns back failed. They are read, and put right.
     pub doubtful: BTreeMap<LeverKind, BTreeSet<RegionName>>,
@@ -648,6 +655,11 @@ impl Acts {
                     if *outcome == Outcome::Done && order.lever().is_switch() {
                         self.lever_works(order.lever());
                     }
+                    if let (crate::plan::Wanted::Move(moved), Outcome::Done) =
+                        (&order.plan.wanted, outcome)
+                    {
+                        self.is_seen(moved);
+                    }
                     if *outcome != Outcome::Done && order.turning != Turning::Waiting {
                         self.owe(order.lever(), &order.turns_back());
                     }
@@ -665,6 +677,7 @@ impl Acts {
                     self.turned_by_us(*lever, turns);
                 }
             }
+            Entry::Voted { back } => self.vote(back),
             Entry::TurnedElsewhere { lever, found } => self.find_elsewhere(*lever, found),
             Entry::Stood { lever, standing } => self.note_stood(*lever, standing, at),
             Entry::Gating { .. } => self.try_lever(LeverKind::Gates, at),

@@ -129,9 +129,9 @@ async fn an_object_that_was_taken_and_is_not_there_is_not_done() {
 
 #[tokio::test]
 async fn a_refusal_is_sure_only_while_nothing_was_set() {
-    for (refuses, sure) in [("0", true), ("1", false)] {
+    for (refuses, sure) in [("shop/", true), ("0", false), ("1", false)] {
         let board = board(Bucket { refuses, ..Bucket::default() }, None);
-        let lever = lever(vec![object("0"), object("1")], None);
+        let lever = lever(vec![object("shop/0"), object("shop/1")], None);
         let gates = board.gates(&service(), &lever).unwrap();
         let failure = gates.turn(&to(InAnswers::Out)).await.unwrap_err();
         assert_eq!(failure.nothing_happened(), sure, "{failure}");
@@ -218,4 +218,73 @@ async fn a_gate_over_http_is_closed_by_the_controller_and_by_nobody_else() {
     assert_eq!(status(&url).await, 200);
     stop.cancel();
     serving.await.unwrap();
+}
+
+/// A bucket that takes its time, and checkers that never answer.
+#[derive(Debug)]
+struct Slow(Duration);
+
+#[async_trait]
+impl Objects for Slow {
+    async fn put(&self, _: &str, _: &str, _: &str, _: &str) -> Result<(), CallFailed> {
+        tokio::time::sleep(self.0).await;
+        Ok(())
+    }
+
+    async fn delete(&self, _: &str, _: &str, _: &str) -> Result<(), CallFailed> {
+        tokio::time::sleep(self.0).await;
+        Ok(())
+    }
+
+    async fn exists(&self, _: &str, _: &str, _: &str) -> Result<bool, CallFailed> {
+        tokio::time::sleep(self.0).await;
+        Ok(true)
+    }
+}
+
+#[async_trait]
+impl HealthChecks for Slow {
+    async fn found(&self, _: &str) -> Result<Found, CallFailed> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_slow_gates_and_silent_checkers_hold_up_nobody_for_long() {
+    let slots = |count: usize| {
+        let slot = |number| Slot {
+            gate: Gate::S3 {
+                bucket: "b".to_owned(),
+                key: format!("shop/{number}"),
+                aws_region: "us-west-2".to_owned(),
+                url: Some("not an address".to_owned()),
+            },
+            health_check: Some(format!("check-{number}")),
+        };
+        let slots = [(east(), (0..count).map(slot).collect())].into();
+        GatesLever { slots, ..lever(Vec::new(), None) }
+    };
+    // (gates, seconds of a call, whether all of them can be set, seconds that it takes)
+    for (count, takes, whole, most) in [(10, 2900, true, 6), (60, 2900, false, 20)] {
+        let slow = Arc::new(Slow(Duration::from_millis(takes)));
+        let board = Board {
+            objects: Some(Arc::<Slow>::clone(&slow)),
+            checks: Some(slow),
+            ..board(Bucket::default(), None)
+        };
+        let gates = board.gates(&service(), &slots(count)).unwrap();
+        let began = tokio::time::Instant::now();
+        match gates.turn(&to(InAnswers::Out)).await {
+            Ok(()) => assert!(whole, "{count}"),
+            Err(failure) => assert!(!whole && !failure.nothing_happened(), "{failure}"),
+        }
+        assert!(began.elapsed() <= Duration::from_secs(most), "{count}: {:?}", began.elapsed());
+        let began = tokio::time::Instant::now();
+        let stands = gates.standing().await;
+        assert!(stands.is_ok_and(|stands| stands[&east()] == InAnswers::Out), "{count}");
+        assert!(began.elapsed() <= Duration::from_secs(20), "{count}: {:?}", began.elapsed());
+        let began = tokio::time::Instant::now();
+        assert_eq!(gates.followed(&to(InAnswers::Out)).await, Ok(Followed::CannotTell));
+        assert!(began.elapsed() <= Duration::from_secs(5), "{count}: {:?}", began.elapsed());
+    }
 }

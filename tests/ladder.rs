@@ -11,8 +11,10 @@ use leeward::health::Sample;
 use leeward::journal::Forgetful;
 use leeward::pace::Pacer;
 use leeward::plan::{Batch, RecordData, RecordSet, Wanted};
-use leeward::policy::{GatesLever, Lever, LeverKind, Pace, Policy, load};
-use leeward::ports::{CallFailed, ChangeId, ChangeStatus, Clock, Levers, Switches, Weights};
+use leeward::policy::{GatesLever, Lever, LeverKind, Pace, Policy, Votes, Witness, load};
+use leeward::ports::{
+    CallFailed, ChangeId, ChangeStatus, Clock, Levers, Resolver, Switches, Weights,
+};
 use leeward::runtime::round::Service;
 use tokio::time::{Instant, sleep};
 
@@ -410,4 +412,58 @@ async fn a_gate_that_was_closed_without_an_answer_is_opened_when_the_region_is_w
     assert!(!bench.is_out(), "{:?}", bench.service.memory.acts.levers);
     let acts = &bench.service.memory.acts;
     assert_eq!((acts.beside.as_ref(), acts.doubtful.len()), (None, 0));
+}
+
+/// Name servers that never leave out the region that is to be left: nobody else has voted.
+#[derive(Debug)]
+struct Unmoved;
+
+#[async_trait]
+impl Resolver for Unmoved {
+    async fn ask(&self, _: &str, _: &RecordName, _: &str) -> Result<Vec<String>, CallFailed> {
+        Ok(vec!["east".to_owned()])
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vote_that_nobody_joins_stands_while_the_next_lever_is_taken() {
+    let mut bench = Bench::new(Some(0));
+    bench.service.levers.resolver = Some(Arc::new(Unmoved));
+    for lever in &mut bench.service.policy.levers {
+        if let Lever::Gates(gates) = lever {
+            gates.votes = Votes { needed: 2, of: 3 };
+            let zone = "Z1".parse().unwrap();
+            let name = "_where.shop.example.com".parse().unwrap();
+            let servers = vec!["192.0.2.53:53".to_owned()];
+            gates.proof.witness = Some(Witness { zone, name, servers });
+        }
+    }
+    bench.outage(Api::Well, Duration::from_secs(120), SUSTAIN * 9).await;
+    assert_eq!(bench.records.weight("east"), 0, "{:?}", bench.service.last);
+    assert!(bench.is_out(), "the vote stands as long as the region is down");
+    let acts = &bench.service.memory.acts;
+    assert_eq!(acts.shifts.len(), 1, "the vote was none");
+    assert_eq!(acts.voted.len(), 1);
+    bench.dead = None;
+    bench.rounds(SUSTAIN * 4).await;
+    assert!(!bench.is_out(), "{:?}", bench.service.last);
+    assert_eq!(bench.service.memory.acts.voted.len(), 0);
+}
+
+/// What somebody wrote into the epoch record stops the weights, and nothing else.
+#[tokio::test(start_paused = true)]
+async fn records_that_cannot_be_moved_leave_the_other_lever() {
+    let mut bench = Bench::new(Some(1));
+    bench.records.sets.lock().unwrap().push(RecordSet {
+        name: "_leeward.shop.example.com".parse().unwrap(),
+        kind: "TXT".to_owned(),
+        set_identifier: None,
+        weight: None,
+        data: RecordData::Values(vec!["\"somebody's own\"".to_owned()]),
+        ..record("east", 0)
+    });
+    bench.outage(Api::Well, Duration::from_secs(120), SUSTAIN * 2).await;
+    assert!(bench.is_out(), "{:?}", bench.service.last);
+    assert_eq!(bench.records.changes.load(Ordering::SeqCst), 0);
+    assert!(bench.out_after() <= Duration::from_secs(25), "{:?}", bench.out_after());
 }

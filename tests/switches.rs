@@ -9,7 +9,9 @@ use leeward::domain::{InAnswers, RecordName, RegionName, Timestamp, Turn};
 use leeward::execute::Progress;
 use leeward::memory::{Acts, Entry, Order, Outcome, Pin, Turning};
 use leeward::plan::{Epoch, Move, Plan, Purpose, SETTLED_AFTER, Wanted};
-use leeward::policy::{ArcLever, Gate, GatesLever, Lever, LeverKind, Policy, Proof, Witness};
+use leeward::policy::{
+    ArcLever, Gate, GatesLever, Lever, LeverKind, Policy, Proof, Votes, Witness,
+};
 use leeward::ports::{CallFailed, Clock, Followed, Resolver, Switches};
 
 use crate::orders::world::{Controller, EAST, Route53, WEST, policy, split};
@@ -180,7 +182,7 @@ fn away(lever: LeverKind, now: Timestamp) -> Plan {
 
 impl Controller {
     async fn turn_away(&mut self, lever: LeverKind) -> Progress {
-        let plan = away(lever, self.clock.now());
+        let plan = Plan { epoch: self.acts.epoch.next(), ..away(lever, self.clock.now()) };
         self.executor().carry_out(plan).await.unwrap()
     }
 
@@ -247,6 +249,76 @@ async fn without_a_witness_time_and_checks_must_both_agree() {
     assert_eq!(controller.turn_away(LeverKind::Gates).await, Progress::Working);
     assert_eq!(controller.later(SECOND * 59).await, Progress::Working);
     assert_eq!(controller.later(SECOND).await, Progress::Ended(Outcome::Done));
+}
+
+/// Nothing can be asked of the check that looks at a control: only its time can be waited for.
+#[tokio::test(start_paused = true)]
+async fn a_control_without_a_witness_is_done_after_the_time_of_its_check_and_the_ttl() {
+    let world = World::default();
+    let mut controller = controller(&world, false);
+    assert_eq!(controller.turn_away(LeverKind::Arc).await, Progress::Working);
+    assert_eq!(controller.later(SECOND).await, Progress::Working);
+    assert_eq!(controller.later(SECOND * 88).await, Progress::Working);
+    assert_eq!(controller.later(SECOND).await, Progress::Ended(Outcome::Done));
+}
+
+/// Two of three have to publish.
+fn voting(world: &World) -> Controller {
+    let mut controller = controller(world, true);
+    for lever in &mut controller.policy.levers {
+        if let Lever::Gates(gates) = lever {
+            gates.votes = Votes { needed: 2, of: 3 };
+        }
+    }
+    controller
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vote_stands_and_keeps_nobody_out_until_others_have_voted() {
+    let world = World::default();
+    world.state().shown = vec![WEST];
+    let mut controller = voting(&world);
+    for _ in 0..2 {
+        assert_eq!(controller.turn_away(LeverKind::Gates).await, Progress::Working);
+        let Progress::Ended(Outcome::Abandoned { why }) = controller.later(PATIENCE).await else {
+            panic!("its time is over");
+        };
+        assert!(why.contains("2 of 3") && why.contains("the vote stands"), "{why}");
+        controller.settle_after(SECOND * 60).await;
+        assert_eq!(world.of(&sick()), InAnswers::Out, "others may vote later");
+        assert_eq!(world.state().calls.len(), 1, "it is not published twice");
+        let acts = &controller.acts;
+        assert_eq!(acts.let_in().get(&sick()), Some(&InAnswers::In), "nobody sees an effect");
+        assert_eq!((acts.shifts.len(), acts.doubtful.len()), (0, 0));
+        let state = acts.levers.get(&LeverKind::Gates).unwrap();
+        assert!(state.failures_in_a_row > 0, "the next lever is to be tried");
+    }
+    // Somebody else has voted.
+    world.state().shown = vec![EAST];
+    assert_eq!(controller.turn_away(LeverKind::Gates).await, Progress::Working);
+    assert_eq!(controller.later(SECOND).await, Progress::Ended(Outcome::Done));
+    assert_eq!(controller.acts.let_in().get(&sick()), Some(&InAnswers::Out));
+    assert_eq!((controller.acts.shifts.len(), controller.acts.voted.len()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vote_that_is_withdrawn_is_withdrawn_whatever_becomes_of_the_call() {
+    for fault in [None, Some(Fault::Refused), Some(Fault::LostAfter), Some(Fault::LostBefore)] {
+        let world = World::default();
+        world.state().shown = vec![WEST];
+        let mut controller = voting(&world);
+        let _ = controller.turn_away(LeverKind::Gates).await;
+        let _ = controller.later(PATIENCE).await;
+        world.state().fault = fault;
+        for _ in 0..6 {
+            controller.clock.pass(SECOND * 61);
+            controller.executor().withdraw_votes().await.unwrap();
+            controller.executor().settle_doubt(None).await.unwrap();
+        }
+        assert_eq!(world.of(&sick()), InAnswers::In, "{fault:?}");
+        let acts = &controller.acts;
+        assert_eq!((acts.voted.len(), acts.doubtful.len()), (0, 0), "{fault:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

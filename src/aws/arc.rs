@@ -14,11 +14,10 @@
 //! Never tried on a real cluster. The signing region is that of the endpoint, as in AWS's sample code;
 //! the text of the service's model names `us-west-2` for all of them.
 
-mod pace;
-
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_config::Region;
@@ -29,15 +28,21 @@ use aws_smithy_types::retry::RetryConfig;
 use futures_util::StreamExt as _;
 use futures_util::future::{join_all, try_join_all};
 use futures_util::stream::FuturesUnordered;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::fail::failed;
+use super::pace::Recent;
 use super::{Base, Call, Service};
 use crate::domain::{InAnswers, RegionName, Turn};
 use crate::policy::ArcLever;
 use crate::ports::{CallFailed, ControlFacts, Switches};
 
-pub(super) use pace::Writes;
+/// AWS allows three mutating calls per second and cluster endpoint (Developer Guide, "Quotas for
+/// routing control"). We keep to it for the cluster as a whole; a second as it may look to the other end, where
+/// calls arrive closer together than they were sent.
+pub(super) fn writes() -> Recent {
+    Recent::new(3, Duration::from_millis(1100))
+}
 
 /// What this client calls, for the policy of least privilege.
 pub(super) const ACTIONS: &[&str] = &[
@@ -117,7 +122,7 @@ pub struct Cluster {
     spec: ClusterSpec,
     clients: Vec<Client>,
     /// Shared with the other services of the same cluster.
-    writes: Arc<Writes>,
+    writes: Arc<Recent>,
     dice: Dice,
     limits: super::Timeouts,
 }
@@ -132,7 +137,7 @@ struct Seen {
 type Turns = [(RegionName, InAnswers)];
 
 impl Cluster {
-    pub(super) fn new(base: &Base, spec: ClusterSpec, writes: Arc<Writes>) -> Self {
+    pub(super) fn new(base: &Base, spec: ClusterSpec, writes: Arc<Recent>) -> Self {
         let client = |(region, url): &(String, String)| {
             let url = base.settings.endpoint(Service::RecoveryCluster, region).unwrap_or(url);
             let config = Builder::from(&base.sdk)
@@ -204,10 +209,15 @@ impl Cluster {
         let mut failures = Failures::default();
         let mut overriding = false;
         while let Some(endpoint) = untried.pop_front() {
-            if began.elapsed() >= self.limits.switch_whole {
+            let left = self.limits.switch_whole.saturating_sub(began.elapsed());
+            if left.is_zero() {
                 break;
             }
-            self.writes.turn().await;
+            if timeout(left, self.writes.turn()).await.is_err() {
+                let why = "other calls to this cluster took the whole pace".to_owned();
+                failures.add(self.name(endpoint), CallFailed::NotSent { why });
+                break;
+            }
             let rules = if overriding { self.spec.overrides.as_slice() } else { &[] };
             let answer = self.update(endpoint, turns, rules).await;
             let taken = answer.is_ok();

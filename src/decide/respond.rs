@@ -470,9 +470,11 @@ fn turns_with(
     let most = target.iter().filter_map(|(name, share)| for_its_weight(name, *share));
     let most = most.fold(0.0, f64::max);
     let mut turns = Vec::new();
+    // What others have not joined yet is voted for again.
+    let in_effect = case.acts.in_effect(lever);
     for (name, share) in target {
         let slots = case.policy.switches(lever, name);
-        let known = case.acts.standing(lever).and_then(|all| all.get(name)).copied();
+        let known = in_effect.get(name).copied();
         let stands = known.unwrap_or(InAnswers::In);
         let to = if *share < shares::SAME {
             // Behind one with weight that is open, a standby is not answered, and ready.

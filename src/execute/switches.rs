@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 
@@ -14,9 +15,13 @@ use crate::domain::{BalancerName, InAnswers, RegionName, Timestamp, Turn};
 use crate::execute::{Executor, Progress};
 use crate::journal::JournalError;
 use crate::memory::{Entry, Order, Outcome, Turning};
-use crate::plan::{Move, Wanted};
-use crate::policy::{LeverKind, Mode, Proof, Witness};
+use crate::plan::{Move, Purpose, Wanted};
+use crate::policy::{LeverKind, Mode, Proof, Votes, Witness};
 use crate::ports::{CallFailed, Followed, Levers, Resolver};
+
+/// How long the health check of a routing control may take to follow it. No documentation gives a bound: it is
+/// taken for no slower than the slowest other check, which looks every 30 s (API reference, `HealthCheckConfig`).
+const CONTROL_FOLLOWS: Duration = Duration::from_secs(30);
 
 /// Questions to one name server in one look, at least.
 const QUESTIONS_MIN: u32 = 8;
@@ -148,7 +153,7 @@ impl Executor<'_> {
         if self.clock.now().since(beside.at) < proof.in_force_within || self.pinned() {
             return Ok(Progress::Working);
         }
-        let why = self.give_back(moved.lever, &beside.turns_back(), &proof).await?;
+        let why = self.give_back(moved, &beside.turns_back(), &proof).await?;
         self.end_beside(Outcome::Abandoned { why })
     }
 
@@ -284,23 +289,59 @@ impl Executor<'_> {
         moved: &Move,
         proof: &Proof,
     ) -> Result<Progress, JournalError> {
-        let why = self.give_back(moved.lever, &order.turns_back(), proof).await?;
+        let why = self.give_back(moved, &order.turns_back(), proof).await?;
         self.end(Outcome::Abandoned { why }).map(Progress::Ended)
     }
 
-    /// Turns back what changed nothing, and says why.
+    /// Turns back what changed nothing, and says why. A vote changes nothing until others have voted: it
+    /// stays, and the next lever is tried meanwhile.
     async fn give_back(
         &mut self,
-        lever: LeverKind,
+        moved: &Move,
         back: &[Turn],
         proof: &Proof,
     ) -> Result<String, JournalError> {
+        let lever = moved.lever;
         let within = crate::domain::span(proof.in_force_within);
-        let why = format!("turned, but not in the answers within {within}");
-        self.turn(lever, back).await?;
+        let (votes, back) = self.votes(moved, back);
+        let why = match self.policy.gates_lever() {
+            Some(gates) if !votes.is_empty() => {
+                let Votes { needed, of } = gates.votes;
+                format!("not {needed} of {of} voted for it within {within}; the vote stands")
+            }
+            Some(_) | None => format!("turned, but not in the answers within {within}"),
+        };
+        if !votes.is_empty() {
+            self.note(&Entry::Voted { back: votes })?;
+        }
+        if !back.is_empty() {
+            self.turn(lever, &back).await?;
+        }
         let failure = CallFailed::Refused { code: "NotInForce".to_owned(), why: why.clone() };
         self.note(&Entry::LeverHeard { lever, failure: Some(failure) })?;
         Ok(why)
+    }
+
+    /// Which of the turns that would take a move back take back a vote for leaving a region, and the rest.
+    fn votes(&self, moved: &Move, back: &[Turn]) -> (Vec<Turn>, Vec<Turn>) {
+        let counted = self.policy.gates_lever().is_some_and(|gates| gates.votes.needed > 1)
+            && moved.lever == LeverKind::Gates
+            && moved.purpose != Purpose::Failback;
+        let closes =
+            |turn: &Turn| self.acts.stands(moved.lever, &turn.region).open() < turn.to.open();
+        back.iter().cloned().partition(|turn| counted && closes(turn))
+    }
+
+    /// Takes votes back that changed nothing: nobody has to be left any more.
+    pub async fn withdraw_votes(&mut self) -> Result<(), JournalError> {
+        let kind = LeverKind::Gates;
+        let back =
+            self.acts.voted.iter().map(|(region, to)| Turn { region: region.clone(), to: *to });
+        let back: Vec<Turn> = back.collect();
+        if back.is_empty() || self.pinned() || self.acts.is_turning(kind) || self.waits(kind) {
+            return Ok(());
+        }
+        self.turn(kind, &back).await.map(|_| ())
     }
 
     /// Name servers that answer otherwise are enough to say no. That they answer so is enough for a region
@@ -316,11 +357,15 @@ impl Executor<'_> {
         }
     }
 
-    fn in_force_after(&self, moved: &Move) -> std::time::Duration {
+    fn in_force_after(&self, moved: &Move) -> Duration {
         let gates = || self.policy.gates_lever().map(|lever| lever.check.flips_within() * 2);
+        // Of a routing control nothing can be asked but the control itself, which shows what was told to it.
         match moved.lever {
             LeverKind::Gates => gates().unwrap_or_default(),
-            LeverKind::Arc | LeverKind::Weights => std::time::Duration::ZERO,
+            LeverKind::Arc => self.policy.proof(LeverKind::Arc).map_or(CONTROL_FOLLOWS, |proof| {
+                (CONTROL_FOLLOWS + proof.ttl).min(proof.in_force_within)
+            }),
+            LeverKind::Weights => Duration::ZERO,
         }
     }
 }

@@ -92,10 +92,20 @@ impl Acts {
         known.or((kind == LeverKind::Gates).then_some(InAnswers::In))
     }
 
+    /// How far the switches of one kind let each region in. A vote that not enough others have joined keeps
+    /// nobody out.
+    pub fn in_effect(&self, kind: LeverKind) -> BTreeMap<RegionName, InAnswers> {
+        let mut all = self.standing(kind).cloned().unwrap_or_default();
+        if kind == LeverKind::Gates {
+            all.extend(self.voted.clone());
+        }
+        all
+    }
+
     /// How far each region is let in by gates and routing controls together: the stricter one counts,
     /// since both must be healthy.
     pub fn let_in(&self) -> BTreeMap<RegionName, InAnswers> {
-        let mut all = self.gates.clone();
+        let mut all = self.in_effect(LeverKind::Gates);
         for (region, stands) in &self.controls {
             let place = all.entry(region.clone()).or_insert(*stands);
             if stands.open() < place.open() {
@@ -112,8 +122,11 @@ impl Acts {
         turns: &[Turn],
     ) -> BTreeMap<RegionName, InAnswers> {
         let turned = turns.iter().map(|turn| (turn.region.clone(), turn.to));
-        let mut after =
-            Self { gates: self.gates.clone(), controls: self.controls.clone(), ..Self::default() };
+        let mut after = Self {
+            gates: self.in_effect(LeverKind::Gates),
+            controls: self.controls.clone(),
+            ..Self::default()
+        };
         after.standing_mut(lever).extend(turned);
         after.let_in()
     }
@@ -232,6 +245,7 @@ impl Acts {
             }
             let turned = turns.iter().map(|turn| (turn.region.clone(), turn.to));
             self.standing_mut(lever).extend(turned);
+            self.count_votes();
             if works {
                 self.lever_works(lever);
             }
@@ -258,6 +272,30 @@ impl Acts {
         let fast = standing.iter().filter(|(region, to)| !self.may_change(lever, region, **to));
         let fast = fast.map(|(region, _)| region.clone()).collect();
         self.be_sure(lever, &fast);
+        self.count_votes();
+    }
+
+    /// These gates stand and changed nothing yet. `back`: the turns that would take them back.
+    pub(super) fn vote(&mut self, back: &[Turn]) {
+        for Turn { region, to } in back {
+            self.voted.entry(region.clone()).or_insert(*to);
+        }
+        self.count_votes();
+    }
+
+    /// A gate that was opened again is no vote.
+    fn count_votes(&mut self) {
+        let gates = &self.gates;
+        let stands = |region: &RegionName| gates.get(region).map_or(1.0, |stands| stands.open());
+        self.voted.retain(|region, before| stands(region) < before.open());
+    }
+
+    /// What was seen in the answers is more than a vote.
+    pub(super) fn is_seen(&mut self, moved: &Move) {
+        if moved.lever == LeverKind::Gates {
+            let turned = moved.turned();
+            self.voted.retain(|region, _| turned.iter().all(|turn| turn.region != *region));
+        }
     }
 
     fn is_heard_of(&mut self, lever: LeverKind, turns: &[Turn]) {
@@ -279,9 +317,10 @@ impl Acts {
     }
 
     /// A move was given up: its switches have to stand as before. What does not, or could not be turned
-    /// back, is in doubt until it was read so.
+    /// back, is in doubt until it was read so. A vote stands until it is withdrawn.
     pub(super) fn owe(&mut self, lever: LeverKind, back: &[Turn]) {
-        for Turn { region, to } in back {
+        let votes = (lever == LeverKind::Gates).then_some(&self.voted).cloned().unwrap_or_default();
+        for Turn { region, to } in back.iter().filter(|turn| !votes.contains_key(&turn.region)) {
             let stood = self.standing_mut(lever).insert(region.clone(), *to);
             if stood.unwrap_or(InAnswers::In) != *to {
                 self.doubtful.entry(lever).or_default().insert(region.clone());
@@ -305,7 +344,11 @@ impl Acts {
 
     /// What never came into force and was turned back was no shift, and the next lever need not wait.
     pub(super) fn end_beside(&mut self, outcome: &Outcome) {
-        let Some(beside) = self.beside.take().filter(|_| *outcome != Outcome::Done) else { return };
+        let Some(beside) = self.beside.take() else { return };
+        if *outcome == Outcome::Done {
+            self.is_seen(&beside.moved);
+            return;
+        }
         self.owe(beside.moved.lever, &beside.turns_back());
         let counted = |last: &mut Shift| {
             !beside.turning && last.at == beside.at && last.to == beside.moved.to

@@ -168,6 +168,8 @@ codes! {
     // Hazards.
     /// Safety rules are overridden.
     Warning SafetyOverridden = "safety-overridden",
+    /// Nobody sees whether a switch comes into force.
+    Warning NoWitness = "no-witness",
     /// One class of evidence is enough, or all there is.
     Warning OneClass = "one-class",
     /// Clients keep the old answer for longer than it takes to see the outage.

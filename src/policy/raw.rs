@@ -216,7 +216,7 @@ choice! {
     "a witness" Witness {
         /// A TXT name with one weighted record for each region, with the weights and health checks of the service's own records and the region's name as its value.
         Txt(WitnessTxt) = "txt" "witness: { txt: { zone: Z0123456789ABCDEFGHIJ, name: _where.api.example.com, servers: [\"192.0.2.53:53\"] } }",
-        /// Nothing can be asked. A turn is in force after the time that its checks need, twice over.
+        /// Nothing can be asked, and `check` warns of it. Gates are in force after the time that their checks need, twice over, and routing controls after 30s and `ttl`, if nothing that can be asked says otherwise.
         Nothing = "none" "witness: none",
     }
 }
@@ -240,7 +240,7 @@ record! {
         endpoints: At<Entries<At<Url>>> = "endpoints: { us-east-1: \"https://aaaaaaaa.route53-recovery-cluster.us-east-1.amazonaws.com/v1\" }",
         /// The ARN of each region's routing control: `On` is in the answers.
         controls: Entries<At<Text>> = "controls: { eu-west-1: \"arn:aws:route53-recovery-control::111122223333:controlpanel/0123456789abcdef0123456789abcdef/routingcontrol/abcdefg1234567\" }",
-        /// Safety rules that are overridden with each call, by ARN. Write it down only for a day on which they are known to be wrong.
+        /// Safety rules that are overridden when they stand in the way, by ARN. Write it down only for a day on which they are known to be wrong.
         override_safety_rules: Option<At<Vec<At<Text>>>> = "override_safety_rules: [\"arn:aws:route53-recovery-control::111122223333:controlpanel/0123456789abcdef0123456789abcdef/safetyrule/abcdefg1234567\"]",
         /// The time to live of the records: how long clients keep an old answer.
         ttl: Part<At<Span>> = "ttl: 60s",

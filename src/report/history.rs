@@ -97,6 +97,11 @@ fn sentence(entry: &Entry) -> (&'static str, String) {
             let stands = standing.iter().map(|(region, to)| format!("`{region}` {}", answers(*to)));
             ("read", format!("{lever}: {}", stands.collect::<Vec<_>>().join(", ")))
         }
+        Entry::Voted { back } => {
+            let regions = back.iter().map(|turn| format!("`{}`", turn.region));
+            let regions = regions.collect::<Vec<_>>().join(", ");
+            ("voted", format!("to take out {regions}; not enough others did, the vote stands"))
+        }
         Entry::Gating { region, to } => ("gating", format!("`{region}` {}", answers(*to))),
         Entry::Gated { region, to, failure } => {
             ("gated", outcome(&format!("`{region}` {}", answers(*to)), "done", failure.as_ref()))

@@ -358,6 +358,10 @@ fn answers(page: &mut String, rehearsal: &Rehearsal<'_>, policy: &Policy) {
             let (first, last) = (bounds.typical(), bounds.worst());
             format!(", in force {} after the first failure, {} at worst", span(first), span(last))
         });
+        let text = match &shares.after_if {
+            Some(votes) => format!(", if {votes}; from the last of these votes{text}"),
+            None => text,
+        };
         paragraph(page, "", &format!("after {}{text}", Distribution::words(&shares.after)));
         for unread in &rehearsal.switches_unread {
             paragraph(page, "", unread);

@@ -472,6 +472,7 @@ pub(crate) fn entries() -> Vec<Entry> {
         Entry::Turning { lever: LeverKind::Gates, turns: turns.clone() },
         Entry::Turned { lever: LeverKind::Gates, turns, failure: None },
         Entry::Stood { lever: LeverKind::Arc, standing },
+        Entry::Voted { back: vec![Turn { region: region("eu-west-1"), to: InAnswers::In }] },
         Entry::Gating { region: region("eu-west-1"), to: InAnswers::Out },
         Entry::Gated { region: region("eu-west-1"), to: InAnswers::Out, failure: None },
         Entry::BesideEnded { outcome: Outcome::Done },

@@ -12,13 +12,15 @@ use crate::domain::{InAnswers, Ratio, RegionName, Turn, Weight, span};
 use crate::health::Answers;
 use crate::memory::Acts;
 use crate::plan::{Move, Plan, Wanted};
-use crate::policy::{Gate, LeverKind, Policy, Proof};
+use crate::policy::{Gate, LeverKind, Policy, Proof, Votes};
 use crate::steer::{Health, flips, weighted};
 
 /// One call of a gate with its retries, and one turn of routing controls over five endpoints, at most: the
 /// time-outs of the edge.
 pub(crate) const GATE_CALL_MAX: Duration = Duration::from_secs(7);
-pub(crate) const TURN_MAX: Duration = Duration::from_secs(14);
+pub(crate) const TURN_MAX: Duration = Duration::from_secs(18);
+/// All gates of a move: what is not set by then is read before it is set again.
+pub(crate) const GATES_TURN_MAX: Duration = Duration::from_secs(20);
 
 /// The move by switches of a plan, if it is one.
 pub fn of(plan: &Plan) -> Option<&Move> {
@@ -48,6 +50,9 @@ fn known(acts: &Acts, lever: LeverKind, region: &RegionName) -> InAnswers {
 pub struct Distribution {
     pub before: BTreeMap<RegionName, Ratio>,
     pub after: BTreeMap<RegionName, Ratio>,
+    /// Only if so many controllers vote for it: `2 of 3 publish`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after_if: Option<String>,
 }
 
 impl Distribution {
@@ -69,7 +74,10 @@ impl Distribution {
             shares.map(|(name, share)| (name, Ratio::new(share))).collect()
         };
         let after = acts.let_in_after(moved.lever, &moved.turned());
-        Self { before: shares(&acts.let_in()), after: shares(&after) }
+        let votes = policy.gates_lever().filter(|_| moved.lever == LeverKind::Gates);
+        let votes = votes.map(|lever| lever.votes).filter(|votes| votes.needed > 1);
+        let after_if = votes.map(|Votes { needed, of }| format!("{needed} of {of} publish"));
+        Self { before: shares(&acts.let_in()), after: shares(&after), after_if }
     }
 
     /// `eu-central-1 0%, eu-west-1 100%`
@@ -89,7 +97,7 @@ pub(super) fn times(policy: &Policy, moved: &Move, turns: &[Turn]) -> (Duration,
     let written = turns.iter().flat_map(|turn| gates(policy, turn));
     let in_buckets = written.filter(|(gate, _)| matches!(gate, Gate::S3 { .. })).count();
     let calls = u32::try_from(in_buckets * 2).unwrap_or(u32::MAX);
-    (GATE_CALL_MAX.saturating_mul(calls), follows.unwrap_or_default())
+    (GATE_CALL_MAX.saturating_mul(calls).min(GATES_TURN_MAX), follows.unwrap_or_default())
 }
 
 /// Each gate of a turn, and whether it is published.
@@ -220,7 +228,7 @@ pub(super) fn parts(moved: &Move, bounds: &Bounds) -> Vec<Part> {
     let calls = match moved.lever {
         LeverKind::Arc => "a question, an update and a question over five endpoints: our time-outs",
         LeverKind::Gates | LeverKind::Weights => {
-            "each object written and read back: our time-outs with their retries"
+            "each object written and read back: our time-outs with their retries, and no more than 20s in all"
         }
     };
     let in_force = match moved.lever {

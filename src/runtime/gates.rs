@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use hyper::Method;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::domain::{InAnswers, RegionName, ServiceName, Turn};
 use crate::memory::Acts;
@@ -20,6 +20,7 @@ use crate::ports::{
     Account, CallFailed, Clusters, Followed, GateFacts, HealthChecks, Objects, Switchboard,
     Switches,
 };
+use crate::report::switches::GATES_TURN_MAX;
 use crate::runtime::http::{Ask, ask};
 use crate::steer::{Checks, Health, HealthCheck, Watches};
 
@@ -27,9 +28,15 @@ use crate::steer::{Checks, Health, HealthCheck, Watches};
 const LOOK_WITHIN: Duration = Duration::from_secs(4);
 /// Of the body of a gate, which says nothing that is needed.
 const BODY_MAX: usize = 64 * 1024;
+/// Gates of one region that are set or read side by side.
+const GATES_AT_ONCE: usize = 10;
 /// `GetHealthCheckStatus` has a bucket of 4 that refills with one a second, for the whole account
 /// (Developer Guide, "Throttling"); a check does not change its mind faster than this anyway.
 const CHECKS_EVERY: Duration = Duration::from_secs(10);
+/// So many at once fit into that bucket, with one left for others.
+const CHECKS_AT_ONCE: usize = 3;
+/// They are a call of the control plane, which may hang when gates are needed: no round waits for it.
+const CHECKS_WITHIN: Duration = Duration::from_secs(2);
 
 /// One gate by its place in the policy.
 type Place = (ServiceName, RegionName, usize);
@@ -287,42 +294,82 @@ pub async fn standing(
 #[async_trait]
 impl Switches for Gates {
     async fn turn(&self, turns: &[Turn]) -> Result<(), CallFailed> {
+        // Until then nothing else is decided, and nothing withdrawn.
+        timeout(GATES_TURN_MAX, self.turn_all(turns)).await.unwrap_or_else(|_| Err(late("set")))
+    }
+
+    async fn standing(&self) -> Result<BTreeMap<RegionName, InAnswers>, CallFailed> {
+        timeout(GATES_TURN_MAX, self.read_all()).await.unwrap_or_else(|_| Err(late("read")))
+    }
+
+    async fn followed(&self, turns: &[Turn]) -> Result<Followed, CallFailed> {
+        let due: Vec<(usize, &Slot, Stands)> =
+            turns.iter().flat_map(|turn| self.due(turn)).collect();
+        let looks =
+            due.iter().map(async |(_, slot, to)| Some((self.looks(&slot.gate).await?, *to)));
+        let checks = async {
+            if !self.may_ask() {
+                return Vec::new();
+            }
+            // The last that were turned are the last to follow.
+            let asked = due.iter().rev().filter(|(_, slot, _)| slot.health_check.is_some());
+            let asked = asked.take(CHECKS_AT_ONCE);
+            let asked = asked.map(async |(_, slot, to)| Some((self.checked(slot).await?, *to)));
+            timeout(CHECKS_WITHIN, join_all(asked)).await.unwrap_or_default()
+        };
+        let (looked, checked) = tokio::join!(join_all(looks), checks);
+        let seen: Vec<(Stands, Stands)> = looked.into_iter().chain(checked).flatten().collect();
+        Ok(match seen.as_slice() {
+            [] => Followed::CannotTell,
+            seen if seen.iter().all(|(found, to)| found == to) => Followed::Yes,
+            _ => Followed::NotYet,
+        })
+    }
+}
+
+impl Gates {
+    /// One region after the other, as the order of turns keeps somebody in the answers; the gates of one
+    /// region side by side.
+    async fn turn_all(&self, turns: &[Turn]) -> Result<(), CallFailed> {
         let mut done = 0;
         for turn in turns {
-            for (number, slot, to) in self.due(turn) {
-                match self.set(&turn.region, number, &slot.gate, to).await {
-                    Ok(()) => done += 1,
-                    Err(failure) if done == 0 => return Err(failure),
-                    Err(failure) => {
-                        let why = format!("{done} gates are set, the next is not: {failure}");
-                        return Err(CallFailed::Unknown { why });
-                    }
+            let due: Vec<(usize, &Slot, Stands)> = self.due(turn).collect();
+            for some in due.chunks(GATES_AT_ONCE) {
+                let set = some.iter().map(async |(number, slot, to)| {
+                    self.set(&turn.region, *number, &slot.gate, *to).await
+                });
+                let failures: Vec<CallFailed> =
+                    join_all(set).await.into_iter().filter_map(Result::err).collect();
+                done += some.len() - failures.len();
+                let Some(first) = failures.first() else { continue };
+                if done == 0 && failures.iter().all(CallFailed::nothing_happened) {
+                    return Err(first.clone());
                 }
+                let why = format!("{done} gates are set, the next is not: {first}");
+                return Err(CallFailed::Unknown { why });
             }
         }
         Ok(())
     }
 
-    async fn standing(&self) -> Result<BTreeMap<RegionName, InAnswers>, CallFailed> {
+    async fn read_all(&self) -> Result<BTreeMap<RegionName, InAnswers>, CallFailed> {
         let mut standing = BTreeMap::new();
         let mut first = None;
         for (region, slots) in &self.lever.slots {
-            let mut closed = Some(0);
-            for (number, slot) in slots.iter().enumerate() {
-                match self.stands(region, number, &slot.gate).await {
-                    Ok(Stands::Closed) => closed = closed.map(|count| count + 1),
-                    Ok(Stands::Open) => {}
-                    Err(failure) => {
-                        first = first.or(Some(failure));
-                        closed = None;
-                    }
-                }
-                if closed.is_none() {
-                    break;
-                }
+            let mut stands = Vec::new();
+            let slots: Vec<(usize, &Slot)> = slots.iter().enumerate().collect();
+            for some in slots.chunks(GATES_AT_ONCE) {
+                let read = some
+                    .iter()
+                    .map(async |(number, slot)| self.stands(region, *number, &slot.gate).await);
+                stands.extend(join_all(read).await);
             }
-            if let Some(closed) = closed {
-                standing.insert(region.clone(), InAnswers::slots(closed, slots.len()));
+            match stands.into_iter().collect::<Result<Vec<Stands>, CallFailed>>() {
+                Ok(stands) => {
+                    let closed = stands.iter().filter(|one| **one == Stands::Closed).count();
+                    standing.insert(region.clone(), InAnswers::slots(closed, slots.len()));
+                }
+                Err(failure) => first = first.or(Some(failure)),
             }
         }
         match first {
@@ -330,21 +377,9 @@ impl Switches for Gates {
             Some(_) | None => Ok(standing),
         }
     }
+}
 
-    async fn followed(&self, turns: &[Turn]) -> Result<Followed, CallFailed> {
-        let mut heard = false;
-        let ask_checks = self.may_ask();
-        for turn in turns {
-            for (_, slot, to) in self.due(turn) {
-                let checked = if ask_checks { self.checked(slot).await } else { None };
-                for seen in [self.looks(&slot.gate).await, checked].into_iter().flatten() {
-                    if seen != to {
-                        return Ok(Followed::NotYet);
-                    }
-                    heard = true;
-                }
-            }
-        }
-        Ok(if heard { Followed::Yes } else { Followed::CannotTell })
-    }
+fn late(what: &str) -> CallFailed {
+    let within = crate::domain::span(GATES_TURN_MAX);
+    CallFailed::Unknown { why: format!("not all gates could be {what} within {within}") }
 }

@@ -14,7 +14,9 @@ use futures_util::FutureExt as _;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use self::orders::{goes_on, is_still_wanted, lever_of, takes_other_lever, undoes};
+use self::orders::{
+    goes_on, is_still_wanted, lever_of, spoiled, takes_other_lever, undoes, votes_are_over,
+};
 use crate::bulletin::{Page, Phase};
 use crate::decide::{Asking, Decision, Diagnosis, Hold, decide};
 use crate::domain::{RegionName, Timestamp};
@@ -451,6 +453,9 @@ impl Service {
         let mut outcome = None;
         let may_act = matches!(self.policy.mode, Mode::Approve | Mode::Auto);
         let next = decision.wanted.as_ref().and_then(lever_of);
+        if may_act && votes_are_over(&self.memory.acts, decision) {
+            self.executor().withdraw_votes().await?;
+        }
         self.executor().settle_doubt(next).await?;
         if let Some(beside) = self.memory.acts.beside.as_ref().filter(|_| may_act)
             && !is_still_wanted(&beside.moved, self.memory.acts.order.as_ref(), decision)
@@ -551,6 +556,11 @@ impl Service {
                 Err(why) => {
                     warn!(%service, %why, "The move cannot be worked out.");
                     self.look_again();
+                    if let Some(lever) = spoiled(wanted, &why).filter(|_| self.has_switches()) {
+                        let (code, why) = ("Unplannable".to_owned(), why.to_string());
+                        let failure = Some(CallFailed::Refused { code, why });
+                        self.note(&Entry::LeverHeard { lever, failure })?;
+                    }
                     Ok((None, Some(why)))
                 }
             },

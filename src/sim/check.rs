@@ -167,6 +167,7 @@ impl Check {
             | Entry::Turned { .. }
             | Entry::Stood { .. }
             | Entry::TurnedElsewhere { .. }
+            | Entry::Voted { .. }
             | Entry::BesideEnded { .. }
             | Entry::Gated { .. }
             | Entry::Refreshed { .. }

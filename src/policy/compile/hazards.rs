@@ -290,6 +290,18 @@ fn check_switches(policy: &Policy, file: &raw::File, to: &mut Findings<'_>) {
                     .help("it could not be left by this lever; a standby needs one only if it is to be left itself"),
             );
         }
+        let witness = match &lever.value {
+            raw::Lever::Weights(_) => None,
+            raw::Lever::Gates(gates) => gates.witness.0.as_ref(),
+            raw::Lever::Arc(arc) => arc.witness.0.as_ref(),
+        };
+        if let Some(raw::Witness::Nothing) = witness {
+            to.add(
+                Finding::new(Code::NoWitness, at, format!("nobody sees whether `{kind}` take traffic away"))
+                    .label("`witness: none`")
+                    .help("a check that hangs on no record is not found out, and no other lever is tried: `witness: { txt: ... }`"),
+            );
+        }
         let ttl = match &lever.value {
             raw::Lever::Weights(_) => None,
             raw::Lever::Gates(gates) => gates.ttl.0.as_ref(),

@@ -57,6 +57,20 @@ pub(super) fn gates(
         );
         return None;
     }
+    if let (Some(voted), Some(votes), None) = (&written.votes, votes, &proof.witness)
+        && votes.needed > 1
+    {
+        to.add(
+            Finding::new(
+                Code::MissingField,
+                voted.at,
+                "the votes of others are seen by a witness only",
+            )
+            .label("needs `witness: { txt: ... }`")
+            .help("without one this controller's own vote would be taken for the region being out"),
+        );
+        return None;
+    }
     Some(GatesLever { slots: slots?, check, votes: votes?, proof })
 }
 
@@ -353,10 +367,10 @@ fn compile_overrides(written: &At<Vec<At<Text>>>, to: &mut Findings<'_>) -> Opti
         written.value.iter().map(|rule| check_arn(rule, "safetyrule", to)).collect();
     let rules: Vec<String> = rules.into_iter().collect::<Option<_>>()?;
     if !rules.is_empty() {
-        let message = format!("{} of the cluster's safety rules do not count", rules.len());
+        let message = format!("{} of the cluster's safety rules may be overridden", rules.len());
         to.add(
             Finding::new(Code::SafetyOverridden, written.at, message)
-                .label("overridden with every call")
+                .label("overridden when they stand in the way")
                 .help("remove it after the day for which it was written"),
         );
     }

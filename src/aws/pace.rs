@@ -1,4 +1,4 @@
-//! At most three writes a second to one cluster, over all services together.
+//! So many calls in so much time, over all services together, where an account has a bucket of its own for them.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -6,34 +6,35 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// AWS allows three mutating calls per second and cluster endpoint (Developer Guide, "Quotas for
-/// routing control"). We keep to it for the cluster as a whole.
-const WRITES_MAX: usize = 3;
-/// A second as it may look to the other end, where calls arrive closer together than they were sent.
-const SECOND: Duration = Duration::from_millis(1100);
-
-/// When the last writes went out.
-#[derive(Debug, Default)]
-pub(crate) struct Writes {
+/// When the last calls of one kind went out.
+#[derive(Debug)]
+pub(crate) struct Recent {
+    most: usize,
+    within: Duration,
     sent: Mutex<VecDeque<Instant>>,
 }
 
-impl Writes {
-    /// Waits until one more write is allowed, and takes it.
+impl Recent {
+    /// At most `most` in any `within`.
+    pub(crate) fn new(most: usize, within: Duration) -> Self {
+        Self { most, within, sent: Mutex::default() }
+    }
+
+    /// Waits until one more call is allowed, and takes it.
     pub(crate) async fn turn(&self) {
         while let Some(wait) = self.wait() {
             sleep(wait).await;
         }
     }
 
-    /// How long to wait; `None` if the write was taken.
-    fn wait(&self) -> Option<Duration> {
+    /// How long to wait; `None` if the call was taken.
+    pub(crate) fn wait(&self) -> Option<Duration> {
         let now = Instant::now();
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        sent.retain(|at| now.saturating_duration_since(*at) < SECOND);
+        sent.retain(|at| now.saturating_duration_since(*at) < self.within);
         match sent.front() {
-            Some(oldest) if sent.len() >= WRITES_MAX => {
-                Some((*oldest + SECOND).duration_since(now))
+            Some(oldest) if sent.len() >= self.most => {
+                Some((*oldest + self.within).duration_since(now))
             }
             Some(_) | None => {
                 sent.push_back(now);
@@ -51,7 +52,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_second_has_more_than_three_writes_however_many_wait() {
-        let writes = Arc::new(Writes::default());
+        let writes = Arc::new(crate::aws::arc::writes());
         let mut waiting = tokio::task::JoinSet::new();
         for _ in 0..10 {
             let writes = Arc::clone(&writes);
