@@ -32,7 +32,7 @@ impl Elb {
     const fn rate(self, pace: &ElbPace) -> (f64, f64) {
         match self {
             Self::Reads => (pace.calls_per_second, pace.calls_burst),
-            Self::Watching => (pace.calls_per_second / 2.0, pace.calls_burst / 2.0),
+            Self::Watching => pace.looks(),
             Self::Registrations => (pace.registrations_per_second, 10.0),
             Self::Writes => (pace.changes_per_second, 10.0),
             Self::Subnets => (pace.subnets_per_second, 5.0),

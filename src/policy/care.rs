@@ -36,6 +36,12 @@ impl Default for ElbPace {
 }
 
 impl ElbPace {
+    /// Looks at targets as a signal, in each second and region, with a burst: a bucket of their own, half as
+    /// large as that of calls.
+    pub const fn looks(&self) -> (f64, f64) {
+        (self.calls_per_second / 2.0, self.calls_burst / 2.0)
+    }
+
     /// The lower of both, limit by limit: what both may be held to.
     #[must_use]
     pub fn slower(self, other: Self) -> Self {

@@ -155,6 +155,7 @@ pub(super) fn of(policy: &Policy, file: &raw::File, to: &mut Findings<'_>) {
     check_demand(policy, file, to);
     check_telling(policy, file, to);
     check_triggers(policy, file, to);
+    check_looks(policy, file, to);
     if let (LastResort::After(patience), Some(judge)) = (policy.shift.last_resort, &file.judge.0)
         && patience < policy.judge.sustain
     {
@@ -167,6 +168,45 @@ pub(super) fn of(policy: &Policy, file: &raw::File, to: &mut Findings<'_>) {
             )
             .label("shorter than `judge.sustain`")
             .help("nothing counts as down before that; make it longer to give a recovery a chance"),
+        );
+    }
+}
+
+/// Looks at targets share a bucket of calls in each region, whatever `every` says. Where each target group
+/// waits longer for its turn than its reading is believed, nothing is known for a part of the time.
+fn check_looks(policy: &Policy, file: &raw::File, to: &mut Findings<'_>) {
+    let pace = policy.refresh.as_ref().map(|refresh| refresh.pace).unwrap_or_default();
+    let (rate, _) = pace.looks();
+    let health = |signal: &Signal| matches!(signal.source, Source::TargetHealth { .. });
+    let signals = policy.signals.values().filter(|signal| health(signal)).count();
+    let mut groups: BTreeMap<Option<&str>, usize> = BTreeMap::new();
+    for region in policy.regions.values() {
+        let here = region.balancers.iter().map(|balancer| balancer.target_groups.len());
+        *groups.entry(region.aws_region.as_deref()).or_default() += here.sum::<usize>();
+    }
+    let Some(most) = groups.into_values().max().filter(|_| signals > 0) else { return };
+    let Ok(looks) = u32::try_from(most.saturating_mul(signals)) else { return };
+    let Ok(round) = Duration::try_from_secs_f64((f64::from(looks) / rate).ceil()) else { return };
+    for entry in file.signals.0.iter().flat_map(|signals| &signals.list) {
+        let compiled =
+            entry.name.parse().ok().and_then(|name: SignalName| policy.signals.get(&name));
+        let (Some(written), Some(signal)) = (&entry.value, compiled) else { continue };
+        if !health(signal) || signal.fresh_for >= round {
+            continue;
+        }
+        let message = format!(
+            "readings are stale after {}, and it takes {} to look at {looks} target groups in turn",
+            span(signal.fresh_for),
+            span(round)
+        );
+        to.add(
+            Finding::new(Code::FreshTooShort, written.fresh_for.at, message)
+                .label("stale before the next look")
+                .help(format!(
+                    "looks at targets are held to {rate} a second in each region, half of `refresh.pace.calls`; \
+                     write `fresh_for: {}`, or name fewer target groups",
+                    span(round * 2)
+                )),
         );
     }
 }
