@@ -2,6 +2,7 @@
 
 mod ask;
 mod calm;
+mod cause;
 mod convict;
 mod diagnose;
 mod guard;

@@ -2,6 +2,7 @@
 
 mod assess;
 mod evidence;
+mod failures;
 mod instruments;
 mod looks;
 mod picture;
@@ -103,13 +104,46 @@ pub enum ProbeFailure {
     Resolve,
     ConnectRefused,
     ConnectTimeout,
+    /// The handshake fails for any other reason than the certificate, or for one that is not told.
     Tls,
+    CertificateExpired,
+    /// The certificate is for another name.
+    CertificateName,
+    /// Nobody whom the probing machine trusts vouches for the certificate.
+    CertificateUntrusted,
     FirstByteTimeout,
     BodyTimeout,
     Reset,
     Status(u16),
     Body,
     Garbage,
+}
+
+impl ProbeFailure {
+    /// Whether both are one kind: they differ at most in a number, or in how far an answer came.
+    pub const fn is_like(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Status(one), Self::Status(two)) => one / 100 == two / 100,
+            _ => self.kind() == other.kind(),
+        }
+    }
+
+    const fn kind(self) -> u8 {
+        match self {
+            Self::Resolve => 0,
+            Self::ConnectRefused => 1,
+            Self::ConnectTimeout => 2,
+            Self::Tls => 3,
+            Self::CertificateExpired => 4,
+            Self::CertificateName => 5,
+            Self::CertificateUntrusted => 6,
+            Self::FirstByteTimeout | Self::BodyTimeout => 7,
+            Self::Reset => 8,
+            Self::Status(_) => 9,
+            Self::Body => 10,
+            Self::Garbage => 11,
+        }
+    }
 }
 
 /// What a reading comes to.

@@ -134,6 +134,9 @@ async fn light(address: &Address, timeout: Duration, source: Option<IpAddr>) -> 
                 | ProbeFailure::ConnectRefused
                 | ProbeFailure::ConnectTimeout
                 | ProbeFailure::Tls
+                | ProbeFailure::CertificateExpired
+                | ProbeFailure::CertificateName
+                | ProbeFailure::CertificateUntrusted
                 | ProbeFailure::FirstByteTimeout
                 | ProbeFailure::BodyTimeout
                 | ProbeFailure::Reset => 0.0,

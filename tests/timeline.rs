@@ -19,7 +19,9 @@ use leeward::balancer::Snapshot;
 use leeward::balancer::cure::{Cure, Purpose as Aim};
 use leeward::decide::{Decision, Diagnosis, Hold, decide, decide_in_full, is_calm};
 use leeward::domain::{RegionName, Split, Tally, Timestamp, Weight};
-use leeward::health::{About, Answers, Event, Happening, Measure, Observations, Sample};
+use leeward::health::{
+    About, Answers, Event, Happening, Measure, Observations, ProbeFailure, Sample,
+};
 use leeward::memory::{CureNote, Entry, Memory, Outcome, Pin};
 use leeward::plan::{Batch, HookAnswer, HookCall, HookEnd, Plan, Purpose, RefreshAct, Wanted};
 use leeward::policy::{Class, LeverKind, Mode, Policy, RungKind, load};
@@ -104,6 +106,8 @@ struct Picture {
     zones: Vec<(String, Vec<leeward::health::ZoneHosts>)>,
     /// What was done about zones, a character for each step.
     zone_done: String,
+    /// How probes of balancers fail that are drawn one by one, if they say so.
+    fails_by: Option<ProbeFailure>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -157,6 +161,7 @@ impl Picture {
             tells: false,
             zones: Vec::new(),
             zone_done: String::new(),
+            fails_by: None,
         };
         // Windows are full before a picture begins.
         picture.see(&Seen { east: "......", ..Seen::default() });

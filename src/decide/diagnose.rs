@@ -7,7 +7,7 @@ use super::convict::Charge;
 use super::refresh::Treatment;
 use super::respond::Response;
 use super::{
-    Case, ClassReading, Diagnosis, Finding, Fitness, Hold, Verdict, is_stuck, shares, zonal,
+    Case, ClassReading, Diagnosis, Finding, Fitness, Hold, Verdict, cause, is_stuck, shares, zonal,
 };
 use crate::domain::{RegionName, Timestamp, span};
 use crate::health::{ClassView, Failing, Instruments, Picture, Reading, RegionView};
@@ -115,6 +115,7 @@ fn sick_region(
         },
     };
     let mut evidence = evidence(view);
+    evidence.extend(cause::lines(case.policy, view));
     if let Some(change) = response.common.as_ref().and_then(|common| common.change.as_ref()) {
         evidence.push(format!("{change} came just before"));
     }
@@ -171,7 +172,12 @@ fn ruled_out(
         lines.push(format!("CommonCause: {} is well", others.join(", ")));
     }
     if diagnosis != Diagnosis::BalancerFault && case.policy.refresh.is_some() {
+        let bad = view.balancers.values().filter(|seen| seen.outside == Reading::Bad);
+        let mut causes = bad.filter_map(|seen| cause::of(case.policy, view, seen));
         let why = match view.metrics {
+            _ if causes.any(cause::Cause::is_cured_by_no_refresh) => {
+                "what probes run into is cured by no refresh"
+            }
             Instruments::Usable => {
                 "the targets fail as well, or the balancers count no errors of their own"
             }

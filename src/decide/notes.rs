@@ -272,7 +272,10 @@ impl Desk<'_> {
     fn sick(&mut self, name: &RegionName, facts: &Facts<'_>) {
         let Some(view) = self.case.picture.regions.get(name) else { return };
         let incident = self.case.incident;
-        let seen = format!("`{name}` is bad since {}: {}", when(view.bad_since), view.outside.says);
+        let causes = super::cause::lines(self.case.policy, view);
+        let says = std::iter::once(view.outside.says.to_string()).chain(causes);
+        let says = says.collect::<Vec<_>>().join("; ");
+        let seen = format!("`{name}` is bad since {}: {says}", when(view.bad_since));
         if let Some(treatment) = facts.treated.get(name)
             && self.cured_in_place(name, view, &seen, treatment)
         {
@@ -296,7 +299,7 @@ impl Desk<'_> {
             Some(kind) => format!("{key}:{kind}:{incident}{which}"),
             None => format!("{key}:{incident}{which}"),
         };
-        let mut account = self.account(format!("`{name}`: {}", view.outside.says), name);
+        let mut account = self.account(format!("`{name}`: {says}"), name);
         match &self.decision.wanted {
             Some(_) => account.done.push(does.clone()),
             None if account.not_done.is_empty() => account.not_done.push(does.clone()),
@@ -481,9 +484,13 @@ impl Desk<'_> {
             if let Some(since) =
                 view.bad_since.filter(|since| now.since(*since) >= patience && view.still_bad)
             {
+                let causes = super::cause::lines(self.case.policy, view);
+                let what = ["probably the probe".to_owned()].into_iter().chain(causes);
                 let text = format!(
-                    "probes of `{name}` fail since {since} ({}), but its users are served ({}): probably the probe",
-                    view.outside.says, view.traffic.says
+                    "probes of `{name}` fail since {since} ({}), but its users are served ({}): {}",
+                    view.outside.says,
+                    view.traffic.says,
+                    what.collect::<Vec<_>>().join("; ")
                 );
                 self.say(
                     Severity::Warn,

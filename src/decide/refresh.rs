@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Case, Hold, diagnose, respond};
+use super::{Case, Hold, cause, diagnose, respond};
 use crate::balancer::cure::{Purpose, Step};
 use crate::domain::{BalancerName, RegionName, Tally};
 use crate::health::{BalancerView, Failing, Reading, RegionView};
@@ -108,7 +108,8 @@ fn want(
     )
 }
 
-/// What ails a convicted region is surely not its balancers: its targets fail, or nobody is answered at all.
+/// What ails a convicted region is surely nothing that a refresh of its balancers cures: its targets fail,
+/// nobody is answered at all, or the way to a balancer or its certificate is at fault.
 fn is_something_else(
     case: &Case<'_>,
     name: &RegionName,
@@ -117,10 +118,12 @@ fn is_something_else(
 ) -> bool {
     let accepted = 1.0 - case.policy.judge.success_below.get();
     let targets_fail = |seen: &BalancerView| seen.target_errors.is_some_and(|e| e >= accepted);
+    let beyond = |seen: &BalancerView| seen.still_bad && is_beyond_refreshes(case, view, seen);
     faulty.sure.is_empty()
         && faulty.unsure.is_empty()
         && case.convicted_since(name).is_some()
-        && (view.inside.reading == Reading::Bad
+        && (view.balancers.values().any(beyond)
+            || view.inside.reading == Reading::Bad
             || view.balancers.values().any(targets_fail)
             || view.success.is_some_and(|success| success.get() < diagnose::DOWN_BELOW))
 }
@@ -344,7 +347,10 @@ fn faulty(case: &Case<'_>, name: &RegionName, view: &RegionView) -> Faulty {
         if seen.outside != Reading::Bad {
             continue;
         }
-        if !targets_are_well(case, seen) || !is_its_own(case, seen) {
+        if !targets_are_well(case, seen)
+            || !is_its_own(case, seen)
+            || is_beyond_refreshes(case, view, seen)
+        {
             if seen.still_bad {
                 // One bad balancer whose targets fail is explained by them: no refresh will cure it.
                 return Faulty::default();
@@ -369,6 +375,11 @@ fn order(rules: &RefreshRules, mut found: Vec<(BalancerName, f64)>) -> Vec<Balan
         |name: &BalancerName| rules.order.iter().position(|n| n == name).unwrap_or(usize::MAX);
     found.sort_by(|(a, x), (b, y)| place(a).cmp(&place(b)).then(y.total_cmp(x)).then(a.cmp(b)));
     found.into_iter().map(|(name, _)| name).collect()
+}
+
+/// How its probes fail is something that no refresh changes.
+fn is_beyond_refreshes(case: &Case<'_>, view: &RegionView, seen: &BalancerView) -> bool {
+    cause::of(case.policy, view, seen).is_some_and(cause::Cause::is_cured_by_no_refresh)
 }
 
 fn targets_are_well(case: &Case<'_>, seen: &BalancerView) -> bool {

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::mem::take;
 use std::time::Duration;
 
-use super::evidence::{Evidence, Track};
+use super::evidence::{Evidence, Probed, Track};
+use super::failures::mostly;
 use super::instruments::Site;
 use super::looks::{Look, Looks};
 use super::picture::{BalancerView, ClassView, Failing, Instruments, Picture, RegionView, Says};
-use super::{Answers, Reading};
+use super::{Answers, ProbeFailure, Reading};
 use crate::domain::{BalancerName, Ratio, RegionName, Split, Tally, Timestamp, VantageName};
 use crate::policy::{Class, Measures, Policy, Region, Role};
 
@@ -147,6 +148,7 @@ impl Evidence {
             success: success.map(Ratio::new),
             latency_ms,
             failing,
+            failing_by: site.failing_by(seen, None, reading),
             bad_since,
             good_since,
             blind_since,
@@ -252,6 +254,7 @@ impl Site<'_> {
                 hosts: self.mean_of(name, Measures::HealthyHosts),
                 bad_since: track.bad_since,
                 still_bad,
+                failing_by: self.failing_by(seen, Some(name), outside),
                 unanimous: looks().all(|look| look.reading == Reading::Bad),
                 zones: self.zones(name),
             };
@@ -261,6 +264,28 @@ impl Site<'_> {
             }
         }
         views
+    }
+
+    /// How nearly all failed probes within the window failed, of one balancer or of all together. Asked only
+    /// where they are bad.
+    fn failing_by(
+        &self,
+        seen: &Seen<'_>,
+        balancer: Option<&BalancerName>,
+        reading: Reading,
+    ) -> Option<ProbeFailure> {
+        let heard = self.heard.filter(|_| reading == Reading::Bad)?;
+        let of_it = |probed: &&Probed| {
+            let usable = seen.usable().any(|look| *look.vantage == probed.vantage);
+            // Probes of the region as a whole stand for every balancer that has none of its own.
+            let own = |name| match &probed.balancer {
+                Some(of) => of == name,
+                None => heard.probed(Some(name), &probed.vantage).is_none(),
+            };
+            usable && balancer.is_none_or(own)
+        };
+        let from = self.now.minus(self.policy.judge.window);
+        mostly(heard.probes.iter().filter(of_it).flat_map(|probed| probed.failures.after(from)))
     }
 
     /// What users got, by the balancers' own counters.

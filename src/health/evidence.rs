@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::failures::Failures;
 use super::picture::Picture;
 use super::window::Series;
 use super::zones::Zoned;
@@ -42,6 +43,7 @@ pub(super) struct Probed {
     pub(super) balancer: Option<BalancerName>,
     pub(super) success: Series,
     pub(super) latency: Series,
+    pub(super) failures: Failures,
 }
 
 /// One number of a balancer, or of the region as a whole.
@@ -81,6 +83,7 @@ impl Heard {
                 balancer: balancer.cloned(),
                 success: Series::default(),
                 latency: Series::default(),
+                failures: Failures::default(),
             });
             self.probes.len() - 1
         });
@@ -340,11 +343,14 @@ impl Evidence {
         };
         let balancer = balancer.as_ref();
         let (measures, value) = match &sample.measure {
-            Measure::Probe { success, latency_ms, .. } => {
+            Measure::Probe { success, latency_ms, failure } => {
                 let Some(vantage) = vantage else { return };
                 let series = heard.probes_of(balancer, vantage);
                 series.success.push(at, Some(*success));
                 series.latency.push(at, *latency_ms);
+                if let Some(failure) = failure {
+                    series.failures.push(at, *failure);
+                }
                 return;
             }
             Measure::NoProbe { .. } => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::Reading;
+use super::{ProbeFailure, Reading};
 use crate::domain::{BalancerName, Ratio, RegionName, Timestamp, VantageName};
 
 /// What the last round saw.
@@ -38,6 +38,8 @@ pub struct RegionView {
     pub latency_ms: Option<f64>,
     /// Why outside is bad, where it is.
     pub failing: Option<Failing>,
+    /// How nearly all failed probes of the window failed, where outside is bad and they say so.
+    pub failing_by: Option<ProbeFailure>,
     pub bad_since: Option<Timestamp>,
     pub good_since: Option<Timestamp>,
     /// Nothing from outside tells how it is, since then.
@@ -127,6 +129,8 @@ pub struct BalancerView {
     pub hosts: Option<f64>,
     pub bad_since: Option<Timestamp>,
     pub still_bad: bool,
+    /// How nearly all failed probes of the window failed, where outside is bad and they say so.
+    pub failing_by: Option<ProbeFailure>,
     /// Every vantage that can be believed sees it bad.
     pub unanimous: bool,
     /// Its zones, as far as its targets tell them.

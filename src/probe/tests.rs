@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use super::*;
@@ -331,8 +331,14 @@ async fn a_name_that_does_not_exist_does_not_resolve() {
 /// A TLS listener with a certificate for [`HOST`], and the roots that believe it.
 async fn tls_server() -> (u16, mpsc::UnboundedReceiver<Option<String>>, RootCertStore) {
     let made = rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap();
-    let certificate = made.cert.der().clone();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    tls_server_with(made.cert.der().clone(), made.signing_key.serialize_der()).await
+}
+
+async fn tls_server_with(
+    certificate: CertificateDer<'static>,
+    key: Vec<u8>,
+) -> (u16, mpsc::UnboundedReceiver<Option<String>>, RootCertStore) {
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key));
     let mut roots = RootCertStore::empty();
     roots.add(certificate.clone()).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -367,10 +373,23 @@ async fn a_certificate_is_believed_only_if_a_root_vouches_for_the_name() {
 
     let doubted = Trust::in_roots(Ok(RootCertStore::empty()));
     let sample = seen(&doubted, &verified, None).await;
-    assert_eq!(failure(&sample.measure), Some(ProbeFailure::Tls));
+    assert_eq!(failure(&sample.measure), Some(ProbeFailure::CertificateUntrusted));
     let other = Probe { host: Some("other.example.test".to_owned()), ..verified };
     let sample = seen(&believed, &other, None).await;
-    assert_eq!(failure(&sample.measure), Some(ProbeFailure::Tls));
+    assert_eq!(failure(&sample.measure), Some(ProbeFailure::CertificateName));
+}
+
+#[tokio::test]
+async fn a_certificate_that_has_expired_is_called_so() {
+    let mut asked = rcgen::CertificateParams::new([HOST.to_owned()]).unwrap();
+    (asked.not_before, asked.not_after) =
+        (rcgen::date_time_ymd(2019, 1, 1), rcgen::date_time_ymd(2020, 1, 1));
+    let key = rcgen::KeyPair::generate().unwrap();
+    let made = asked.self_signed(&key).unwrap();
+    let (port, _names, roots) = tls_server_with(made.der().clone(), key.serialize_der()).await;
+    let verified = spec(ProbeProtocol::Https { verify: Verify::Certificate }, port);
+    let sample = seen(&Trust::in_roots(Ok(roots)), &verified, None).await;
+    assert_eq!(failure(&sample.measure), Some(ProbeFailure::CertificateExpired));
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{self, CertificateError};
 
 use super::trust::Trust;
 use crate::health::ProbeFailure;
@@ -95,7 +96,7 @@ async fn exchange(trust: &Trust, call: &Call<'_>) -> Result<Seen, Ended> {
             let secured = timeout(call.timeout.tls, connector.connect(name, stream))
                 .await
                 .map_err(|_| ProbeFailure::Tls)?
-                .map_err(|error| broken(&error).unwrap_or(ProbeFailure::Tls))?;
+                .map_err(|error| broken(&error).unwrap_or_else(|| unsecured(&error)))?;
             converse(call, secured).await?
         }
     };
@@ -216,6 +217,25 @@ fn broken(error: &Error) -> Option<ProbeFailure> {
         ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe
     )
     .then_some(ProbeFailure::Reset)
+}
+
+/// Why a handshake failed, where it was the certificate.
+fn unsecured(error: &Error) -> ProbeFailure {
+    let said = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let Some(rustls::Error::InvalidCertificate(why)) = said else { return ProbeFailure::Tls };
+    if matches!(why, CertificateError::Expired | CertificateError::ExpiredContext { .. }) {
+        return ProbeFailure::CertificateExpired;
+    }
+    if matches!(
+        why,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
+    ) {
+        return ProbeFailure::CertificateName;
+    }
+    if *why == CertificateError::UnknownIssuer {
+        return ProbeFailure::CertificateUntrusted;
+    }
+    ProbeFailure::Tls
 }
 
 /// Asks for the path and looks at what comes. `None` is success.

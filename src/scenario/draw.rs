@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::domain::{BalancerName, RegionName, SignalName, Split, Timestamp, VantageName};
-use crate::health::{About, Measure, ProbeFailure, Sample};
+use crate::health::{About, Measure, Sample};
 use crate::policy::{
     BadWhen, Case, Class, Drawn, Lag, Line, Measures, Metric, Policy, Region, Signal, Source,
 };
@@ -112,13 +112,12 @@ impl<'a> Pencil<'a> {
                 '?' => return,
                 _ => (1.0, Some(LATENCY_GOOD)),
             };
-            let failure = (success < 1.0).then_some(ProbeFailure::ConnectTimeout);
             let about = About {
                 region: Some(region.clone()),
                 balancer: balancer.cloned(),
                 vantage: Some(vantage.clone()),
             };
-            page.write(about, Measure::Probe { success, latency_ms, failure });
+            page.write(about, Measure::Probe { success, latency_ms, failure: None });
         };
         match self.policy.regions.get(region).map(|region| region.balancers.as_slice()) {
             Some([]) | None => say(None),

@@ -57,7 +57,8 @@ impl Picture {
                     balancer: Some(part.parse().unwrap()),
                     vantage: Some(vantage.parse().unwrap()),
                 };
-                let measure = Measure::Probe { success, latency_ms, failure: None };
+                let failure = self.fails_by.filter(|_| success < 1.0);
+                let measure = Measure::Probe { success, latency_ms, failure };
                 self.sample(&mut samples, "probes", Class::Outside, about, measure);
             }
         }
@@ -304,4 +305,100 @@ fn a_certain_balancer_does_not_wait_for_an_earlier_one_in_doubt() {
     let mut picture = Picture::new(policy(&[REFRESH]));
     assert!(picture.greys(40, Parts::new("x..", "~~~")).contains('R'));
     assert_eq!(picture.refreshed(), ["east-api"], "`east-web` is first in the order");
+}
+
+/// What ails the balancers is named, and refreshed only if a refresh could cure it.
+#[test]
+fn what_ails_a_balancer_is_told_apart_and_named() {
+    use ProbeFailure::{
+        Body, CertificateExpired, CertificateName, CertificateUntrusted, ConnectRefused,
+        ConnectTimeout, FirstByteTimeout, Garbage, Reset, Resolve, Status, Tls,
+    };
+    let dark = Parts::new("xxx", "xxx");
+    let own = BOTH.with('b');
+    for (failure, parts, words, refreshed) in [
+        // A region that nobody is answered by is left, not refreshed, whatever is counted.
+        (
+            ConnectTimeout,
+            dark.with('?'),
+            "no usual requests are counted: looks like a security group",
+            false,
+        ),
+        (
+            ConnectTimeout,
+            dark.with('b'),
+            "time out: looks like a security group, a network ACL or a route",
+            false,
+        ),
+        (ConnectTimeout, own, "a part of the connections times out", true),
+        (ConnectRefused, own, "no listener has the port", false),
+        (Resolve, own, "its name has no address", false),
+        (Tls, own, "TLS fails", false),
+        (CertificateExpired, own, "its certificate has expired", false),
+        (CertificateName, own, "its certificate is for another name", false),
+        (CertificateUntrusted, own, "signed by nobody", false),
+        (
+            Status(502),
+            own,
+            "it answers 502 while its targets are well: looks like the balancer",
+            true,
+        ),
+        (Reset, own, "it cuts connections while its targets are well", true),
+        (Status(403), own, "it answers 403, which the probe does not expect", true),
+        (Body, own, "without the text", true),
+        (Garbage, own, "no HTTP", true),
+        (FirstByteTimeout, own, "does not answer in time", true),
+        // Targets that fail are named also where the balancer hands their errors on.
+        (Status(500), BOTH.with('x'), "its targets make the errors", false),
+    ] {
+        let mut picture = Picture::new(policy(&[REFRESH]));
+        picture.fails_by = Some(failure);
+        let mut done = String::new();
+        let (mut named, mut paged) = (Vec::new(), Vec::new());
+        while !done.contains(['R', 'S']) {
+            assert!(done.len() < 40, "{failure:?}: {done}");
+            done.push(picture.grey(parts));
+            let last = picture.last.as_ref().unwrap();
+            named = last.findings.first().unwrap().evidence.clone();
+            paged = last.notes.iter().map(|letter| letter.note.text.clone()).collect();
+        }
+        assert_eq!(done.contains('R'), refreshed, "{failure:?}: {done}");
+        let line = format!("`east-web` and `east-api`: {words}");
+        let says = |text: &String| text.contains(words);
+        assert!(named.iter().any(says) && paged.iter().any(says), "{line}: {named:#?} {paged:#?}");
+        let first = &picture.last.as_ref().unwrap().findings[0];
+        assert_eq!(first.diagnosis == Diagnosis::BalancerFault, refreshed, "{first:?}");
+    }
+}
+
+/// Failures of every kind, as from a balancer that is half gone, stay what they were: not named.
+#[test]
+fn what_fails_in_many_ways_is_refreshed_and_not_guessed_at() {
+    let mut picture = Picture::new(policy(&[REFRESH]));
+    let kinds = [ProbeFailure::ConnectRefused, ProbeFailure::Reset, ProbeFailure::Status(502)];
+    let mut done = String::new();
+    for step in 0..20 {
+        picture.fails_by = Some(kinds[step % kinds.len()]);
+        done.push(picture.grey(BOTH));
+    }
+    assert!(done.contains('R'), "{done}");
+    let findings = &picture.last.as_ref().unwrap().findings;
+    let guess = |line: &String| line.contains("refused") || line.contains("looks like");
+    assert!(!findings.iter().any(|f| f.evidence.iter().any(guess)), "{findings:#?}");
+}
+
+/// Where users are served all the same nothing is moved, and what the probes run into is said.
+#[test]
+fn a_certificate_that_only_probes_mind_is_named_and_moves_nothing() {
+    let mut picture = Picture::new(policy(&[REFRESH]));
+    picture.fails_by = Some(ProbeFailure::CertificateExpired);
+    picture.tells = true;
+    let mut said = Vec::new();
+    for _ in 0..40 {
+        assert_eq!(picture.grey(Parts::new("xxx", "xxx").with('.')), '-');
+        let notes = &picture.last.as_ref().unwrap().notes;
+        said.extend(notes.iter().map(|letter| letter.note.text.clone()));
+    }
+    let named = |text: &&String| text.contains("its certificate has expired");
+    assert_eq!(said.iter().filter(named).count(), 1, "{said:#?}");
 }

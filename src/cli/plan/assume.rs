@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::domain::{RegionName, SignalName, Timestamp, VantageName};
-use crate::health::{About, Measure, ProbeFailure, Sample, ZoneHosts};
+use crate::health::{About, Measure, Sample, ZoneHosts};
 use crate::policy::{Class, Measures, Policy, Region, Signal, Source, ZonalShift};
 
 /// More rounds than this say nothing new: twelve hours at five seconds.
@@ -215,9 +215,9 @@ fn probed_as(state: State) -> Measure {
         State::Bad => 0.5,
         State::Well | State::Zone => 1.0,
     };
-    let failure = (state == State::Down).then_some(ProbeFailure::ConnectTimeout);
     let latency_ms = (state != State::Down).then_some(1.0);
-    Measure::Probe { success, latency_ms, failure }
+    // Nobody knows how they would fail.
+    Measure::Probe { success, latency_ms, failure: None }
 }
 
 /// Amounts (requests, capacity, lag) are not made up: nobody knows them.
