@@ -279,7 +279,9 @@ impl Account for AwsAccount {
     }
 
     async fn controls(&self, lever: &ArcLever) -> ControlFacts {
-        Cluster::new(&self.base, ClusterSpec::from(lever), Arc::default()).by_endpoint().await
+        Cluster::new(&self.base, ClusterSpec::from(lever), Arc::new(super::arc::writes()))
+            .by_endpoint()
+            .await
     }
 
     async fn may(&self, principal: &str, asked: &Permission) -> Result<Verdict, CallFailed> {
