@@ -15,6 +15,7 @@ use leeward::runtime::http::{Ask, ask};
 use leeward::runtime::serve;
 use leeward::steer::Found;
 use leeward::telemetry::Numbers;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -287,4 +288,25 @@ async fn many_slow_gates_and_silent_checkers_hold_up_nobody_for_long() {
         assert_eq!(gates.followed(&to(InAnswers::Out)).await, Ok(Followed::CannotTell));
         assert!(began.elapsed() <= Duration::from_secs(5), "{count}: {:?}", began.elapsed());
     }
+}
+
+/// A proxy in front of a dead controller may have a page for everything.
+#[tokio::test]
+async fn a_page_of_somebody_else_is_neither_a_closed_gate_nor_an_open_one() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/gates/shop/east/0", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 1024]).await.unwrap();
+            let page = b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\nconnection: close\r\n\r\nwelcome";
+            stream.write_all(page).await.unwrap();
+        }
+    });
+    let gate = Gate::Http { url, aws_region: None };
+    let gates = board(Bucket::default(), None).gates(&service(), &lever(vec![gate], None)).unwrap();
+    for stands in [InAnswers::Out, InAnswers::In] {
+        assert_eq!(gates.followed(&to(stands)).await, Ok(Followed::NotYet), "{stands:?}");
+    }
+    serving.abort();
 }

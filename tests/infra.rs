@@ -3,9 +3,10 @@
 
 mod running;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use leeward::steer::{Checks, Found, Health, HealthCheck, Watches};
 use serde_json::{Value, json};
 
 use crate::wire::servers::{self, lint, templates};
@@ -250,12 +251,8 @@ async fn the_way_of_alarms_is_open_to_alarms_only() {
 #[tokio::test]
 async fn every_gate_is_inverted_and_quick_and_the_votes_add_up() {
     let checks = templates(&["checks", &template("gates")]).await;
-    let gates: Vec<&Value> = checks
-        .as_object()
-        .unwrap()
-        .values()
-        .filter(|check| check["Type"] != "CALCULATED")
-        .collect();
+    let gates: Vec<&Value> =
+        checks.as_object().unwrap().values().filter(|check| check["Type"] == "HTTPS").collect();
     assert_eq!(gates.len(), 3);
     for gate in gates {
         assert_eq!(gate["Inverted"], true, "{gate}");
@@ -268,6 +265,73 @@ async fn every_gate_is_inverted_and_quick_and_the_votes_add_up() {
     assert!(calculated.get("Inverted").is_none(), "the children are");
     let arc = templates(&["checks", &template("arc")]).await;
     assert!(arc.as_object().unwrap().values().all(|check| check["Type"] == "RECOVERY_CONTROL"));
+}
+
+/// Which of a template's values a policy of these conditions has.
+fn chosen<'a>(value: &'a Value, conditions: &BTreeSet<&str>) -> &'a Value {
+    let Some(parts) = value.get("Fn::If").and_then(Value::as_array) else { return value };
+    let holds = conditions.contains(parts[0].as_str().unwrap());
+    chosen(&parts[if holds { 1 } else { 2 }], conditions)
+}
+
+/// Whatever is published and however the control stands, by the rules of Route 53: the region is out when enough
+/// have voted, or its control is off, and otherwise not.
+#[tokio::test]
+async fn the_check_of_the_records_counts_votes_and_the_routing_control() {
+    let whole = templates(&["read", &template("gates")]).await;
+    let config = &whole["Resources"]["EnoughGatesOpen"]["Properties"]["HealthCheckConfig"];
+    let values = whole["Parameters"]["Votes"]["AllowedValues"].as_array().unwrap();
+    assert_eq!(values.len(), 4);
+    for votes in values.iter().map(|votes| votes.as_str().unwrap()) {
+        let (needed, of) = votes.split_once("-of-").unwrap();
+        let (needed, of): (u32, u32) = (needed.parse().unwrap(), of.parse().unwrap());
+        for controlled in [false, true] {
+            let all = [("Two", of > 1), ("Three", of > 2), ("Controlled", controlled)];
+            let conditions: BTreeSet<&str> =
+                all.into_iter().filter(|(_, holds)| *holds).map(|(name, _)| name).collect();
+            let threshold = &chosen(&config["HealthThreshold"], &conditions)["Fn::FindInMap"];
+            let column = threshold[2].as_str().unwrap();
+            let threshold = whole["Mappings"]["Open"][votes][column].as_u64().unwrap();
+            let children = config["ChildHealthChecks"].as_array().unwrap();
+            let children = children.iter().map(|child| chosen(child, &conditions));
+            let children = children.filter_map(|child| child["Fn::GetAtt"][0].as_str());
+            let children: Vec<String> = children.map(str::to_owned).collect();
+            assert_eq!(children.len(), of as usize + if controlled { 2 } else { 0 });
+            for published in 0..1_u32 << of {
+                for on in [true, false] {
+                    let gates = ["FirstGate", "SecondGate", "ThirdGate"];
+                    let check = |name: &String| {
+                        let gate = gates.iter().position(|gate| gate == name);
+                        let check = match gate {
+                            Some(place) => HealthCheck {
+                                inverted: true,
+                                ..HealthCheck::new(Watches::Endpoint {
+                                    found: Some(Found {
+                                        healthy: 16 * (published >> place & 1),
+                                        checkers: 16,
+                                    }),
+                                })
+                            },
+                            None => HealthCheck::new(Watches::RecoveryControl(Health::of(on))),
+                        };
+                        (name.clone(), check)
+                    };
+                    let mut checks: BTreeMap<String, HealthCheck> =
+                        children.iter().map(check).collect();
+                    let threshold = u32::try_from(threshold).unwrap();
+                    let what = Watches::Calculated { threshold, children: children.clone() };
+                    checks.insert("records".to_owned(), HealthCheck::new(what));
+                    let out = published.count_ones() >= needed || (controlled && !on);
+                    let verdict = Checks(checks).verdict("records").unwrap();
+                    assert_eq!(
+                        verdict,
+                        Health::of(!out),
+                        "{votes} {controlled} {published:b} {on}"
+                    );
+                }
+            }
+        }
+    }
 }
 
 /// Makes a stack at the test server and gives back what it says of it.

@@ -121,6 +121,7 @@ pub(super) fn notes(case: &Case<'_>, decision: &Decision, facts: &Facts<'_>) -> 
     desk.site();
     desk.kept_aside();
     desk.turned_elsewhere();
+    desk.forgotten();
     desk.off();
     desk.home_again(facts);
     desk.over();

@@ -174,6 +174,20 @@ impl Acts {
         })
     }
 
+    /// Switches that keep a region out, or may, and of which this policy does not know: one that was changed while
+    /// nothing ran.
+    pub fn forgotten(&self, policy: &Policy) -> Vec<(LeverKind, RegionName)> {
+        let kept = |kind: LeverKind| {
+            let out = self.standing(kind).into_iter().flatten();
+            let out = out.filter(|(_, stands)| **stands != InAnswers::In).map(|(region, _)| region);
+            let doubted = self.doubtful.get(&kind).into_iter().flatten();
+            out.chain(doubted).cloned().collect::<BTreeSet<RegionName>>()
+        };
+        let kinds = [LeverKind::Gates, LeverKind::Arc].into_iter();
+        let kept = kinds.flat_map(|kind| kept(kind).into_iter().map(move |region| (kind, region)));
+        kept.filter(|(kind, region)| policy.switches(*kind, region) == 0).collect()
+    }
+
     /// A lost call that may still land would make something else of a switch that stands so.
     pub fn may_change(&self, kind: LeverKind, region: &RegionName, stands: InAnswers) -> bool {
         let asked = self.lost.get(&kind).and_then(|lost| lost.get(region));

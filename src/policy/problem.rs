@@ -168,6 +168,8 @@ codes! {
     // Hazards.
     /// Safety rules are overridden.
     Warning SafetyOverridden = "safety-overridden",
+    /// Two switches, and one health check on each record.
+    Warning OneCheck = "one-check",
     /// Nobody sees whether a switch comes into force.
     Warning NoWitness = "no-witness",
     /// One class of evidence is enough, or all there is.

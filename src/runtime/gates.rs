@@ -200,11 +200,13 @@ impl Gates {
         Ok(if closed { Stands::Closed } else { Stands::Open })
     }
 
-    /// How a gate looks from outside. `None` if nothing was heard.
-    async fn looks(&self, gate: &Gate) -> Option<Stands> {
-        let outside = outside(gate, &self.board.holder).await;
-        let seen = GateFacts { kept: None, outside };
-        Some(if seen.looks_closed()? { Stands::Closed } else { Stands::Open })
+    /// Whether a gate looks from outside as it is to stand. `None` if nothing was heard. Behind an address anybody
+    /// may answer, a proxy with a page of its own: closed is only what this program answers.
+    async fn looks(&self, gate: &Gate, to: Stands) -> Option<bool> {
+        let (status, body) = answer(gate, &self.board.holder).await.ok()?;
+        let closed = GateFacts { kept: None, outside: Ok(status) }.looks_closed()?;
+        let ours = !matches!(gate, Gate::Http { .. }) || body == GATE_CLOSED;
+        Some(if to == Stands::Closed { closed && ours } else { !closed })
     }
 
     /// Whether it is time to ask the health checks again.
@@ -227,8 +229,16 @@ impl Gates {
     }
 }
 
-/// Asks for a gate without credentials, as a checker does: the status of the answer.
+/// What a gate that this process answers says when it is closed, and a check may search for.
+pub(crate) const GATE_CLOSED: &str = "out\n";
+
+/// The status with which a gate answers.
 async fn outside(gate: &Gate, holder: &str) -> Result<u16, String> {
+    answer(gate, holder).await.map(|(status, _)| status)
+}
+
+/// Asks for a gate without credentials, as a checker does: status and body of the answer.
+async fn answer(gate: &Gate, holder: &str) -> Result<(u16, Bytes), String> {
     let url = gate.url(holder).ok_or("nobody knows where it stands")?;
     let look = Ask {
         method: Method::GET,
@@ -238,8 +248,8 @@ async fn outside(gate: &Gate, holder: &str) -> Result<u16, String> {
         answer_max: BODY_MAX,
         within: LOOK_WITHIN,
     };
-    let (status, _) = ask(look).await.map_err(|error| error.to_string())?;
-    Ok(status.as_u16())
+    let (status, body) = ask(look).await.map_err(|error| error.to_string())?;
+    Ok((status.as_u16(), body))
 }
 
 /// How every gate of a lever is found, through what can only read.
@@ -305,8 +315,7 @@ impl Switches for Gates {
     async fn followed(&self, turns: &[Turn]) -> Result<Followed, CallFailed> {
         let due: Vec<(usize, &Slot, Stands)> =
             turns.iter().flat_map(|turn| self.due(turn)).collect();
-        let looks =
-            due.iter().map(async |(_, slot, to)| Some((self.looks(&slot.gate).await?, *to)));
+        let looks = due.iter().map(async |(_, slot, to)| self.looks(&slot.gate, *to).await);
         let checks = async {
             if !self.may_ask() {
                 return Vec::new();
@@ -314,14 +323,14 @@ impl Switches for Gates {
             // The last that were turned are the last to follow.
             let asked = due.iter().rev().filter(|(_, slot, _)| slot.health_check.is_some());
             let asked = asked.take(CHECKS_AT_ONCE);
-            let asked = asked.map(async |(_, slot, to)| Some((self.checked(slot).await?, *to)));
+            let asked = asked.map(async |(_, slot, to)| Some(self.checked(slot).await? == *to));
             timeout(CHECKS_WITHIN, join_all(asked)).await.unwrap_or_default()
         };
         let (looked, checked) = tokio::join!(join_all(looks), checks);
-        let seen: Vec<(Stands, Stands)> = looked.into_iter().chain(checked).flatten().collect();
+        let seen: Vec<bool> = looked.into_iter().chain(checked).flatten().collect();
         Ok(match seen.as_slice() {
             [] => Followed::CannotTell,
-            seen if seen.iter().all(|(found, to)| found == to) => Followed::Yes,
+            seen if seen.iter().all(|follows| *follows) => Followed::Yes,
             _ => Followed::NotYet,
         })
     }

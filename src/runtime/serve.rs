@@ -26,6 +26,7 @@ use tracing::{debug, warn};
 
 use crate::domain::{RegionName, ServiceName};
 use crate::runtime::board::Board;
+use crate::runtime::gates::GATE_CLOSED;
 
 /// How many may come at once, and whether they may stay.
 #[derive(Debug, Clone, Copy)]
@@ -219,7 +220,7 @@ async fn readings(State(board): State<Arc<Board>>, Query(which): Query<Which>) -
     }
 }
 
-/// What an inverted health check looks at: 200 takes the region out of the answers, and everything else,
+/// What an inverted health check looks at: 200, with a text that it may search for, takes the region out of the answers, and everything else,
 /// silence too, leaves it in.
 async fn gate(
     State(board): State<Arc<Board>>,
@@ -229,6 +230,6 @@ async fn gate(
     let closed =
         names.is_some_and(|(service, region)| board.gates.is_closed(&service, &region, slot));
     let (status, text) =
-        if closed { (StatusCode::OK, "out\n") } else { (StatusCode::NOT_FOUND, "in\n") };
+        if closed { (StatusCode::OK, GATE_CLOSED) } else { (StatusCode::NOT_FOUND, "in\n") };
     (status, [FRESH], text).into_response()
 }

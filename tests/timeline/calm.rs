@@ -1,5 +1,6 @@
 //! The short way of a calm round: it is taken where there is nothing to decide, and nowhere else.
 
+use leeward::domain::InAnswers;
 use leeward::tell::Letter;
 
 use super::*;
@@ -88,4 +89,25 @@ fn what_is_not_said_yet_is_said_in_a_round_that_is_calm_otherwise() {
     });
     let again = picture.rests(60);
     assert!(again.contains(&letters[0].note.text), "{again:?}");
+}
+
+/// The policy was changed while nothing ran.
+#[test]
+fn a_switch_that_the_policy_forgot_is_told_with_a_way_out() {
+    let mut picture = Picture::new(policy(&[]));
+    let gate = |to| Entry::Gated { region: "east".parse().unwrap(), to, failure: None };
+    picture.note(&gate(InAnswers::Out));
+    let told = |text: &&String| text.contains("lever `gates` keeps `east` out");
+    let mut times = 0;
+    for _ in 0..30 {
+        times += picture.rests(1).iter().filter(told).count();
+        let letters = picture.last.as_ref().unwrap().notes.clone();
+        picture.hand_over(&letters);
+    }
+    assert_eq!(times, 1);
+    let letters = picture.memory.acts.told.iter().filter(|(key, _)| key.starts_with("forgotten:"));
+    assert_eq!(letters.count(), 1);
+    picture.note(&gate(InAnswers::In));
+    let said = picture.rests(30);
+    assert!(said.iter().any(|text| text.contains("knows all switches of `east`")), "{said:?}");
 }

@@ -79,6 +79,26 @@ impl Desk<'_> {
         }
     }
 
+    /// A switch keeps a region out, and the policy was started anew without it: nobody would open it.
+    pub(super) fn forgotten(&mut self) {
+        for (lever, region) in self.case.acts.forgotten(self.case.policy) {
+            let text = format!(
+                "lever `{lever}` keeps `{region}` out of the answers, and the policy does not know of it any more"
+            );
+            let account = Account {
+                not_done: vec![format!("nothing lets `{region}` in again")],
+                would_help: vec![
+                    "give the policy that lever back until `leeward failback` is done, and take it out then"
+                        .to_owned(),
+                ],
+                ..Account::default()
+            };
+            let key = format!("forgotten:{region}:{lever}");
+            let (severity, kind) = (Severity::Warn, Kind::Changed);
+            self.tell(Draft { severity, key, kind, about: &[], text: &text, account });
+        }
+    }
+
     /// Somebody sends what is not understood: perhaps an alarm that was set up wrongly.
     pub(super) fn kept_aside(&mut self) {
         let now = self.case.now;
@@ -131,6 +151,7 @@ pub(super) fn over(key: &str) -> String {
         "channel" => format!("over: channel `{name}` takes messages again"),
         "site" => "over: there is a new copy for the last resort".to_owned(),
         "turned" => format!("over: the switches of `{name}` stand as Leeward left them"),
+        "forgotten" => format!("over: the policy knows all switches of `{name}` again"),
         "aside" => "over: no message was kept aside for a day".to_owned(),
         "stuck" => "over: the change is no longer pending".to_owned(),
         _ => format!("over: {what} {name}").trim_end().to_owned(),

@@ -342,6 +342,16 @@ fn check_switches(policy: &Policy, file: &raw::File, to: &mut Findings<'_>) {
                     .help("a check that hangs on no record is not found out, and no other lever is tried: `witness: { txt: ... }`"),
             );
         }
+        let proofs = [LeverKind::Gates, LeverKind::Arc].map(|kind| policy.proof(kind));
+        if let (LeverKind::Arc, [Some(gates), Some(arc)]) = (kind, proofs)
+            && (gates.witness.is_none() || arc.witness.is_none())
+        {
+            to.add(
+                Finding::new(Code::OneCheck, at, "gates and routing controls take the same records out")
+                    .label("one health check for each record")
+                    .help("it must be calculated over both (infra/cloudformation/gates.yaml, `RoutingControlArn`), or one of the levers moves nobody; with a `witness` for both it is found out when it is pulled"),
+            );
+        }
         let ttl = match &lever.value {
             raw::Lever::Weights(_) => None,
             raw::Lever::Gates(gates) => gates.ttl.0.as_ref(),
