@@ -400,6 +400,7 @@ async fn create_group(
         .set_protocol(said(settings, "Protocol").map(Into::into))
         .set_protocol_version(text("ProtocolVersion"))
         .set_port(numbered(settings, "Port")?)
+        .set_target_control_port(numbered(settings, "TargetControlPort")?)
         .set_vpc_id(text("VpcId"))
         .set_target_type(said(settings, "TargetType").map(Into::into))
         .set_ip_address_type(said(settings, "IpAddressType").map(Into::into))

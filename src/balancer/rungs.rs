@@ -91,13 +91,24 @@ pub fn draft(before: &Snapshot, rung: &Rung, care: &BalancerCare) -> Result<Draf
 }
 
 /// Whether the policy proves that a group is ours to touch.
-pub(super) fn is_owned(name: &str, group: &Group, care: &BalancerCare) -> Result<(), Refusal> {
+///
+/// The twin of a listed group is ours as well: it was made by a swap, after the list was written.
+pub(super) fn is_owned(name: &str, all: &Snapshot, care: &BalancerCare) -> Result<(), Refusal> {
+    let group = |name: &str| all.groups.get(name);
     let (owned, proof) = match &care.owned {
-        Owned::Tag { key, value } => (group.tags.get(key) == Some(value), format!("{key}={value}")),
-        Owned::Listed(arns) => (
-            group.arn.as_ref().is_some_and(|arn| arns.contains(arn)),
-            "and is not listed".to_owned(),
+        Owned::Tag { key, value } => (
+            group(name).is_some_and(|group| group.tags.get(key) == Some(value)),
+            format!("{key}={value}"),
         ),
+        Owned::Listed(arns) => {
+            let listed = |group: &Group| group.arn.as_ref().is_some_and(|arn| arns.contains(arn));
+            let twin_of = |group: &Group| group.tags.get(swap::TWIN_OF).cloned();
+            // A twin may have been twinned again.
+            let first = Some(name.to_owned());
+            let next = |name: &String| group(name).and_then(twin_of);
+            let mut line = std::iter::successors(first, next).take(all.groups.len());
+            (line.any(|name| group(&name).is_some_and(listed)), "and is not listed".to_owned())
+        }
     };
     if owned { Ok(()) } else { Err(Refusal::NotOwned { group: name.to_owned(), proof }) }
 }
@@ -133,7 +144,7 @@ fn reassert(before: &Snapshot, care: &BalancerCare) -> Result<Draft, Refusal> {
         draft.call(Call::BalancerAttributes { attributes });
     }
     for (name, group) in &before.groups {
-        if let Err(why) = is_owned(name, group, care) {
+        if let Err(why) = is_owned(name, before, care) {
             draft.left.push(why.to_string());
             continue;
         }
@@ -169,7 +180,7 @@ fn declared(before: &Snapshot, care: &BalancerCare) -> Result<Draft, Refusal> {
     }
     for (name, group) in &before.groups {
         if wanted.groups.get(name).is_some_and(|wanted| wanted.targets != group.targets) {
-            is_owned(name, group, care)?;
+            is_owned(name, before, care)?;
         }
     }
     let way = restore::way(before, &wanted, care.healthy_within);
@@ -308,9 +319,10 @@ pub(super) fn part_of(all: usize, part: Ratio) -> usize {
 /// registered first and what it does not declare any more is taken out last.
 fn targets(before: &Snapshot, rules: &RollTargets, care: &BalancerCare) -> Result<Draft, Refusal> {
     let wanted = as_declared(before, &care.declared)?;
+    let zones = before.subnets.len().max(1);
     let mut draft = Draft::default();
     for (name, group) in before.groups.iter().filter(|(name, _)| before.is_used(name)) {
-        is_owned(name, group, care)?;
+        is_owned(name, before, care)?;
         is_understood(name, group)?;
         is_alive(name, group)?;
         let to = wanted.groups.get(name).map_or(&group.targets, |wanted| &wanted.targets);
@@ -321,11 +333,12 @@ fn targets(before: &Snapshot, rules: &RollTargets, care: &BalancerCare) -> Resul
         if !new.is_empty() {
             draft.steps.push(register(name, &new, group, rules));
         }
-        for batch in batches(name, group, &stay, rules)? {
+        for batch in batches(name, group, &stay, rules, zones)? {
             draft.steps.push(deregister(name, &batch, rules));
             draft.steps.push(register(name, &batch, group, rules));
         }
-        for batch in batches(name, group, &gone.into_iter().collect::<Vec<_>>(), rules)? {
+        let gone: Vec<Target> = gone.into_iter().collect();
+        for batch in batches(name, group, &gone, rules, zones)? {
             draft.steps.push(deregister(name, &batch, rules));
         }
     }
@@ -356,18 +369,21 @@ fn deregister(name: &str, batch: &BTreeSet<Target>, rules: &RollTargets) -> Step
     }
 }
 
-/// Batches that leave the floor of each zone standing, spread over the zones.
+/// Batches that leave the floor of each zone standing, spread over the zones. Of targets that tell no zone
+/// (instances) a batch may be all of one: it is as small as if each of the balancer's `zones` had its part of them.
 fn batches(
     name: &str,
     group: &Group,
     targets: &[Target],
     rules: &RollTargets,
+    zones: usize,
 ) -> Result<Vec<BTreeSet<Target>>, Refusal> {
     let healthy = group.healthy();
     let least = least(group, rules.floor);
     let room = |zone: &str| {
         let (has, stay) = (healthy.get(zone).copied(), least.get(zone).copied());
-        has.unwrap_or(0).saturating_sub(stay.unwrap_or(0))
+        let spare = has.unwrap_or(0).saturating_sub(stay.unwrap_or(0));
+        if zone.is_empty() { (spare / zones).max(spare.min(1)) } else { spare }
     };
     let mut waiting: Vec<&Target> = targets.iter().collect();
     let mut batches = Vec::new();

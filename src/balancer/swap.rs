@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::cure::{Step, Until};
 use super::rungs::{
-    Draft, Refusal, health_check, is_alive, is_owned, is_understood, part_of, unwritable,
+    Draft, HEALTH_CHECK, Refusal, health_check, is_alive, is_owned, is_understood, part_of,
+    unwritable,
 };
-use super::{Action, Call, Form, Forward, GROUPS_MAX, Holder, Snapshot, WEIGHT_MAX, Weighted};
+use super::{
+    Action, Call, Form, Forward, GROUPS_MAX, Group, Holder, Snapshot, Tree, WEIGHT_MAX, Weighted,
+};
 use crate::domain::Ratio;
 use crate::policy::{BalancerCare, SwapGroups, ZoneByZone};
 
@@ -18,8 +21,15 @@ const NAME_MAX: usize = 32;
 const SCALE: u32 = 100;
 
 /// The settings that a group is made with. The rest of what is told follows from them.
-const MADE_WITH: [&str; 6] =
-    ["Protocol", "ProtocolVersion", "Port", "VpcId", "TargetType", "IpAddressType"];
+const MADE_WITH: [&str; 7] = [
+    "Protocol",
+    "ProtocolVersion",
+    "Port",
+    "VpcId",
+    "TargetType",
+    "IpAddressType",
+    "TargetControlPort",
+];
 
 /// A twin for each group in use: made, filled, attached with weight 0, healthy, then weight in steps.
 /// The old group keeps its targets and stays attached with weight 0, so that the way back is one write.
@@ -34,10 +44,12 @@ pub(super) fn swap(
     let mut draft = Draft::default();
     let mut state = before.clone();
     for (name, group) in before.groups.iter().filter(|(name, _)| before.is_used(name)) {
-        is_owned(name, group, care)?;
+        is_owned(name, before, care)?;
         is_understood(name, group)?;
+        is_made_whole(name, group)?;
         is_alive(name, group)?;
         let lists = lists_with(before, &state, name)?;
+        draft.left.extend(sticks(&lists, name));
         let twin = twin_name(name, &state);
         let mut tags = group.tags.clone();
         tags.insert(TWIN_OF.to_owned(), name.clone());
@@ -84,6 +96,42 @@ pub(super) fn swap(
         draft.steps.extend(steps);
     }
     if draft.steps.is_empty() { Err(Refusal::NothingToDo) } else { Ok(draft) }
+}
+
+/// A setting that a twin could not be given would be lost.
+fn is_made_whole(name: &str, group: &Group) -> Result<(), Refusal> {
+    let known = |key: &str| MADE_WITH.contains(&key) || HEALTH_CHECK.contains(&key);
+    match group.settings.keys().find(|key| !known(key)) {
+        None => Ok(()),
+        Some(what) => Err(Refusal::NotUnderstood {
+            place: format!("target group `{name}`"),
+            what: format!("the setting `{what}`"),
+        }),
+    }
+}
+
+/// Whoever has a cookie of the forward stays with the old group, whatever the weights (User Guide, "Listener
+/// rules for your Application Load Balancer": target group stickiness).
+fn sticks(lists: &[(Holder<'_>, Vec<Action>)], group: &str) -> Vec<String> {
+    let mut stay = Vec::new();
+    for (holder, actions) in lists {
+        let forwards = actions.iter().filter_map(Action::forward);
+        for forward in forwards.filter(|f| f.groups.iter().any(|w| w.group == group)) {
+            let Some(Tree::Fields(said)) = &forward.stickiness else { continue };
+            let is = |key: &str| match said.get(key) {
+                Some(Tree::Text(text)) => Some(text.as_str()),
+                Some(Tree::Fields(_) | Tree::List(_)) | None => None,
+            };
+            if is("Enabled") == Some("true") {
+                let time = is("DurationSeconds").unwrap_or("an unknown number of");
+                stay.push(format!(
+                    "clients of {holder} with a cookie stay on `{group}` for up to {time} seconds: what is measured \
+                     meanwhile is new clients"
+                ));
+            }
+        }
+    }
+    stay
 }
 
 fn told(call: Call) -> Step {

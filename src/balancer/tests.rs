@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::cure::{Cure, Floor, Purpose};
+use super::cure::{Cure, Floor, Purpose, Step};
 use super::restore::{way, without};
 use super::rungs::{Draft, Refusal, as_declared, draft, least};
 use super::*;
@@ -613,4 +613,95 @@ fn a_snapshot_is_brought_back_as_far_as_it_can_be() {
     for what in ["target group `files` is not there", "access_logs.s3.bucket"] {
         assert!(told.contains(what), "{what} in {told}");
     }
+}
+
+#[test]
+fn a_twin_has_every_setting_or_is_not_made() {
+    let mut before = snapshot([[2, 2, 2]; 3]);
+    let set = |before: &mut Snapshot, key: &str| {
+        let web = before.groups.get_mut("web").unwrap();
+        web.settings.insert(key.to_owned(), text("3000"));
+    };
+    set(&mut before, "TargetControlPort");
+    let drafted = draft(&before, &swap_in(&[1.0]), &care(Vec::new())).unwrap();
+    let made = drafted.steps.iter().find_map(|step| match &step.call {
+        Some(Call::CreateGroup { group, settings, .. }) if group == "web-lw1" => Some(settings),
+        _ => None,
+    });
+    assert_eq!(made.unwrap().get("TargetControlPort"), Some(&text("3000")));
+    set(&mut before, "Mood");
+    let refused = draft(&before, &swap_in(&[1.0]), &care(Vec::new())).unwrap_err().to_string();
+    assert!(refused.contains("target group `web` holds the setting `Mood`"), "{refused}");
+}
+
+#[test]
+fn who_stays_with_the_old_group_for_a_cookie_is_said() {
+    let mut before = snapshot([[2, 2, 2]; 3]);
+    let stick = |before: &mut Snapshot, enabled: &str| {
+        let fields = [("Enabled", enabled), ("DurationSeconds", "900")];
+        let fields = fields.map(|(key, value)| (key.to_owned(), text(value)));
+        for listener in before.listeners.values_mut() {
+            for action in &mut listener.actions {
+                if let Action::Forward(forward) = action {
+                    forward.stickiness = Some(Tree::Fields(fields.clone().into()));
+                }
+            }
+        }
+        draft(before, &swap_in(&[1.0]), &care(Vec::new())).unwrap().left
+    };
+    assert_eq!(stick(&mut before, "false"), [""; 0]);
+    let left = stick(&mut before, "true");
+    assert!(left.iter().any(|why| why.contains("for up to 900 seconds")), "{left:?}");
+}
+
+#[test]
+fn the_twin_of_a_listed_group_is_as_much_ours() {
+    let mut before = snapshot([[2, 2, 2]; 3]);
+    let listed = BalancerCare {
+        owned: Owned::Listed(before.groups.values().filter_map(|g| g.arn.clone()).collect()),
+        ..care(Vec::new())
+    };
+    // As after a swap: the twin gets the requests of `web`, and is no part of the list.
+    let twin = |before: &mut Snapshot, of: &str| {
+        let mut twin = before.groups["web"].clone();
+        twin.arn = Some(arn("targetgroup", "web-lw1/fedcba9876543210"));
+        twin.tags = [("leeward:twin-of".to_owned(), of.to_owned())].into();
+        before.groups.insert("web-lw1".to_owned(), twin);
+        for listener in before.listeners.values_mut() {
+            listener.actions = vec![forward(&[("web-lw1", 1), ("web", 0)])];
+        }
+    };
+    twin(&mut before, "web");
+    assert!(draft(&before, &roll(1, 0.5), &listed).is_ok());
+    for stranger in ["nothing", "web-lw1"] {
+        twin(&mut before, stranger);
+        let refused = draft(&before, &roll(1, 0.5), &listed).unwrap_err();
+        assert!(matches!(refused, Refusal::NotOwned { .. }), "{refused}");
+    }
+}
+
+/// Chance may put a whole batch of instances into one zone.
+#[test]
+fn targets_that_tell_no_zone_leave_in_batches_that_any_zone_can_spare() {
+    let largest = |per_zone: usize, floor: f64| {
+        let mut before = snapshot([[per_zone; 3]; 3]);
+        for group in before.groups.values_mut() {
+            let nowhere = |target: &Target| Target { zone: None, ..target.clone() };
+            group.targets = group.targets.iter().map(nowhere).collect();
+            for health in &mut group.health {
+                health.target.zone = None;
+            }
+        }
+        let drafted = draft(&before, &roll(12, floor), &care(Vec::new())).unwrap();
+        let leave = |step: &Step| match &step.call {
+            Some(Call::Deregister { targets, .. }) => Some(targets.len()),
+            _ => None,
+        };
+        drafted.steps.iter().filter_map(leave).max().unwrap()
+    };
+    // Of four in each zone two must stay.
+    assert_eq!(largest(4, 0.5), 2);
+    assert_eq!(largest(2, 0.5), 1);
+    // No batch is smaller than one.
+    assert_eq!(largest(1, 0.5), 1);
 }

@@ -243,7 +243,7 @@ fn next_act(case: &Case<'_>, rules: &RefreshRules, balancer: &BalancerName) -> N
     let tries: Vec<&Refresh> = tries(case, balancer).collect();
     // One that could not even be planned touched nothing, and counts as no try.
     let made = tries.iter().filter(|refresh| !refresh.refused).count();
-    if made >= rules.tries_max as usize {
+    if made >= rules.tries_max as usize || made_lately(case, balancer) >= lately_max(rules) {
         return Next::Nothing;
     }
     let Some(allowed) = rules.care.get(balancer) else {
@@ -263,6 +263,18 @@ fn next_act(case: &Case<'_>, rules: &RefreshRules, balancer: &BalancerName) -> N
         Some(Effect::Better) => Next::ActLater(act),
         Some(Effect::None | Effect::Worse) | None => Next::Act(act),
     }
+}
+
+/// Incidents may follow each other all day, each with its tries: so many refreshes within the time of the latch
+/// are the most for one balancer.
+const fn lately_max(rules: &RefreshRules) -> usize {
+    2 * rules.tries_max as usize
+}
+
+fn made_lately(case: &Case<'_>, balancer: &BalancerName) -> usize {
+    let since = case.now.minus(case.policy.guards.latch_window);
+    let all = case.acts.refreshes.get(balancer).map(Vec::as_slice).unwrap_or_default();
+    all.iter().filter(|refresh| !refresh.refused && refresh.at > since).count()
 }
 
 /// What a refresh did to a balancer.

@@ -402,3 +402,21 @@ fn a_certificate_that_only_probes_mind_is_named_and_moves_nothing() {
     let named = |text: &&String| text.contains("its certificate has expired");
     assert_eq!(said.iter().filter(named).count(), 1, "{said:#?}");
 }
+
+/// A balancer that falls ill each hour has its tries each time, but not all day long.
+#[test]
+fn refreshes_of_a_balancer_are_bounded_over_incidents_as_well() {
+    let mut picture = Picture::new(policy(&[REFRESH]));
+    picture.lag = Some(900.0);
+    let mut refreshed = Vec::new();
+    for _ in 0..4 {
+        refreshed.push(picture.greys(16, WEB).matches('R').count());
+        picture.greys(120, Parts::new("...", "...").with('.'));
+        assert!(!picture.last.as_ref().unwrap().incident);
+    }
+    assert_eq!(refreshed, [1, 1, 0, 0]);
+    // A day later it may be tried again.
+    picture.now += 24 * 3600;
+    picture.greys(12, Parts::new("...", "...").with('.'));
+    assert_eq!(picture.greys(16, WEB).matches('R').count(), 1);
+}
