@@ -13,7 +13,7 @@ use aws_smithy_types::timeout::TimeoutConfig;
 use leeward::aws::{Edge, Settings};
 use leeward::health::Sample;
 use leeward::journal::{Journal, Record};
-use leeward::memory::{Acts, Asked, Entry, Outcome, Request};
+use leeward::memory::{Acts, Entry, Outcome};
 use leeward::pace::Pacer;
 use leeward::policy::{self, LeverKind, Pace, Policy};
 use leeward::ports::{Clock, Levers};
@@ -183,25 +183,6 @@ impl Bench {
         self.lost = true;
     }
 
-    pub(super) fn recover(&mut self) {
-        self.lost = false;
-    }
-
-    /// Somebody asks for the way home.
-    pub(super) fn go_home(&mut self) {
-        let at = self.clock.now();
-        let request = Request {
-            by: "ana".to_owned(),
-            reason: "it is mended".to_owned(),
-            at,
-            until: at.plus(Duration::from_secs(3600)),
-            what: Asked::Failback,
-            overrides: BTreeSet::new(),
-            met_at: None,
-        };
-        self.service.ask(request).unwrap();
-    }
-
     /// With a session at hand, as a running service has one.
     pub(super) async fn have_session(&mut self) {
         let gates = self.levers.switches(LeverKind::Gates).unwrap();
@@ -280,10 +261,6 @@ impl Bench {
 
     pub(super) fn put(&self) -> String {
         format!("PUT /{BUCKET}/{}", self.key)
-    }
-
-    pub(super) fn delete(&self) -> String {
-        format!("DELETE /{BUCKET}/{}", self.key)
     }
 
     pub(super) fn get(&self) -> String {

@@ -24,10 +24,6 @@ enum Step {
     Turned,
     Put,
     ReadBack,
-    /// The control is turned on again, on the way home.
-    TurnedBack,
-    /// The object is deleted, on the way home.
-    Deleted,
     /// The last session is over.
     Session,
     /// It is past half of its life.
@@ -35,16 +31,8 @@ enum Step {
 }
 
 impl faults::Step for Step {
-    const ALL: &'static [Self] = &[
-        Self::Asked,
-        Self::Turned,
-        Self::TurnedBack,
-        Self::Put,
-        Self::ReadBack,
-        Self::Deleted,
-        Self::Session,
-        Self::Renewal,
-    ];
+    const ALL: &'static [Self] =
+        &[Self::Asked, Self::Turned, Self::Put, Self::ReadBack, Self::Session, Self::Renewal];
 
     fn names(self) -> (&'static str, &'static str) {
         match self {
@@ -52,23 +40,19 @@ impl faults::Step for Step {
             Self::Turned => ("arc, all five endpoints", UPDATE),
             Self::Put => ("s3", "PutObject"),
             Self::ReadBack => ("s3", "GetObject"),
-            Self::TurnedBack => {
-                ("arc, all five endpoints", "UpdateRoutingControlStates, back to On")
-            }
-            Self::Deleted => ("s3", "DeleteObject"),
             Self::Session => ("sts", "AssumeRole, the session is over"),
             Self::Renewal => ("sts", "AssumeRole, a session lives"),
         }
     }
 
     fn is_senseless(self, fault: Kind) -> Option<&'static str> {
-        let writes = matches!(self, Self::Turned | Self::TurnedBack | Self::Put | Self::Deleted);
+        let writes = matches!(self, Self::Turned | Self::Put);
         match (self, fault) {
             (_, Kind::Pending) => Some("a switch stands or not: nothing is pending"),
             (_, Kind::HangAfter) if !writes => {
                 Some("a call that only reads has no effect: see `hangs before the effect`")
             }
-            (Self::Turned | Self::TurnedBack, Kind::Refused) => Some(
+            (Self::Turned, Kind::Refused) => Some(
                 "who refuses a connection does not know which call it would have carried: see the question",
             ),
             (Self::ReadBack, Kind::Refused) => Some(
@@ -82,15 +66,9 @@ impl faults::Step for Step {
 impl Step {
     fn order(self) -> Order {
         match self {
-            Self::Asked | Self::Turned | Self::TurnedBack => Order::ArcFirst,
-            Self::Put | Self::ReadBack | Self::Deleted | Self::Session | Self::Renewal => {
-                Order::GatesFirst
-            }
+            Self::Asked | Self::Turned => Order::ArcFirst,
+            Self::Put | Self::ReadBack | Self::Session | Self::Renewal => Order::GatesFirst,
         }
-    }
-
-    fn is_the_way_home(self) -> bool {
-        matches!(self, Self::TurnedBack | Self::Deleted)
     }
 }
 
@@ -133,8 +111,6 @@ fn fault_of(cell: Cell) -> Fault {
 const FAULT_ROUNDS: usize = 6;
 const ROUNDS_MAX: usize = 60;
 const AFTER_ROUNDS: usize = 6;
-/// Longer than the cooldown and the time in which a region is seen to be well.
-const WELL_ROUNDS: usize = 24;
 /// Writes into a fault of thirty seconds: a try, two more after pauses of 5 and 10 seconds, each taken back
 /// once, at five endpoints or with three attempts.
 const WRITES_MAX: usize = 30;
@@ -145,8 +121,8 @@ async fn set(cell: Cell, bench: &mut Bench) -> Vec<Rule> {
             bench.session_ages(if cell.step == Step::Session { SESSION * 2 } else { SESSION / 2 });
             vec![&bench.sts]
         }
-        Step::Asked | Step::Turned | Step::TurnedBack => bench.cluster.endpoints.iter().collect(),
-        Step::Put | Step::ReadBack | Step::Deleted => vec![&bench.bucket],
+        Step::Asked | Step::Turned => bench.cluster.endpoints.iter().collect(),
+        Step::Put | Step::ReadBack => vec![&bench.bucket],
     };
     if cell.fault == Kind::Refused {
         for proxy in proxies {
@@ -158,8 +134,7 @@ async fn set(cell: Cell, bench: &mut Bench) -> Vec<Rule> {
         Step::Put => bench.put(),
         Step::ReadBack => bench.get(),
         Step::Asked => GET.to_owned(),
-        Step::Turned | Step::TurnedBack => UPDATE.to_owned(),
-        Step::Deleted => bench.delete(),
+        Step::Turned => UPDATE.to_owned(),
         Step::Session | Step::Renewal => ASSUME_ROLE.to_owned(),
     };
     let inject = |proxy: &Proxy| proxy.inject(&action, "the fault", fault_of(cell), usize::MAX);
@@ -235,49 +210,6 @@ async fn play(cell: Cell, mut bench: Bench) -> Told {
     }
 }
 
-/// The region was left and is well again, and somebody asks for the way home.
-async fn play_home(cell: Cell, mut bench: Bench) -> Told {
-    bench.have_session().await;
-    bench.calm().await;
-    bench.lose();
-    assert_eq!(bench.until_an_order_ends().await, Outcome::Done, "{cell}");
-    bench.recover();
-    bench.rounds(WELL_ROUNDS).await;
-    let rules = set(cell, &mut bench).await;
-    bench.go_home();
-    let (mut done, mut struck) = (false, 0);
-    for _ in 0..ROUNDS_MAX {
-        done |= bench.round().await == Some(Outcome::Done);
-        assert!(
-            !done || bench.is_out().await == (false, false),
-            "{cell}: said to be home, and is not"
-        );
-        struck += usize::from(rules.is_empty() || rules.iter().any(|rule| rule.fired() > 0));
-        if struck >= FAULT_ROUNDS {
-            break;
-        }
-    }
-    let fired: usize = rules.iter().map(Rule::fired).sum();
-    let refused = cell.fault == Kind::Refused;
-    assert!(refused || (1..=WRITES_MAX).contains(&fired), "{cell}: {fired} writes into the fault");
-    let during = out(bench.is_out().await);
-    mend(&mut bench, &rules).await;
-    for _ in 0..ROUNDS_MAX {
-        if done {
-            break;
-        }
-        done = bench.round().await == Some(Outcome::Done);
-    }
-    bench.rounds(AFTER_ROUNDS).await;
-    let story = bench.story();
-    assert!(done, "{cell}: never home: {story}");
-    assert_eq!(bench.is_out().await, (false, false), "{cell}: {story}");
-    assert!(bench.acts().order.is_none() && bench.acts().doubtful.is_empty(), "{cell}: {story}");
-    assert_eq!(story.matches("done").count(), 2, "{cell}: {story}");
-    let (_, home) = story.split_once("done, ").unwrap();
-    Told { during, story: format!("{}; in the end {}", condensed(home), out(bench.is_out().await)) }
-}
-
 /// Without repetitions of whole tries.
 fn condensed(story: &str) -> String {
     let mut words: Vec<&str> = Vec::new();
@@ -296,7 +228,7 @@ fn condensed(story: &str) -> String {
 /// Cells that are played at the same time: they mostly wait.
 const AT_ONCE: usize = 10;
 
-const HEAD: [&str; 10] = [
+const HEAD: [&str; 7] = [
     "# Faults in the calls of the levers in the data plane",
     "",
     "Made by `tests/aws_wire/rescue/matrix.rs`, which compares it. In each row a region dies and one kind of",
@@ -304,9 +236,6 @@ const HEAD: [&str; 10] = [
     "then a gate for the calls of `arc`, the other way round for the rest. In all of them: never said to be",
     "done before it is, out of the answers in the end, done once. The journal's story is told without",
     "repetitions.",
-    "",
-    "`DeleteObject`, and the update `back to On`, fail on the way home: the region was left and is well, and",
-    "somebody asks for it. Those stories begin there, and end with nobody kept out (`holds`).",
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -316,9 +245,6 @@ async fn every_fault_in_every_call_of_a_switch_ends_well() {
         let server = Arc::clone(&server);
         async move {
             let bench = Bench::at(cell.step.order(), &server, number).await;
-            if cell.step.is_the_way_home() {
-                return Box::pin(play_home(cell, bench)).await;
-            }
             Box::pin(play(cell, bench)).await
         }
     };
