@@ -107,15 +107,13 @@ impl Evidence {
             if errors { Failing::Errors } else { Failing::Slow }
         });
         let looks = seen.all();
-        if !by_vantage.keys().eq(looks.iter().map(|look| look.vantage)) {
-            by_vantage.retain(|vantage, _| looks.iter().any(|look| look.vantage == vantage));
-        }
-        for look in looks {
-            let reading = if look.isolated { Reading::Unknown } else { look.reading };
-            match by_vantage.get_mut(look.vantage) {
-                Some(was) => *was = reading,
-                None => drop(by_vantage.insert(look.vantage.clone(), reading)),
+        let read = |look: &Look<'_>| if look.isolated { Reading::Unknown } else { look.reading };
+        if by_vantage.keys().eq(looks.iter().map(|look| look.vantage)) {
+            for (was, look) in by_vantage.values_mut().zip(looks) {
+                *was = read(look);
             }
+        } else {
+            by_vantage = looks.iter().map(|look| (look.vantage.clone(), read(look))).collect();
         }
         let balancers = site.balancers(&mut self.balancer_tracks, seen, needed, balancers);
         let outside = ClassView {

@@ -53,8 +53,8 @@ pub(super) struct Metered {
     pub(super) balancer: Option<BalancerName>,
     /// The signal that tells it, whose stamps say how old it is.
     pub(super) signal: SignalName,
-    /// For how long its numbers count, by the policy of this round.
-    pub(super) fresh: Duration,
+    /// Older numbers do not count, by the policy of this round.
+    pub(super) fresh_from: Timestamp,
     pub(super) series: Series,
 }
 
@@ -73,6 +73,64 @@ impl Heard {
         measures: Measures,
     ) -> Option<&Metered> {
         self.metrics.iter().find(|m| m.measures == measures && m.balancer.as_ref() == balancer)
+    }
+
+    fn sample(&mut self, policy: &Policy, sample: &Sample) {
+        let at = sample.heard_at;
+        let About { balancer, vantage, .. } = &sample.about;
+        let balancer = balancer.as_ref();
+        let (measures, value) = match &sample.measure {
+            Measure::Probe { success, latency_ms, failure } => {
+                let Some(vantage) = vantage else { return };
+                let series = self.probes_of(balancer, vantage);
+                series.success.push(at, Some(*success));
+                series.latency.push(at, *latency_ms);
+                if let Some(failure) = failure {
+                    series.failures.push(at, *failure);
+                }
+                return;
+            }
+            Measure::NoProbe { .. } => {
+                let Some(vantage) = vantage else { return };
+                self.probes_of(balancer, vantage).success.push(at, None);
+                return;
+            }
+            Measure::Beacon { .. } => return,
+            Measure::Silence { .. } => {
+                let stamps = self.stamps_of(&sample.signal);
+                stamps.silent_since = stamps.silent_since.or(Some(at));
+                return;
+            }
+            Measure::Verdict { value, bad } => {
+                let value = value.map(|_| f64::from(u8::from(*bad)));
+                self.verdicts_of(&sample.signal, sample.class).push(at, value);
+                return;
+            }
+            Measure::Zones(zones) => {
+                if let Some(balancer) = balancer {
+                    self.hear_zones(balancer, &sample.signal, zones, at);
+                }
+                return;
+            }
+            Measure::HealthyHosts(value) => (Measures::HealthyHosts, value),
+            Measure::BalancerErrors(value) => (Measures::BalancerErrors, value),
+            Measure::TargetErrors(value) => (Measures::TargetErrors, value),
+            Measure::Requests(value) => (Measures::Requests, value),
+            Measure::Capacity(value) => (Measures::Capacity, value),
+            Measure::ReplicationLag(value) => (Measures::ReplicationLag, value),
+            Measure::Latency(value) => (Measures::Latency, value),
+        };
+        // Numbers that are too old, or whose stamps cannot be believed, are heard as "could not tell".
+        let stamps = self.stamps_of(&sample.signal);
+        if stamps.newest.is_none() {
+            let told = policy.signals.get(&sample.signal).and_then(|signal| signal.usual_delay);
+            stamps.usual = told.or(stamps.usual);
+        }
+        stamps.hear(sample.taken_at, at);
+        let fresh = stamps.fresh_for(policy, &sample.signal).unwrap_or(Duration::MAX);
+        let believed = stamps.odd_since.is_none() && sample.age(at) <= fresh;
+        let value = value.filter(|_| believed);
+        self.metrics_of(balancer, measures, &sample.signal).push(at, value);
     }
 
     fn probes_of(&mut self, balancer: Option<&BalancerName>, vantage: &VantageName) -> &mut Probed {
@@ -99,8 +157,8 @@ impl Heard {
         let of = |m: &Metered| m.measures == measures && m.balancer.as_ref() == balancer;
         let place = self.metrics.iter().position(of).unwrap_or_else(|| {
             let (balancer, signal) = (balancer.cloned(), signal.clone());
-            let (fresh, series) = (Duration::ZERO, Series::default());
-            self.metrics.push(Metered { measures, balancer, signal, fresh, series });
+            let (fresh_from, series) = (Timestamp::default(), Series::default());
+            self.metrics.push(Metered { measures, balancer, signal, fresh_from, series });
             self.metrics.len() - 1
         });
         &mut self.metrics[place].series
@@ -260,8 +318,9 @@ impl Evidence {
     /// Takes in what arrived since the last round, and judges it.
     pub fn take_in(&mut self, policy: &Policy, seen: &Observations, now: Timestamp) {
         self.started = self.started.or(Some(now));
-        for sample in &seen.samples {
-            self.sample(policy, sample);
+        // What arrives together is often of one region.
+        for of_one in seen.samples.chunk_by(|a, b| a.about.region == b.about.region) {
+            self.samples(policy, of_one);
         }
         for event in &seen.events {
             self.event(event);
@@ -325,12 +384,14 @@ impl Evidence {
         self.started
     }
 
-    fn sample(&mut self, policy: &Policy, sample: &Sample) {
-        let at = sample.heard_at;
-        let About { region, balancer, vantage } = &sample.about;
-        let Some(region) = region else {
-            if let (Measure::Beacon { success }, Some(vantage)) = (&sample.measure, vantage) {
-                self.beacons.entry(vantage.clone()).or_default().push(at, Some(*success));
+    /// Samples of one region, or of none.
+    fn samples(&mut self, policy: &Policy, samples: &[Sample]) {
+        let Some(region) = samples.first().and_then(|sample| sample.about.region.as_ref()) else {
+            for Sample { about, measure, heard_at, .. } in samples {
+                if let (Measure::Beacon { success }, Some(vantage)) = (measure, &about.vantage) {
+                    let beacon = self.beacons.entry(vantage.clone()).or_default();
+                    beacon.push(*heard_at, Some(*success));
+                }
             }
             return;
         };
@@ -341,59 +402,9 @@ impl Evidence {
             Some(heard) => heard,
             None => self.heard.entry(region.clone()).or_default(),
         };
-        let balancer = balancer.as_ref();
-        let (measures, value) = match &sample.measure {
-            Measure::Probe { success, latency_ms, failure } => {
-                let Some(vantage) = vantage else { return };
-                let series = heard.probes_of(balancer, vantage);
-                series.success.push(at, Some(*success));
-                series.latency.push(at, *latency_ms);
-                if let Some(failure) = failure {
-                    series.failures.push(at, *failure);
-                }
-                return;
-            }
-            Measure::NoProbe { .. } => {
-                let Some(vantage) = vantage else { return };
-                heard.probes_of(balancer, vantage).success.push(at, None);
-                return;
-            }
-            Measure::Beacon { .. } => return,
-            Measure::Silence { .. } => {
-                let stamps = heard.stamps_of(&sample.signal);
-                stamps.silent_since = stamps.silent_since.or(Some(at));
-                return;
-            }
-            Measure::Verdict { value, bad } => {
-                let value = value.map(|_| f64::from(u8::from(*bad)));
-                heard.verdicts_of(&sample.signal, sample.class).push(at, value);
-                return;
-            }
-            Measure::Zones(zones) => {
-                if let Some(balancer) = balancer {
-                    heard.hear_zones(balancer, &sample.signal, zones, at);
-                }
-                return;
-            }
-            Measure::HealthyHosts(value) => (Measures::HealthyHosts, value),
-            Measure::BalancerErrors(value) => (Measures::BalancerErrors, value),
-            Measure::TargetErrors(value) => (Measures::TargetErrors, value),
-            Measure::Requests(value) => (Measures::Requests, value),
-            Measure::Capacity(value) => (Measures::Capacity, value),
-            Measure::ReplicationLag(value) => (Measures::ReplicationLag, value),
-            Measure::Latency(value) => (Measures::Latency, value),
-        };
-        // Numbers that are too old, or whose stamps cannot be believed, are heard as "could not tell".
-        let stamps = heard.stamps_of(&sample.signal);
-        if stamps.newest.is_none() {
-            let told = policy.signals.get(&sample.signal).and_then(|signal| signal.usual_delay);
-            stamps.usual = told.or(stamps.usual);
+        for sample in samples {
+            heard.sample(policy, sample);
         }
-        stamps.hear(sample.taken_at, at);
-        let fresh = stamps.fresh_for(policy, &sample.signal).unwrap_or(Duration::MAX);
-        let believed = stamps.odd_since.is_none() && sample.age(at) <= fresh;
-        let value = value.filter(|_| believed);
-        heard.metrics_of(balancer, measures, &sample.signal).push(at, value);
     }
 
     fn event(&mut self, event: &Event) {

@@ -97,8 +97,8 @@ impl Site<'_> {
     fn was_believed(&self, metered: &Metered) -> bool {
         let mut stamps = self.heard.into_iter().flat_map(|heard| &heard.stamps);
         stamps.find(|(signal, _)| *signal == metered.signal).is_some_and(|(_, stamps)| {
-            let fresh =
-                |(stamp, heard): (Timestamp, Timestamp)| heard.since(stamp) <= metered.fresh;
+            let fresh = self.now.since(metered.fresh_from);
+            let fresh = |(stamp, heard): (Timestamp, Timestamp)| heard.since(stamp) <= fresh;
             stamps.odd_since.is_none() && stamps.newest.is_some_and(fresh)
         })
     }
@@ -111,12 +111,12 @@ impl Site<'_> {
     /// The newest number of a region as a whole: its own series, or the sum or mean over balancers.
     fn number(&self, measures: Measures) -> Option<f64> {
         if let Some(metered) = self.metered(None, measures) {
-            return metered.series.newest(metered.fresh, self.now);
+            return metered.series.newest(metered.fresh_from);
         }
         let mut sum = None;
         for balancer in &self.region.balancers {
             let metered = self.metered(Some(&balancer.name), measures)?;
-            let value = metered.series.newest(metered.fresh, self.now)?;
+            let value = metered.series.newest(metered.fresh_from)?;
             let part = match measures {
                 Measures::Requests | Measures::Capacity => value,
                 Measures::BalancerErrors
@@ -137,7 +137,7 @@ impl Site<'_> {
             return None;
         }
         let metered = self.metered(Some(balancer), measures)?;
-        metered.series.mean(self.policy.judge.window, metered.fresh, self.now)
+        metered.series.mean(self.now.minus(self.policy.judge.window), metered.fresh_from)
     }
 
     fn metered(&self, balancer: Option<&BalancerName>, measures: Measures) -> Option<&Metered> {
@@ -158,7 +158,7 @@ impl Site<'_> {
         let mut heard = None;
         for (_, of, series) in self.heard.into_iter().flat_map(|h| &h.verdicts) {
             if *of == class {
-                let newest = series.newest(freshness(self.policy, class), self.now);
+                let newest = series.newest(self.now.minus(freshness(self.policy, class)));
                 heard = newest.map(|v| v > 0.5).or(heard).map(|bad| bad || heard == Some(true));
             }
         }
@@ -179,8 +179,9 @@ impl Evidence {
         let Some(heard) = self.heard.get_mut(name) else { return result };
         for (signal, stamps) in &mut heard.stamps {
             let fresh = stamps.take_fresh_for(policy, signal);
+            let fresh_from = now.minus(fresh.unwrap_or(FRESH_UNNAMED));
             for metered in heard.metrics.iter_mut().filter(|metered| metered.signal == *signal) {
-                metered.fresh = fresh.unwrap_or(FRESH_UNNAMED);
+                metered.fresh_from = fresh_from;
             }
             let state = state_of(stamps, fresh.unwrap_or(Duration::MAX), now);
             match state {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::time::Duration;
 
 use super::Reading;
 use super::assess::freshness;
@@ -59,6 +58,12 @@ impl<'p> Looks<'p> {
         self.balancers(look).iter().find(|look| look.name == name)
     }
 
+    fn set_isolated(&mut self, vantage: usize, isolated: bool) {
+        for look in self.all.iter_mut().skip(vantage).step_by(self.vantages) {
+            look.isolated = isolated;
+        }
+    }
+
     /// True if the vantage with this place in the policy has the same reading of every region.
     fn sees(&self, vantage: usize, what: Reading) -> bool {
         self.all.iter().skip(vantage).step_by(self.vantages).all(|look| look.reading == what)
@@ -86,7 +91,10 @@ pub(super) struct BalancerLook<'p> {
 impl Evidence {
     /// Every vantage's look at every region.
     pub(super) fn looks<'p>(&self, policy: &'p Policy, now: Timestamp) -> Looks<'p> {
-        let fresh = freshness(policy, Class::Outside);
+        let since = Since {
+            window: now.minus(policy.judge.window),
+            fresh: now.minus(freshness(policy, Class::Outside)),
+        };
         let vantages = policy.vantages.len();
         let mut all = Vec::with_capacity(policy.regions.len() * vantages);
         let mut balancers = Vec::new();
@@ -94,7 +102,7 @@ impl Evidence {
             let heard = self.heard.get(name);
             balancers.reserve(region.balancers.len() * vantages);
             for vantage in policy.vantages.keys() {
-                all.push(look(policy, region, heard, vantage, fresh, &mut balancers, now));
+                all.push(look(policy, region, heard, vantage, since, &mut balancers));
             }
         }
         Looks { all, balancers, vantages }
@@ -130,13 +138,11 @@ impl Evidence {
                 broken_paths.extend(track.bad_since.map(|since| (region.clone(), since)));
             }
             let view = VantageView { isolated_since, broken_paths };
+            looks.set_isolated(place, isolated_since.is_some());
             match views.get_mut(vantage) {
                 Some(was) => *was = view,
                 None => drop(views.insert(vantage.clone(), view)),
             }
-        }
-        for look in &mut looks.all {
-            look.isolated = views.get(look.vantage).is_some_and(|v| v.isolated_since.is_some());
         }
         views
     }
@@ -150,11 +156,11 @@ impl Evidence {
         now: Timestamp,
     ) -> bool {
         if let Some(beacon) = self.beacons.get(vantage) {
-            let fresh = freshness(policy, Class::Context);
             // The newest word as well: a prober that just lost its network must not be believed for
             // the length of a window.
-            let mean = beacon.mean(policy.judge.window, fresh, now);
-            let newest = beacon.newest(fresh, now);
+            let fresh_from = now.minus(freshness(policy, Class::Context));
+            let mean = beacon.mean(now.minus(policy.judge.window), fresh_from);
+            let newest = beacon.newest(fresh_from);
             let good = BEACON_GOOD.max(policy.judge.success_below.get());
             return mean.is_some_and(|b| b < good) || newest.is_some_and(|b| b < BEACON_GOOD / 2.0);
         }
@@ -168,14 +174,20 @@ impl Evidence {
     }
 }
 
+/// What is older than this does not count: for a mean, and at all.
+#[derive(Clone, Copy)]
+struct Since {
+    window: Timestamp,
+    fresh: Timestamp,
+}
+
 fn look<'p>(
     policy: &'p Policy,
     region: &'p Region,
     heard_of: Option<&Heard>,
     vantage: &'p VantageName,
-    fresh: Duration,
+    since: Since,
     balancers: &mut Vec<BalancerLook<'p>>,
-    now: Timestamp,
 ) -> Look<'p> {
     let judge = &policy.judge;
     let limit_ms = judge.latency_above.map(|limit| limit.as_secs_f64() * 1000.0);
@@ -195,11 +207,11 @@ fn look<'p>(
         let Some(series) = probed(balancer).or_else(|| probed(None)) else {
             continue;
         };
-        let success = series.success.mean(judge.window, fresh, now);
-        let latency = series.latency.mean(judge.window, fresh, now);
-        let newest = series.success.newest(fresh, now);
-        let newest_latency = series.latency.newest(fresh, now);
-        heard |= series.success.heard_at().is_some_and(|at| now.since(at) <= fresh);
+        let success = series.success.mean(since.window, since.fresh);
+        let latency = series.latency.mean(since.window, since.fresh);
+        let newest = series.success.newest(since.fresh);
+        let newest_latency = series.latency.newest(since.fresh);
+        heard |= series.success.heard_at().is_some_and(|at| at >= since.fresh);
         if let Some(success) = success {
             success_sum += carries * success;
             success_part += carries;

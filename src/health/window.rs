@@ -33,13 +33,12 @@ impl Series {
         }
     }
 
-    /// Mean of what was told within `window` before `now`; the newest alone if nothing newer than
-    /// `window` but at least fresher than `fresh`. `None` is "unknown".
-    pub(super) fn mean(&self, window: Duration, fresh: Duration, now: Timestamp) -> Option<f64> {
+    /// Mean of what was told after `after`; the newest alone if that is older, but not older than
+    /// `fresh_from`. `None` is "unknown".
+    pub(super) fn mean(&self, after: Timestamp, fresh_from: Timestamp) -> Option<f64> {
         let (mut sum, mut count) = (0.0, 0_u32);
-        let until = now.minus(window);
         for (at, value) in self.points.iter().rev() {
-            if *at <= until {
+            if *at <= after {
                 break;
             }
             if let Some(value) = value {
@@ -47,7 +46,7 @@ impl Series {
                 count += 1;
             }
         }
-        if count > 0 { Some(sum / f64::from(count)) } else { self.newest(fresh, now) }
+        if count > 0 { Some(sum / f64::from(count)) } else { self.newest(fresh_from) }
     }
 
     /// Sum and number of what was told after `from` and until `to`.
@@ -59,10 +58,10 @@ impl Series {
         })
     }
 
-    /// The newest number, if it is not older than `fresh`.
-    pub(super) fn newest(&self, fresh: Duration, now: Timestamp) -> Option<f64> {
+    /// The newest number, if it is not older than `fresh_from`.
+    pub(super) fn newest(&self, fresh_from: Timestamp) -> Option<f64> {
         let (at, value) = self.points.back()?;
-        if now.since(*at) <= fresh { *value } else { None }
+        if *at >= fresh_from { *value } else { None }
     }
 
     /// The newest point however old, as it was told.
@@ -99,10 +98,13 @@ impl Series {
 mod tests {
     use super::*;
 
-    const MINUTE: Duration = Duration::from_secs(60);
-
     fn at(secs: i64) -> Timestamp {
         Timestamp::from_secs(secs)
+    }
+
+    /// The mean of a minute, by what is at most as old.
+    fn mean(series: &Series, now: i64) -> Option<f64> {
+        series.mean(at(now - 60), at(now - 60))
     }
 
     #[test]
@@ -112,7 +114,7 @@ mod tests {
             series.push(at(t * 10), Some(if t < 5 { 1.0 } else { 0.0 }));
         }
         // Points at 40, 50, .., 90 lie less than a minute before 90.
-        assert!((series.mean(MINUTE, MINUTE, at(90)).unwrap() - 1.0 / 6.0).abs() < 1e-9);
+        assert!((mean(&series, 90).unwrap() - 1.0 / 6.0).abs() < 1e-9);
     }
 
     #[test]
@@ -120,9 +122,9 @@ mod tests {
         let mut series = Series::default();
         series.push(at(0), Some(1.0));
         series.push(at(10), None);
-        assert_eq!(series.newest(MINUTE, at(10)), None);
-        assert_eq!(series.mean(MINUTE, MINUTE, at(20)), Some(1.0));
-        assert_eq!(series.mean(MINUTE, MINUTE, at(200)), None);
+        assert_eq!(series.newest(at(-50)), None);
+        assert_eq!(mean(&series, 20), Some(1.0));
+        assert_eq!(mean(&series, 200), None);
     }
 
     #[test]
@@ -141,9 +143,9 @@ mod tests {
     fn what_is_old_is_unknown_whatever_it_said() {
         let mut series = Series::default();
         series.push(at(0), Some(1.0));
-        assert_eq!(series.newest(MINUTE, at(60)), Some(1.0));
-        assert_eq!(series.newest(MINUTE, at(61)), None);
-        assert_eq!(series.mean(MINUTE, MINUTE, at(61)), None);
+        assert_eq!(series.newest(at(0)), Some(1.0));
+        assert_eq!(series.newest(at(1)), None);
+        assert_eq!(mean(&series, 61), None);
     }
 
     #[test]
@@ -151,7 +153,7 @@ mod tests {
         let mut series = Series::default();
         series.push(at(1000), Some(0.0));
         series.push(at(500), Some(1.0));
-        assert_eq!(series.newest(MINUTE, at(505)), Some(1.0));
-        assert_eq!(series.mean(MINUTE, MINUTE, at(505)), Some(1.0));
+        assert_eq!(series.newest(at(445)), Some(1.0));
+        assert_eq!(mean(&series, 505), Some(1.0));
     }
 }
