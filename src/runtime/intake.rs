@@ -241,18 +241,23 @@ impl Intake {
     }
 
     /// Keeps it aside, and lets people know.
-    pub(crate) fn report_aside(
-        &self,
-        to: &Registered,
-        door: Door,
-        why: &str,
-        body: &[u8],
-        came: &mut Came,
-    ) {
+    fn report_aside(&self, to: &Registered, door: Door, why: &str, body: &[u8], came: &mut Came) {
         self.keep_aside(&to.policy.service, door, why, body, came);
         if let Some(reports) = &to.reports {
             // Whoever is flooded counts fewer; the quarantine has them all.
             let _ = reports.try_send(Report::Aside { door: door.as_str(), why: why.to_owned() });
+        }
+    }
+
+    /// Keeps the end of a subscription aside, and lets people know: from now on its alarms are missing, and
+    /// nothing else would tell.
+    pub(crate) fn report_ended(&self, to: &Registered, topic: &str, body: &[u8], came: &mut Came) {
+        let why = format!("the subscription to {topic} was ended: its alarms come no more");
+        self.keep_aside(&to.policy.service, Door::Sns, &why, body, came);
+        if let Some(reports) = &to.reports
+            && reports.try_send(Report::Ended { topic: topic.to_owned() }).is_err()
+        {
+            came.later = Some("too much is waiting to be told".to_owned());
         }
     }
 

@@ -23,6 +23,10 @@ pub enum Report {
         door: &'static str,
         why: String,
     },
+    /// Nothing comes from this topic any more.
+    Ended {
+        topic: String,
+    },
 }
 
 /// Gathers reports until they are worth a line.
@@ -44,6 +48,12 @@ impl Gathered {
                     let why = why.chars().take(WHY_MAX).collect();
                     self.doors.insert(door.to_owned(), why);
                     self.count = self.count.saturating_add(1);
+                }
+                // Not gathered: one that is overlooked is an alarm that never comes.
+                Report::Ended { topic } => {
+                    let door = format!("subscription to {topic}");
+                    let why = "it was ended, its alarms come no more".to_owned();
+                    lines.push(Entry::KeptAside { doors: [(door, why)].into(), count: 1 });
                 }
             }
         }
@@ -75,6 +85,12 @@ mod tests {
             tokio::time::advance(Duration::from_secs(1)).await;
         }
         assert_eq!(lines.len(), 10);
+        let ended = Report::Ended { topic: "arn:aws:sns:eu-west-1:1:alarms".to_owned() };
+        let beside = gathered.lines([aside("more"), ended].into_iter());
+        let [Entry::KeptAside { doors, count: 1 }] = beside.as_slice() else {
+            panic!("{beside:?}")
+        };
+        assert!(doors.contains_key("subscription to arn:aws:sns:eu-west-1:1:alarms"), "{doors:?}");
         let count = |entry: &Entry| {
             let Entry::KeptAside { count, doors } = entry else { panic!("{entry:?}") };
             assert_eq!(doors["sns"], "last");

@@ -52,6 +52,13 @@ fn what_nobody_understands_is_said_and_not_over_and_over() {
     let many = told(&mut picture, "aside").pop().unwrap();
     assert!(many.note.text.contains("251 messages were kept aside"), "{}", many.note.text);
     deliver(&mut picture, &many);
+    // Whatever came by other doors: from now on alarms are missing.
+    let ended =
+        ("subscription to arn:aws:sns:eu-west-1:1:alarms".to_owned(), "it was ended".to_owned());
+    picture.note(&Entry::KeptAside { doors: [ended].into(), count: 1 });
+    let ended = told(&mut picture, "aside").pop().unwrap();
+    assert!(ended.note.text.contains(":alarms`: it was ended"), "{}", ended.note.text);
+    deliver(&mut picture, &ended);
     picture.now += 7 * 3600;
     picture.see(&Seen { east: "......", ..Seen::default() });
     picture.note(&aside(2));

@@ -130,7 +130,8 @@ impl Desk<'_> {
             ..Account::default()
         };
         let (severity, kind) = (Severity::Warn, Kind::Changed);
-        let key = format!("aside:{}:{many}", aside.since);
+        // A door that was silent so far is news, however many came by the others.
+        let key = format!("aside:{}:{many}:{}", aside.since, aside.doors.len());
         self.tell(Draft { severity, key, kind, about: &[], text: &text, account });
     }
 }

@@ -253,13 +253,8 @@ async fn sns(
         }
         EnvelopeKind::SubscriptionConfirmation => confirm(&doors, &service, &envelope).await,
         EnvelopeKind::UnsubscribeConfirmation => {
-            // From now on its alarms are missing, and nothing else would tell.
-            let why = format!(
-                "the subscription to {} was ended: its alarms come no more",
-                envelope.topic
-            );
             let mut came = Came::default();
-            doors.intake.report_aside(&registered, Door::Sns, &why, &body, &mut came);
+            doors.intake.report_ended(&registered, &envelope.topic, &body, &mut came);
             answer(&came)
         }
     }
