@@ -114,7 +114,7 @@ impl Executor<'_> {
         if self.acts.order.as_ref().is_some_and(|order| order.lever().is_switch()) {
             return self.recover_switches().await;
         }
-        if let Stage::Over(outcome) = self.settle_unknown().await? {
+        if let Stage::Over(outcome) = self.settle_unknown(false).await? {
             return Ok(Progress::Ended(outcome));
         }
         let untouched = self.acts.order.as_ref().is_some_and(|order| {
@@ -138,7 +138,7 @@ impl Executor<'_> {
         if unclear.is_some_and(|order| self.waits(order.lever())) {
             return Ok(Progress::Working);
         }
-        if let Stage::Over(outcome) = self.settle_unknown().await? {
+        if let Stage::Over(outcome) = self.settle_unknown(false).await? {
             return Ok(Progress::Ended(outcome));
         }
         let Some(order) = &self.acts.order else { return Ok(Progress::Nothing) };
@@ -207,7 +207,7 @@ impl Executor<'_> {
         }
         for stage in 0..4 {
             let reached = match stage {
-                0 => self.settle_unknown().await?,
+                0 => self.settle_unknown(true).await?,
                 1 => self.send_waiting().await?,
                 2 => self.see_in_sync().await?,
                 _ => self.see_answered().await?,

@@ -120,6 +120,56 @@ async fn a_lost_call_is_looked_for_before_it_is_made_again() {
     }
 }
 
+/// Reading is out for the whole outage, writing only at first: the batch is sent again unread, at a civil pace,
+/// whatever became of the call before.
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_looked_for_is_sent_again_as_a_whole() {
+    for (fault, changes) in [(Fault::LostBefore, 1), (Fault::LostAfter, 1), (Fault::LandsLate, 1)] {
+        let world = Route53::with(1);
+        world.world().faults = [Some(fault.clone()), Some(Fault::LostBefore)].into();
+        world.world().read_fault = Some(throttled());
+        let mut controller = Controller::of(policy(1), &world);
+        let plan = {
+            world.world().read_fault = None;
+            evacuation(&controller.policy, &world, &controller.acts, controller.clock.now()).await
+        };
+        world.world().read_fault = Some(throttled());
+        assert_eq!(controller.executor().carry_out(plan).await.unwrap(), Progress::Working);
+        for _ in 0..29 {
+            controller.after(SECOND).await;
+        }
+        assert_eq!(world.world().calls, 1, "{fault:?}: a lost call may still land");
+        for _ in 0..120 {
+            controller.after(SECOND).await;
+        }
+        assert_eq!(world.weights(0), (100, 0), "{fault:?}: though nothing could be read");
+        assert_eq!(world.world().changes.len(), changes, "{fault:?}: once");
+        let calls = world.world().calls;
+        assert!((3..=5).contains(&calls), "{fault:?}: {calls} calls");
+        world.world().read_fault = None;
+        world.bring_in_sync();
+        assert_eq!(controller.after(MINUTE).await, Progress::Ended(Outcome::Done), "{fault:?}");
+        assert_eq!(controller.acts.shifts.len(), 1, "{fault:?}");
+    }
+}
+
+/// Stopped between the call and its answer, with nothing to read after the start: what is given up was looked for.
+#[tokio::test(start_paused = true)]
+async fn what_was_sent_unread_is_looked_for_before_it_is_given_up() {
+    let world = Route53::with(1);
+    world.world().faults = [Some(Fault::LandsLate), Some(Fault::Fails(refused()))].into();
+    let mut controller = Controller::of(policy(1), &world);
+    assert_eq!(controller.evacuate(&world).await, Progress::Working);
+    world.world().read_fault = Some(throttled());
+    for _ in 0..90 {
+        controller.after(SECOND).await;
+    }
+    assert_eq!(world.weights(0), (100, 0), "the first landed when the second came");
+    let withdrawn = controller.executor().withdraw("wrong by now").await.unwrap();
+    assert_eq!(withdrawn, Progress::Working, "unread, nothing is given up");
+    assert!(controller.acts.order.is_some());
+}
+
 #[tokio::test(start_paused = true)]
 async fn nothing_more_is_sent_while_pinned() {
     let world = Route53::with(2);

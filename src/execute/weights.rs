@@ -109,8 +109,9 @@ impl Executor<'_> {
         }
     }
 
-    /// Reads the zone of every batch of unknown outcome, before anything else is done with the order.
-    pub(super) async fn settle_unknown(&mut self) -> Result<Stage, JournalError> {
+    /// Reads the zone of every batch of unknown outcome, before anything else is done with the order. What
+    /// cannot be read is sent `again` after a while, if the order is to be carried out.
+    pub(super) async fn settle_unknown(&mut self, again: bool) -> Result<Stage, JournalError> {
         loop {
             let Some(order) = &self.acts.order else { return Ok(Stage::Next) };
             let sending = |state: &BatchState| matches!(state, BatchState::Sending { .. });
@@ -141,9 +142,45 @@ impl Executor<'_> {
                     self.note(&Entry::Drifted { what: what.clone() })?;
                     return self.refuse(&what);
                 }
+                Err(failure) if again => {
+                    self.lever_failed(failure)?;
+                    match self.send_unread(epoch, number, &batch).await? {
+                        Stage::Next => {}
+                        stage @ (Stage::Later | Stage::Over(_)) => return Ok(stage),
+                    }
+                }
                 Err(failure) => return self.lever_failed(failure),
             }
         }
+    }
+
+    /// Sends a batch again whose call got no answer and cannot be looked for either: what reads may be out for
+    /// hours while what writes is not. It swaps as a whole or is refused as a whole, so that the second of the
+    /// two cannot do harm whichever lands first (Route 53 API reference, `ChangeResourceRecordSets`: either all
+    /// or none of the changes in a batch are made).
+    async fn send_unread(
+        &mut self,
+        epoch: Epoch,
+        number: usize,
+        batch: &Batch,
+    ) -> Result<Stage, JournalError> {
+        let Some(order) = &self.acts.order else { return Ok(Stage::Next) };
+        if !self.settled() || self.pinned() || self.too_old() {
+            return Ok(Stage::Later);
+        }
+        if !order.lost_call {
+            // Stopped between the call and its answer.
+            let why = "nothing was written down of its answer".to_owned();
+            self.note(&Entry::Failed {
+                epoch,
+                batch: number,
+                failure: CallFailed::Unknown { why },
+            })?;
+        }
+        if self.pace.try_take(1, batch.change_tokens()).is_err() {
+            return Ok(Stage::Later);
+        }
+        self.send(epoch, number, batch).await
     }
 
     pub(super) fn lever_failed(&mut self, failure: CallFailed) -> Result<Stage, JournalError> {

@@ -212,6 +212,7 @@ pub(crate) struct World {
     /// One for each change call; `None` lets it pass.
     pub(crate) faults: VecDeque<Option<Fault>>,
     pub(crate) status_fault: Option<CallFailed>,
+    pub(crate) read_fault: Option<CallFailed>,
     late: Option<Batch>,
     /// Change calls that arrived, refused ones included.
     pub(crate) calls: usize,
@@ -354,9 +355,12 @@ impl Weights for Route53 {
         _name: Option<&RecordName>,
     ) -> Result<Vec<RecordSet>, CallFailed> {
         self.fuse.step("before `read`");
-        let sets = self.world().zones[zone].clone();
+        let sets = {
+            let world = self.world();
+            world.read_fault.clone().map_or_else(|| Ok(world.zones[zone].clone()), Err)
+        };
         self.fuse.step("after `read`");
-        Ok(sets)
+        sets
     }
 
     async fn change(&self, batch: &Batch) -> Result<ChangeId, CallFailed> {
