@@ -9,7 +9,7 @@ use crate::decide::effective;
 use crate::domain::{InAnswers, RecordName, RegionName, Split, Timestamp, Turn, Weight, ZoneId};
 use crate::memory::{CureNote, Entry, Outcome, Pin, ZoneNote};
 use crate::plan::{Batch, Epoch, EpochTxt, Move, Plan, Purpose, RecordData, RecordSet, Wanted};
-use crate::policy::{Mode, Policy, Unready};
+use crate::policy::{Failback, Mode, Policy, Unready};
 
 /// Shares closer than this are the same, as in the decision: weights are integers.
 const SAME: f64 = 0.02;
@@ -27,6 +27,8 @@ pub(super) struct Facts<'a> {
     pub(super) pending: &'a BTreeSet<Epoch>,
     /// How gates stand.
     pub(super) switches: &'a BTreeMap<RegionName, InAnswers>,
+    /// Regions whose gate was turned so lately that no checker can have seen it.
+    pub(super) unseen: &'a BTreeSet<RegionName>,
 }
 
 /// What a move does to the answers, with the gates as they stood when it was intended: records behind a
@@ -57,6 +59,13 @@ impl Made {
     }
 }
 
+/// A human's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Word {
+    Yes { until: Option<Timestamp> },
+    No,
+}
+
 /// The memory of the invariants.
 #[derive(Debug, Default)]
 pub(super) struct Check {
@@ -69,6 +78,11 @@ pub(super) struct Check {
     sending: Option<(Epoch, usize)>,
     epoch: Epoch,
     pin: Option<Pin>,
+    /// What a human said of moving: a yes, with its end, or a no.
+    word: Option<Word>,
+    unlatched_at: Option<Timestamp>,
+    /// What was last begun beside an order.
+    beside: Option<Move>,
     started: Timestamp,
     last_end: Option<Timestamp>,
     /// Something of the open order was written.
@@ -107,6 +121,13 @@ impl Check {
             Entry::Started { .. } => self.started = at,
             Entry::Pinned(pin) => self.pin = Some(pin.clone()),
             Entry::Unpinned { .. } => self.pin = None,
+            Entry::Approved { until, .. } => self.word = Some(Word::Yes { until: *until }),
+            Entry::Denied { .. } => self.word = Some(Word::No),
+            // Both are of one incident. A no may come before it.
+            Entry::Incident { open } => {
+                self.word = self.word.filter(|word| *open && *word != Word::No);
+            }
+            Entry::Unlatched { .. } => self.unlatched_at = Some(at),
             Entry::Intended(plan) => self.intended(at, plan, facts),
             Entry::Sending { epoch, batch } => self.sending = Some((*epoch, *batch)),
             Entry::FoundDone { .. } => {
@@ -130,6 +151,11 @@ impl Check {
                         blind || !facts.pending.contains(epoch),
                         "`Done` was journaled while a change was not in force",
                     );
+                    let moved = match self.plan.as_ref().map(|plan| &plan.wanted) {
+                        Some(Wanted::Move(moved)) if moved.lever.is_switch() => Some(moved.clone()),
+                        Some(_) | None => None,
+                    };
+                    self.seen(moved.as_ref(), facts);
                 }
                 self.open = false;
                 // What did nothing cools nothing.
@@ -154,11 +180,17 @@ impl Check {
             }
             Entry::MovingBeside(moved) => {
                 self.mutates("a move beside an order was begun", facts);
+                self.asked(facts);
+                self.beside = Some((**moved).clone());
                 self.fit(&Made::of(moved, facts.switches), facts);
             }
             Entry::MovedByGates(moved) => self.moves.push((at, Made::of(moved, facts.switches))),
             Entry::Turned { turns, failure: None, .. } => self.turned(at, turns),
             Entry::Gated { failure: None, .. } => self.last_end = Some(at),
+            Entry::BesideEnded { outcome: Outcome::Done } => {
+                let beside = self.beside.take();
+                self.seen(beside.as_ref(), facts);
+            }
             Entry::Snapshot(_)
             | Entry::Decided(_)
             | Entry::Failed { .. }
@@ -176,11 +208,7 @@ impl Check {
             | Entry::Told { .. }
             | Entry::HookCalled(_)
             | Entry::HookEnded(_)
-            | Entry::Approved { .. }
-            | Entry::Denied { .. }
-            | Entry::Unlatched { .. }
             | Entry::Heard { .. }
-            | Entry::Incident { .. }
             | Entry::Drifted { .. }
             | Entry::Asked(_)
             | Entry::AskMet
@@ -205,7 +233,10 @@ impl Check {
                     "an order was begun before the windows were full",
                 );
                 self.budget(at, moved, policy);
+                self.latched(at, moved, policy);
             }
+            self.asked(facts);
+            self.homeward(moved, facts);
             self.fit(&Made::of(moved, facts.switches), facts);
         }
         self.epoch = self.epoch.max(plan.epoch);
@@ -230,6 +261,58 @@ impl Check {
             facts.scenario.kind != Kind::OnlyInstruments,
             &format!("{what} though every region was well all the time"),
         );
+    }
+
+    /// Where the policy asks a human, one has said yes; and nobody moves after a no.
+    fn asked(&mut self, facts: &Facts<'_>) {
+        let policy = &facts.scenario.policy;
+        let asks = policy.mode == Mode::Approve || policy.guards.needs_approval.is_some();
+        let yes = match self.word {
+            Some(Word::Yes { until }) => until.is_none_or(|until| facts.now < until),
+            Some(Word::No) | None => false,
+        };
+        self.hold(self.word != Some(Word::No), "an order was begun after a no");
+        self.hold(yes || !asks, "an order was begun without the yes that the policy asks for");
+    }
+
+    /// On the way home no step is longer than the policy allows.
+    fn homeward(&mut self, moved: &Move, facts: &Facts<'_>) {
+        let Failback::Auto { step_max, .. } = facts.scenario.policy.failback else { return };
+        // A gate lets a region in as a whole.
+        let closed = facts.switches.values().any(|stands| *stands != InAnswers::In);
+        if moved.purpose != Purpose::Failback || moved.lever.is_switch() || closed {
+            return;
+        }
+        let made = Made::of(moved, facts.switches);
+        let longest = made.gains().map(|(_, gain)| gain).fold(0.0, f64::max);
+        self.hold(
+            longest <= step_max.get() + 1e-9,
+            "a step home was longer than the policy allows",
+        );
+    }
+
+    /// What is done was seen by those who decide what is answered.
+    fn seen(&mut self, moved: Option<&Move>, facts: &Facts<'_>) {
+        if facts.scenario.has_clock_steps() {
+            return;
+        }
+        let turns = moved.map(Move::turned).unwrap_or_default();
+        let early = turns.iter().any(|turn| facts.unseen.contains(&turn.region));
+        self.hold(!early, "`Done` was journaled before a checker can have seen the gate");
+    }
+
+    /// After so many shifts a human looks before anything moves again.
+    fn latched(&mut self, at: Timestamp, moved: &Move, policy: &Policy) {
+        if moved.purpose == Purpose::Ramp {
+            return;
+        }
+        let mut turns = turns(&self.moves);
+        turns.retain(|turn| self.unlatched_at.is_none_or(|opened| *turn > opened));
+        let Some(latest) = turns.last().copied() else { return };
+        let window = policy.guards.latch_window;
+        let within = turns.iter().filter(|turn| latest.since(**turn) < window).count();
+        let fallen = within >= policy.guards.latch_after as usize && at.since(latest) < window;
+        self.hold(!fallen, "an order was begun though the latch had fallen");
     }
 
     /// The open order has turned all its switches.

@@ -247,10 +247,14 @@ impl World {
         let mut check = std::mem::take(&mut state.check);
         let switches =
             state.gates.iter().map(|(region, (stands, _))| (region.clone(), *stands)).collect();
+        let unseen =
+            state.gates.iter().filter(|(_, (_, since))| true_now.since(*since) < GATE_DELAY);
+        let unseen = unseen.map(|(region, _)| region.clone()).collect();
         run(
             &mut check,
             &Facts {
                 switches: &switches,
+                unseen: &unseen,
                 scenario: &state.scenario,
                 now,
                 true_now,
