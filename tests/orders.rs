@@ -38,6 +38,10 @@ fn throttled() -> CallFailed {
     CallFailed::Throttled { code: "Throttling".to_owned(), why: "Rate exceeded".to_owned() }
 }
 
+fn silent() -> CallFailed {
+    CallFailed::Unknown { why: "time-out".to_owned() }
+}
+
 fn refused() -> CallFailed {
     CallFailed::Refused { code: "AccessDenied".to_owned(), why: "not allowed".to_owned() }
 }
@@ -127,13 +131,13 @@ async fn what_cannot_be_looked_for_is_sent_again_as_a_whole() {
     for (fault, changes) in [(Fault::LostBefore, 1), (Fault::LostAfter, 1), (Fault::LandsLate, 1)] {
         let world = Route53::with(1);
         world.world().faults = [Some(fault.clone()), Some(Fault::LostBefore)].into();
-        world.world().read_fault = Some(throttled());
+        world.world().read_fault = Some(silent());
         let mut controller = Controller::of(policy(1), &world);
         let plan = {
             world.world().read_fault = None;
             evacuation(&controller.policy, &world, &controller.acts, controller.clock.now()).await
         };
-        world.world().read_fault = Some(throttled());
+        world.world().read_fault = Some(silent());
         assert_eq!(controller.executor().carry_out(plan).await.unwrap(), Progress::Working);
         for _ in 0..29 {
             controller.after(SECOND).await;
@@ -160,7 +164,7 @@ async fn what_was_sent_unread_is_looked_for_before_it_is_given_up() {
     world.world().faults = [Some(Fault::LandsLate), Some(Fault::Fails(refused()))].into();
     let mut controller = Controller::of(policy(1), &world);
     assert_eq!(controller.evacuate(&world).await, Progress::Working);
-    world.world().read_fault = Some(throttled());
+    world.world().read_fault = Some(silent());
     for _ in 0..90 {
         controller.after(SECOND).await;
     }
@@ -168,6 +172,13 @@ async fn what_was_sent_unread_is_looked_for_before_it_is_given_up() {
     let withdrawn = controller.executor().withdraw("wrong by now").await.unwrap();
     assert_eq!(withdrawn, Progress::Working, "unread, nothing is given up");
     assert!(controller.acts.order.is_some());
+    world.world().read_fault = None;
+    world.bring_in_sync();
+    assert_eq!(
+        controller.after(MINUTE).await,
+        Progress::Ended(Outcome::Done),
+        "found, and told so"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -76,7 +76,9 @@ impl Executor<'_> {
             | CallFailed::Conflict { .. }
             | CallFailed::Unknown { .. } => Ok(Stage::Later),
             CallFailed::Refused { .. } | CallFailed::NotFound { .. } => {
-                self.refuse(&failure.to_string())
+                // One before it may have landed: that is looked for when the time of the order is over.
+                let in_doubt = self.acts.order.as_ref().is_some_and(|order| order.lost_call);
+                if in_doubt { Ok(Stage::Later) } else { self.refuse(&failure.to_string()) }
             }
         }
     }
