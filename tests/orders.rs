@@ -140,11 +140,11 @@ async fn what_cannot_be_looked_for_is_sent_again_as_a_whole() {
         world.world().read_fault = Some(silent());
         assert_eq!(controller.executor().carry_out(plan).await.unwrap(), Progress::Working);
         for _ in 0..29 {
-            controller.after(SECOND).await;
+            let _ = controller.after(SECOND).await;
         }
         assert_eq!(world.world().calls, 1, "{fault:?}: a lost call may still land");
         for _ in 0..120 {
-            controller.after(SECOND).await;
+            let _ = controller.after(SECOND).await;
         }
         assert_eq!(world.weights(0), (100, 0), "{fault:?}: though nothing could be read");
         assert_eq!(world.world().changes.len(), changes, "{fault:?}: once");
@@ -166,7 +166,7 @@ async fn what_was_sent_unread_is_looked_for_before_it_is_given_up() {
     assert_eq!(controller.evacuate(&world).await, Progress::Working);
     world.world().read_fault = Some(silent());
     for _ in 0..90 {
-        controller.after(SECOND).await;
+        let _ = controller.after(SECOND).await;
     }
     assert_eq!(world.weights(0), (100, 0), "the first landed when the second came");
     let withdrawn = controller.executor().withdraw("wrong by now").await.unwrap();
