@@ -222,7 +222,7 @@ fn mend(args: &Args, mends: &[Drift], policy: &Policy, out: &mut Output) -> Resu
         for reviewed in mends {
             let cure = cure_for(reviewed, policy, &because, &world).await?;
             let (journal, acts) = (&mut journal, &mut acts);
-            let mut hands = Hands { policy, world: &world, journal, acts };
+            let mut hands = Hands { policy, state, world: &world, journal, acts };
             let outcome = hands.go_on(Some(cure)).await.map_err(|error| trouble(&error))?;
             let done = outcome == Outcome::Done;
             told.push((&reviewed.balancer, outcome));

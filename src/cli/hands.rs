@@ -15,8 +15,8 @@ use crate::balancer::{Difference, Snapshot};
 use crate::domain::{BalancerName, span};
 use crate::execute::cure::cure_of;
 use crate::execute::{Executor, Progress};
-use crate::journal::{Journal, JournalError};
-use crate::memory::{Acts, Outcome};
+use crate::journal::{Journal, JournalError, Log as _};
+use crate::memory::{Acts, Entry, Outcome, Pin};
 use crate::pace::Pacer;
 use crate::policy::{BalancerCare, Policy, Reassert, Rung};
 use crate::ports::{CallFailed, Configurations, Levers};
@@ -165,11 +165,12 @@ pub(super) async fn desk(
         let why = format!("`{}` is held by {}: {}", policy.service, pin.by, pin.reason);
         return Err(Failure::new(Exit::Held, plain(&why)).hint("`leeward resume`"));
     }
-    if acts.cure.is_none() {
+    let mut hands = Hands { policy, state, world, journal: &mut journal, acts: &mut acts };
+    hands.heed_a_hold().map_err(|error| trouble(&error))?;
+    if hands.acts.cure.is_none() {
         return Ok((journal, acts));
     }
     tell("an earlier refresh was cut short and is taken to its end first");
-    let mut hands = Hands { policy, world, journal: &mut journal, acts: &mut acts };
     let outcome = hands.go_on(None).await.map_err(|error| trouble(&error))?;
     let why = "only the earlier refresh was ended; give the command again";
     Err(Failure::new(Exit::Held, format!("{why} ({})", plain(&ended(&outcome)))))
@@ -200,12 +201,33 @@ fn tell(text: &str) {
 /// The executor, by hand.
 pub(super) struct Hands<'a> {
     pub(super) policy: &'a Policy,
+    /// The state directory, for a hold that is left there meanwhile.
+    pub(super) state: &'a Path,
     pub(super) world: &'a World,
     pub(super) journal: &'a mut Journal,
     pub(super) acts: &'a mut Acts,
 }
 
 impl Hands<'_> {
+    /// As for a service that runs, the file of a hold says whether there is one.
+    fn heed_a_hold(&mut self) -> Result<(), JournalError> {
+        let now = self.world.clock.now();
+        let in_force = |pin: &Pin| pin.until.is_none_or(|until| now < until);
+        let on_disk = pin::read(self.state, &self.policy.service).filter(in_force);
+        let said = |pin: &Pin| (pin.by.clone(), pin.reason.clone(), pin.until);
+        let entry = match (on_disk, self.acts.pin_at(now)) {
+            (Some(new), old) if old.map(said) != Some(said(&new)) => {
+                tell(&format!("held by {}: {}; `leeward resume`", new.by, new.reason));
+                Entry::Pinned(Pin { since: now, ..new })
+            }
+            (None, Some(_)) => Entry::Unpinned { by: "whoever removed the hold".to_owned() },
+            (Some(_) | None, _) => return Ok(()),
+        };
+        self.journal.append(now, &entry)?;
+        self.acts.apply(now, &entry);
+        Ok(())
+    }
+
     pub(super) async fn go_on(&mut self, cure: Option<Cure>) -> Result<Outcome, JournalError> {
         let refresh = self.policy.refresh.as_ref();
         let pace = Pacer::new(crate::policy::Pace::default())
@@ -214,6 +236,7 @@ impl Hands<'_> {
         let mut cure = cure;
         let (mut told, mut stood) = (usize::MAX, None);
         loop {
+            self.heed_a_hold()?;
             let mut executor = Executor {
                 policy: self.policy,
                 levers: &self.world.levers,

@@ -377,12 +377,19 @@ fn as_json(cure: &Cure, changed: bool) -> serde_json::Value {
     })
 }
 
-/// Where it is written down what is done, if anything is to be done.
-async fn desk_for(
+/// Where it is written down what is done.
+struct Desk<'a> {
+    state: &'a Path,
+    journal: Journal,
+    acts: Acts,
+}
+
+/// If anything is to be done.
+async fn desk_for<'a>(
     place: &Place<'_>,
-    doing: &Doing,
+    doing: &'a Doing,
     world: &World,
-) -> Result<Option<(Journal, Acts)>, Failure> {
+) -> Result<Option<Desk<'a>>, Failure> {
     if !doing.yes {
         return Ok(None);
     }
@@ -390,18 +397,19 @@ async fn desk_for(
         let why = "`--yes` needs `--state DIR`: what is done is written down there first";
         return Err(Failure::new(Exit::Input, why));
     };
-    desk(place.policy, state, world).await.map(Some)
+    let (journal, acts) = desk(place.policy, state, world).await?;
+    Ok(Some(Desk { state, journal, acts }))
 }
 
 async fn do_it(
     place: &Place<'_>,
     cure: Cure,
-    desk: Option<(Journal, Acts)>,
+    desk: Option<Desk<'_>>,
     world: &World,
     format: Format,
     out: &mut Output,
 ) -> Result<Exit, Failure> {
-    let Some((mut journal, mut acts)) = desk.filter(|_| !cure.steps.is_empty()) else {
+    let Some(mut desk) = desk.filter(|_| !cure.steps.is_empty()) else {
         match format {
             Format::Text => {
                 page(&cure, out);
@@ -417,7 +425,8 @@ async fn do_it(
         page(&cure, out);
     }
     let policy = place.policy;
-    let mut hands = Hands { policy, world, journal: &mut journal, acts: &mut acts };
+    let (state, journal, acts) = (desk.state, &mut desk.journal, &mut desk.acts);
+    let mut hands = Hands { policy, state, world, journal, acts };
     let outcome = hands.go_on(Some(cure)).await.map_err(|error| trouble(&error))?;
     match format {
         Format::Text => out.line(plain(&ended(&outcome))),

@@ -358,3 +358,38 @@ async fn what_nobody_understands_is_carried_over_or_refused_by_its_name() {
         assert!(!text.contains("MutualAuthentication") && !text.contains("Mood"), "{text}");
     }
 }
+
+/// A hold that is left meanwhile is heeded before the next call, and lifted as it was left.
+#[tokio::test]
+async fn a_hold_stops_a_refresh_by_hand_where_it_stands() {
+    let shop = Shop::open().await;
+    let before = shop.live().await;
+    let (more, log) = (shop.doing("zones"), shop.folder.path().join("log"));
+    let more: Vec<&str> = more.iter().map(String::as_str).collect();
+    let mut program = shop.lb("refresh", &more);
+    program.stderr(std::fs::File::create(&log).unwrap()).stdout(std::process::Stdio::null());
+    let mut running = program.spawn().unwrap();
+    assert!(next_call(&shop, &mut running, 0).await);
+    let human = async |words: &[&str]| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_leeward"));
+        program.env_clear().args(words).args(["--by", "ben", "--reason", "wait", "--state"]);
+        let done = output(program.arg(shop.state())).await;
+        assert!(done.status.success(), "{}", super::program::words(&done));
+    };
+    human(&["hold", "shop", "--for", "1h"]).await;
+    let held = async || std::fs::read_to_string(&log).unwrap().contains("held by ben");
+    super::program::wait_for("the hold is heeded", &log, held).await;
+    let made = shop.changes().len();
+    let looks = shop.proxy.count("DescribeLoadBalancers");
+    // It goes on looking whether it is still held, and asks the balancer nothing.
+    for _ in 0..30 {
+        assert_eq!(shop.changes().len(), made);
+        assert_eq!(shop.proxy.count("DescribeLoadBalancers"), looks);
+        sleep(Duration::from_millis(100)).await;
+    }
+    human(&["resume", "shop"]).await;
+    let ended = tokio::time::timeout(PATIENCE, running.wait()).await.unwrap().unwrap();
+    assert!(ended.success(), "{}", std::fs::read_to_string(&log).unwrap());
+    assert!(shop.changes().len() > made);
+    assert_eq!(before.differences(&shop.live().await), []);
+}
