@@ -38,6 +38,63 @@ fn the_permissions_are_the_calls_of_the_clients() {
     }
 }
 
+/// The SDK names the method of an operation after it: `.set_subnets()` is `SetSubnets`.
+const VERBS: [&str; 20] = [
+    "add",
+    "cancel",
+    "change",
+    "create",
+    "delete",
+    "deregister",
+    "describe",
+    "get",
+    "head",
+    "list",
+    "modify",
+    "publish",
+    "put",
+    "receive",
+    "register",
+    "remove",
+    "set",
+    "simulate",
+    "start",
+    "update",
+];
+
+/// Every operation that the code of the AWS edge names, as IAM does, without its service.
+fn operations() -> BTreeSet<String> {
+    let sources = crate::tidy::source::sources(Path::new(env!("CARGO_MANIFEST_DIR")));
+    let edge = sources.iter().filter(|source| source.path.starts_with("src/aws"));
+    let methods =
+        edge.flat_map(|source| source.code.split('.').filter_map(|part| part.split_once("()")));
+    let plain =
+        |name: &str| name.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit());
+    let named = methods.map(|(name, _)| name).filter(|name| plain(name));
+    let begins = |name: &&str| VERBS.contains(&name.split('_').next().unwrap_or_default());
+    let camel = |name: &str| {
+        name.split('_')
+            .map(|word| format!("{}{}", word[..1].to_uppercase(), &word[1..]))
+            .collect::<String>()
+    };
+    named.filter(begins).map(camel).collect()
+}
+
+#[test]
+fn the_list_of_calls_is_what_the_code_calls() {
+    let listed = leeward::aws::actions().chain(leeward::aws::preflight_actions());
+    let listed: BTreeSet<String> =
+        listed.map(|action| action.split_once(':').unwrap().1.to_owned()).collect();
+    // Asked of whoever makes a group with tags, and of whoever is to hear 404 instead of 403 (Service
+    // Authorization Reference, "Elastic Load Balancing V2"; API reference, S3 `GetObject`).
+    let without_call = ["AddTags", "ListBucket"].map(str::to_owned).into();
+    let mut called = operations();
+    // A field of an answer.
+    assert!(called.remove("ChangeInfo"));
+    assert_eq!(&listed - &called, without_call, "allowed, and called nowhere");
+    assert_eq!(&called - &listed, BTreeSet::new(), "called, and allowed nowhere");
+}
+
 /// The statement that allows this action, which allows nothing else.
 fn alone(action: &str) -> Value {
     let allows = |statement: &Value| list(&statement["Action"]).contains(action);

@@ -2,7 +2,7 @@
 //!
 //! The table of imports is read out of `src/ARCHITECTURE.md`, so that text and test cannot differ.
 
-mod source;
+pub(crate) mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
