@@ -64,7 +64,8 @@ pub(super) struct Bench {
     folder: tempfile::TempDir,
 }
 
-/// The lever as the policy of a shop in these two regions has it.
+/// The lever as the policy of a shop in these two regions has it. It is done as early as a policy may say: nobody
+/// sees whether it is in force.
 pub(super) fn arc_lever(cluster: &Cluster) -> String {
     let endpoints: Vec<String> = cluster
         .addresses()
@@ -73,7 +74,7 @@ pub(super) fn arc_lever(cluster: &Cluster) -> String {
         .collect();
     format!(
         "  - arc:\n      endpoints:\n{}      controls: {{ {EU}: \"{}\", {CENTRAL}: \"{}\" }}\n      ttl: 60s\n      \
-         in_force_within: 2m\n      witness: none\n",
+         in_force_within: 10s\n      witness: none\n",
         endpoints.concat(),
         control("eu"),
         control("central"),
