@@ -137,7 +137,7 @@ pub async fn look_once(
     let service = loaded.policy.service.clone();
     let numbers = Arc::new(Numbers::new());
     let journal = |source| RunError::Journal { service: service.clone(), source };
-    let opened = Opened::new(state, &service, &numbers).map_err(journal)?;
+    let opened = Opened::of(state, &service, &numbers).await.map_err(journal)?;
     let pace = Arc::new(slowest(std::iter::once(&loaded.policy)));
     let tended = Tended {
         registry: Arc::default(),
@@ -196,7 +196,8 @@ pub async fn run_until(
     let mut opened = Vec::new();
     for one in loaded {
         let service = one.policy.service.clone();
-        let journal = Opened::new(&settings.state, &service, &numbers)
+        let journal = Opened::of(&settings.state, &service, &numbers)
+            .await
             .map_err(|source| RunError::Journal { service, source })?;
         opened.push((one, journal));
     }

@@ -3,6 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use leeward::journal::Journal;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -189,6 +190,20 @@ async fn a_second_controller_does_not_begin() {
     let text = String::from_utf8(second.stderr).unwrap();
     assert_eq!(second.status.code(), Some(5), "{text}");
     assert!(text.contains("held by another controller") && text.contains("hint: "), "{text}");
+}
+
+/// A controller that was killed while it started a program leaves the lock to that child for a moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_is_let_go_at_once_is_waited_for() {
+    let bench = Bench::new().await;
+    std::fs::create_dir_all(bench.state()).unwrap();
+    let (held, _) = Journal::open(&bench.state().join("shop.journal")).unwrap();
+    let lets_go = tokio::spawn(async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        drop(held);
+    });
+    let _runs = bench.start().await;
+    lets_go.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch as channel};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -139,8 +139,30 @@ fn keep(tail: &Tail, line: Line) {
     }
 }
 
+/// A process that was killed while it started another leaves its lock to that child until the child has become
+/// its program. That is a moment, and a supervisor may be quicker.
+const LOCK_WITHIN: Duration = Duration::from_secs(2);
+const LOCK_TRIED_EVERY: Duration = Duration::from_millis(50);
+
 impl Opened {
-    pub(super) fn new(
+    /// Waits a little for a controller that has just died. One that lives keeps its journal.
+    pub(super) async fn of(
+        state: &Path,
+        service: &ServiceName,
+        numbers: &Arc<Numbers>,
+    ) -> Result<Self, JournalError> {
+        let until = Instant::now() + LOCK_WITHIN;
+        loop {
+            match Self::new(state, service, numbers) {
+                Err(JournalError::Held { .. }) if Instant::now() < until => {
+                    sleep(LOCK_TRIED_EVERY).await;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    fn new(
         state: &Path,
         service: &ServiceName,
         numbers: &Arc<Numbers>,
