@@ -74,8 +74,7 @@ fn operations() -> BTreeSet<String> {
     let begins = |name: &&str| VERBS.contains(&name.split('_').next().unwrap_or_default());
     let camel = |name: &str| {
         name.split('_')
-            .map(|word| format!("{}{}", word[..1].to_uppercase(), &word[1..]))
-            .collect::<String>()
+            .fold(String::new(), |all, word| all + &word[..1].to_uppercase() + &word[1..])
     };
     named.filter(begins).map(camel).collect()
 }
