@@ -88,6 +88,29 @@ impl World {
     fn acts(&self) -> Acts {
         self.state().process.acts()
     }
+
+    /// The targets of each call that took some out.
+    fn removals(&self) -> Vec<BTreeSet<Target>> {
+        let state = self.state();
+        let removed = state.calls.iter().filter_map(Call::removes);
+        removed.map(|(_, targets)| targets.clone()).collect()
+    }
+
+    /// Whether a target was taken out at some time.
+    fn has_taken(&self, target: &Target) -> bool {
+        self.removals().iter().flatten().any(|taken| taken.is(target))
+    }
+
+    /// Of the healthy ones these fall ill.
+    fn sicken(&self, chosen: impl Fn(&Target) -> bool) {
+        let mut live = self.state().live.clone();
+        for health in live.groups.values_mut().flat_map(|group| &mut group.health) {
+            if health.state == TargetState::Healthy && chosen(&health.target) {
+                health.state = TargetState::Unhealthy;
+            }
+        }
+        self.state().live = live;
+    }
 }
 
 impl Clock for World {
@@ -470,27 +493,12 @@ async fn a_target_that_does_not_come_back_turns_it_back_and_no_other_is_taken_ou
     let world = World::new(before.clone());
     let mut process = Life::new(&world, &policy(ladder()));
     let _ = process.treat(RefreshAct::Rung(RungKind::Targets)).await.unwrap();
-    let taken: BTreeSet<Target> = world
-        .state()
-        .calls
-        .iter()
-        .filter_map(|call| call.removes().map(|(_, targets)| targets.clone()))
-        .flatten()
-        .collect();
-    assert!(!taken.is_empty());
+    assert!(!world.removals().is_empty());
     let mut outcome = None;
     for _ in 0..400 {
         world.pass(BEAT);
         tokio::time::advance(BEAT).await;
-        for group in world.state().live.groups.values_mut() {
-            for health in &mut group.health {
-                if taken.iter().any(|target| target.is(&health.target))
-                    && health.state == TargetState::Healthy
-                {
-                    health.state = TargetState::Unhealthy;
-                }
-            }
-        }
+        world.sicken(|target| world.has_taken(target));
         if let Progress::Ended(ended) =
             process.with(async |e| e.advance_cure().await).await.unwrap()
         {
@@ -500,8 +508,7 @@ async fn a_target_that_does_not_come_back_turns_it_back_and_no_other_is_taken_ou
     }
     let Some(Outcome::Abandoned { why }) = outcome else { panic!("{outcome:?}") };
     assert!(why.contains("did not become healthy"), "{why}");
-    let removed = world.state().calls.iter().filter(|call| call.removes().is_some()).count();
-    assert_eq!(removed, 1, "no second batch");
+    assert_eq!(world.removals().len(), 1, "no second batch");
     let live = world.state().live.clone();
     assert_eq!(before.differences(&live), []);
 }
@@ -613,8 +620,7 @@ async fn an_edit_during_the_way_back_stands() {
     let places: Vec<String> = before.differences(&live).into_iter().map(|d| d.place).collect();
     assert_eq!(places.len(), 2, "{places:?}");
     assert!(live.groups["web"].targets.contains(&new), "{places:?}");
-    let taken = |call: &Call| call.removes().is_some_and(|(_, targets)| targets.contains(&new));
-    assert!(!world.state().calls.iter().any(taken));
+    assert!(!world.has_taken(&new));
 }
 
 /// A call whose answer was lost lands while everything is taken back: it is taken back as well.
@@ -639,36 +645,15 @@ async fn the_floor_is_asked_before_every_call() {
     let world = World::new(wide());
     let mut process = Life::new(&world, &policy(ladder()));
     process.until_called(RungKind::Targets).await;
-    let removed =
-        |world: &World| world.state().calls.iter().filter(|call| call.removes().is_some()).count();
-    assert_eq!(removed(&world), 1);
+    assert_eq!(world.removals().len(), 1);
     for _ in 0..100 {
-        let taken: BTreeSet<Target> = world
-            .state()
-            .calls
-            .iter()
-            .filter_map(|call| call.removes().map(|(_, targets)| targets.clone()))
-            .flatten()
-            .collect();
-        for group in world.state().live.groups.values_mut() {
-            for health in group.health.iter_mut().filter(|h| h.state == TargetState::Healthy) {
-                if !taken.iter().any(|target| target.is(&health.target)) {
-                    health.state = TargetState::Unhealthy;
-                }
-            }
-        }
+        world.sicken(|target| !world.has_taken(target));
         world.pass(BEAT);
         tokio::time::advance(BEAT).await;
         let _ = process.with(async |e| e.advance_cure().await).await.unwrap();
     }
     // Where those that came back are well the ill ones may follow; where nobody is well, nobody leaves.
-    let left = world
-        .state()
-        .calls
-        .iter()
-        .filter_map(Call::removes)
-        .flat_map(|(_, all)| all.clone())
-        .collect::<Vec<_>>();
-    assert!(left.iter().all(|target| target.zone() != "eu-west-1c"), "{left:?}");
+    let left = world.removals();
+    assert!(left.iter().flatten().all(|target| target.zone() != "eu-west-1c"), "{left:?}");
     assert!(process.acts.cure.is_some(), "it waits for them to be well again");
 }
