@@ -8,7 +8,7 @@ use super::rungs::{
     unwritable,
 };
 use super::{
-    Action, Call, Form, Forward, GROUPS_MAX, Group, Holder, Snapshot, Tree, WEIGHT_MAX, Weighted,
+    Action, Call, Form, Forward, GROUPS_MAX, Group, Holder, Snapshot, WEIGHT_MAX, Weighted,
 };
 use crate::domain::Ratio;
 use crate::policy::{BalancerCare, SwapGroups, ZoneByZone};
@@ -117,13 +117,9 @@ fn sticks(lists: &[(Holder<'_>, Vec<Action>)], group: &str) -> Vec<String> {
     for (holder, actions) in lists {
         let forwards = actions.iter().filter_map(Action::forward);
         for forward in forwards.filter(|f| f.groups.iter().any(|w| w.group == group)) {
-            let Some(Tree::Fields(said)) = &forward.stickiness else { continue };
-            let is = |key: &str| match said.get(key) {
-                Some(Tree::Text(text)) => Some(text.as_str()),
-                Some(Tree::Fields(_) | Tree::List(_)) | None => None,
-            };
-            if is("Enabled") == Some("true") {
-                let time = is("DurationSeconds").unwrap_or("an unknown number of");
+            let said = |name: &str| forward.stickiness.as_ref().and_then(|tree| tree.said(name));
+            if said("Enabled") == Some("true") {
+                let time = said("DurationSeconds").unwrap_or("an unknown number of");
                 stay.push(format!(
                     "clients of {holder} with a cookie stay on `{group}` for up to {time} seconds: what is measured \
                      meanwhile is new clients"

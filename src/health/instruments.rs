@@ -6,15 +6,12 @@ use std::time::Duration;
 use super::assess::{REQUESTS_MIN, freshness};
 use super::evidence::{Evidence, Heard, Metered, Stamps};
 use super::picture::{BalancerView, Instruments, Lag};
-use super::{Answers, Reading};
+use super::{Answers, Reading, window};
 use crate::domain::{BalancerName, RegionName, Timestamp};
 use crate::policy::{Class, Measures, Policy, Region};
 
 /// How long the readings of a signal count that the policy does not have any more.
 const FRESH_UNNAMED: Duration = Duration::from_secs(180);
-
-/// What an instrument told of lag before it stopped counts so long, as any number is kept.
-const LAG_KEPT: Duration = Duration::from_secs(900);
 
 /// Above this part of its capacity a region may be bad because of what arrives.
 const FULL: f64 = 0.95;
@@ -74,7 +71,7 @@ impl Site<'_> {
     /// that told of none is only missing.
     fn lag_before(&self, metered: &Metered) -> Lag {
         let Some(max) = self.policy.guards.replication_lag_max else { return Lag::Absent };
-        let kept = |at: Timestamp| self.now.since(at) <= LAG_KEPT;
+        let kept = |at: Timestamp| self.now.since(at) <= window::KEPT;
         let heard = metered.series.heard_at().is_some_and(kept);
         let silent = matches!(self.metrics, Instruments::Silent { .. });
         if heard

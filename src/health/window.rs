@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::domain::{Tally, Timestamp};
 
 /// The longest stretch that any judgement looks back.
-const KEPT: Duration = Duration::from_secs(900);
+pub(super) const KEPT: Duration = Duration::from_secs(900);
 
 /// More than this many points within [`KEPT`] are thinned out by dropping the oldest: a probe a second
 /// for a quarter of an hour.

@@ -34,15 +34,10 @@ pub fn of(plan: &Plan) -> Option<&Move> {
 pub fn due(moved: &Move, acts: &Acts) -> Vec<Turn> {
     let mut turns = moved.turned();
     if moved.lever == LeverKind::Gates {
-        let stands = |turn: &Turn| known(acts, moved.lever, &turn.region) == turn.to;
+        let stands = |turn: &Turn| acts.stands(moved.lever, &turn.region) == turn.to;
         turns.retain(|turn| !stands(turn) || acts.doubts(moved.lever, &turn.region));
     }
     turns
-}
-
-fn known(acts: &Acts, lever: LeverKind, region: &RegionName) -> InAnswers {
-    let standing = acts.standing(lever).and_then(|all| all.get(region));
-    standing.copied().unwrap_or(InAnswers::In)
 }
 
 /// Shares of the answers as Route 53's documented rules give them, by region.
