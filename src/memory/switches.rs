@@ -164,9 +164,8 @@ impl Acts {
             LeverKind::Weights => true,
         };
         [LeverKind::Gates, LeverKind::Arc].into_iter().find_map(|kind| {
-            let mut regions = old.regions.keys().filter(|region| {
-                self.stands(kind, region) != InAnswers::In || self.doubts(kind, region)
-            });
+            let kept_out = self.kept_out(kind).into_iter();
+            let mut regions = kept_out.filter(|region| old.regions.contains_key(*region));
             let region = regions.find(|region| !same(kind, region))?;
             Some(format!(
                 "lever `{kind}` keeps `{region}` out of the answers, and would not know of it any more"
@@ -177,15 +176,20 @@ impl Acts {
     /// Switches that keep a region out, or may, and of which this policy does not know: one that was changed while
     /// nothing ran.
     pub fn forgotten(&self, policy: &Policy) -> Vec<(LeverKind, RegionName)> {
-        let kept = |kind: LeverKind| {
-            let out = self.standing(kind).into_iter().flatten();
-            let out = out.filter(|(_, stands)| **stands != InAnswers::In).map(|(region, _)| region);
-            let doubted = self.doubtful.get(&kind).into_iter().flatten();
-            out.chain(doubted).cloned().collect::<BTreeSet<RegionName>>()
-        };
         let kinds = [LeverKind::Gates, LeverKind::Arc].into_iter();
-        let kept = kinds.flat_map(|kind| kept(kind).into_iter().map(move |region| (kind, region)));
-        kept.filter(|(kind, region)| policy.switches(*kind, region) == 0).collect()
+        let kept_out = |kind| self.kept_out(kind).into_iter().map(move |region| (kind, region));
+        let unknown =
+            |(kind, region): &(LeverKind, &RegionName)| policy.switches(*kind, region) == 0;
+        let all = kinds.flat_map(kept_out).filter(unknown);
+        all.map(|(kind, region)| (kind, region.clone())).collect()
+    }
+
+    /// The regions that switches of this kind keep out of the answers, or may.
+    fn kept_out(&self, kind: LeverKind) -> BTreeSet<&RegionName> {
+        let standing = self.standing(kind).into_iter().flatten();
+        let out = standing.filter(|(_, stands)| **stands != InAnswers::In);
+        let doubted = self.doubtful.get(&kind).into_iter().flatten();
+        out.map(|(region, _)| region).chain(doubted).collect()
     }
 
     /// A lost call that may still land would make something else of a switch that stands so.
