@@ -23,7 +23,7 @@ use crate::ports::{CallFailed, Configurations, Levers};
 use crate::report::drift::Drift;
 use crate::report::plain;
 use crate::runtime::World;
-use crate::runtime::pin;
+use crate::runtime::pin::{self, News};
 
 /// Between two looks at a refresh that goes on.
 const LOOK_FIRST: Duration = Duration::from_millis(100);
@@ -159,9 +159,7 @@ pub(super) async fn desk(
     let path = pin::journal_path(state, &policy.service);
     let (mut journal, recovered) = Journal::open(&path).map_err(|error| trouble(&error))?;
     let mut acts = recovered.acts;
-    if let Some(pin) = pin::read(state, &policy.service)
-        .filter(|pin| pin.until.is_none_or(|until| world.clock.now() < until))
-    {
+    if let Some(pin) = pin::in_force(state, &policy.service, world.clock.now()) {
         let why = format!("`{}` is held by {}: {}", policy.service, pin.by, pin.reason);
         return Err(Failure::new(Exit::Held, plain(&why)).hint("`leeward resume`"));
     }
@@ -212,16 +210,14 @@ impl Hands<'_> {
     /// As for a service that runs, the file of a hold says whether there is one.
     fn heed_a_hold(&mut self) -> Result<(), JournalError> {
         let now = self.world.clock.now();
-        let in_force = |pin: &Pin| pin.until.is_none_or(|until| now < until);
-        let on_disk = pin::read(self.state, &self.policy.service).filter(in_force);
-        let said = |pin: &Pin| (pin.by.clone(), pin.reason.clone(), pin.until);
-        let entry = match (on_disk, self.acts.pin_at(now)) {
-            (Some(new), old) if old.map(said) != Some(said(&new)) => {
+        let known = self.acts.pin_at(now);
+        let entry = match pin::news(self.state, &self.policy.service, known, now) {
+            Some(News::Held(new)) => {
                 tell(&format!("held by {}: {}; `leeward resume`", new.by, new.reason));
                 Entry::Pinned(Pin { since: now, ..new })
             }
-            (None, Some(_)) => Entry::Unpinned { by: "whoever removed the hold".to_owned() },
-            (Some(_) | None, _) => return Ok(()),
+            Some(News::Lifted) => Entry::Unpinned { by: pin::SOMEBODY.to_owned() },
+            None => return Ok(()),
         };
         self.journal.append(now, &entry)?;
         self.acts.apply(now, &entry);

@@ -17,6 +17,9 @@ use crate::memory::{Abort, Pin, Request};
 const FILE_MAX: u64 = 64 * 1024;
 const VERSION: u32 = 1;
 
+/// Who lifted a hold when its file is gone and nobody left a word.
+pub const SOMEBODY: &str = "whoever removed the hold";
+
 /// Who lifted a pin or opened a latch, waiting for the controller to write it down.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resume {
@@ -156,6 +159,34 @@ pub fn read(state: &Path, service: &ServiceName) -> Option<Pin> {
     }
 }
 
+/// The pin in the directory that is in force.
+pub fn in_force(state: &Path, service: &ServiceName, now: Timestamp) -> Option<Pin> {
+    read(state, service).filter(|pin| pin.until.is_none_or(|until| now < until))
+}
+
+/// What the directory says of a hold and the journal does not know yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    Held(Pin),
+    Lifted,
+}
+
+/// Compares the directory with the pin that the journal knows and that is in force. The same order of the same
+/// person is no news: when it was heard does not matter.
+pub fn news(
+    state: &Path,
+    service: &ServiceName,
+    known: Option<&Pin>,
+    now: Timestamp,
+) -> Option<News> {
+    let said = |pin: &Pin| (pin.by.clone(), pin.reason.clone(), pin.until);
+    match (in_force(state, service, now), known) {
+        (Some(new), old) if old.map(said) != Some(said(&new)) => Some(News::Held(new)),
+        (None, Some(_)) => Some(News::Lifted),
+        (Some(_) | None, _) => None,
+    }
+}
+
 pub fn write(state: &Path, service: &ServiceName, pin: &Pin) -> io::Result<()> {
     save(state, &pin_path(state, service), pin)
 }
@@ -234,6 +265,8 @@ fn changed_at(path: &Path) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::report::samples;
 
@@ -250,6 +283,25 @@ mod tests {
         assert!(remove(state.path(), &shop()).unwrap());
         assert!(!remove(state.path(), &shop()).unwrap());
         assert_eq!(read(state.path(), &shop()), None);
+    }
+
+    #[test]
+    fn news_is_what_the_journal_does_not_know() {
+        let state = tempfile::tempdir().unwrap();
+        let now = samples::NOW;
+        let news = |known: Option<&Pin>| news(state.path(), &shop(), known, now);
+        let until = |secs| Some(now.plus(Duration::from_secs(secs)));
+        let pin = Pin { until: until(60), ..samples::pin() };
+        assert_eq!((news(None), news(Some(&pin))), (None, Some(News::Lifted)));
+        write(state.path(), &shop(), &pin).unwrap();
+        let later = Pin { since: now, ..pin.clone() };
+        let longer = Pin { until: until(90), ..pin.clone() };
+        assert_eq!(news(Some(&later)), None);
+        for known in [None, Some(&longer)] {
+            assert_eq!(news(known), Some(News::Held(pin.clone())));
+        }
+        write(state.path(), &shop(), &Pin { until: Some(now), ..pin }).unwrap();
+        assert_eq!(news(None), None);
     }
 
     #[test]

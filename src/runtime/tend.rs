@@ -17,7 +17,7 @@ use super::doors::levers_for;
 use super::file;
 use super::hooks::HookRunner;
 use super::intake::{ARRIVALS_MAX, Arrival, Registry, Taken};
-use super::pin::{self, Answer, Says};
+use super::pin::{self, Answer, News, Says};
 use super::reports::{Gathered, REPORTS_MAX, Report};
 use super::round::{Done, Service};
 use super::site::fresh::Keeper;
@@ -625,12 +625,13 @@ impl Life {
 
     fn heed_a_hold(&mut self) -> Result<(), JournalError> {
         let now = self.shared.board.now();
-        let on_disk = pin::read(&self.shared.state, self.name()).filter(|pin| in_force(pin, now));
-        match (on_disk, self.service.memory.acts.pin_at(now)) {
-            (Some(new), old) if old.is_none_or(|old| !same(old, &new)) => {
+        let known = self.service.memory.acts.pin_at(now);
+        match pin::news(&self.shared.state, self.name(), known, now) {
+            Some(News::Held(new)) => {
                 self.write_down(now, &Entry::Pinned(Pin { since: now, ..new }))
             }
-            (Some(_) | None, _) => Ok(()),
+            // A round tells of it.
+            Some(News::Lifted) | None => Ok(()),
         }
     }
 
@@ -748,21 +749,21 @@ impl Life {
         self.hear_an_answer(now)?;
         self.hear_a_request(now)?;
         let event = |what| Event { at: now, heard_at: now, what };
-        let on_disk = pin::read(&state, &name).filter(|pin| in_force(pin, now));
-        let events = match (on_disk, self.service.memory.acts.pin_at(now)) {
-            (Some(new), old) if old.is_none_or(|old| !same(old, &new)) => {
+        let known = self.service.memory.acts.pin_at(now);
+        let events = match pin::news(&state, &name, known, now) {
+            Some(News::Held(new)) => {
                 info!(service = %name, by = new.by, reason = new.reason, "Held.");
                 let Pin { by, reason, until, .. } = new;
                 vec![event(Happening::Freeze { by, reason, until })]
             }
-            (None, Some(_)) => {
-                let by = resume.as_ref().map_or("whoever removed the hold".to_owned(), |word| {
+            Some(News::Lifted) => {
+                let by = resume.as_ref().map_or(pin::SOMEBODY.to_owned(), |word| {
                     format!("{} ({})", word.by, word.reason)
                 });
                 info!(service = %name, by, "No longer held.");
                 vec![event(Happening::Unfreeze { by })]
             }
-            (Some(_) | None, _) => Vec::new(),
+            None => Vec::new(),
         };
         if resume.is_some()
             && let Err(error) = pin::remove_resume(&state, &name)
@@ -853,13 +854,4 @@ impl Life {
             journal,
         });
     }
-}
-
-fn in_force(pin: &Pin, now: Timestamp) -> bool {
-    pin.until.is_none_or(|until| now < until)
-}
-
-/// The same order of the same person. When it was heard does not matter.
-fn same(a: &Pin, b: &Pin) -> bool {
-    (&a.by, &a.reason, a.until) == (&b.by, &b.reason, b.until)
 }
