@@ -220,8 +220,8 @@ async fn readings(State(board): State<Arc<Board>>, Query(which): Query<Which>) -
     }
 }
 
-/// What an inverted health check looks at: 200, with a text that it may search for, takes the region out of the answers, and everything else,
-/// silence too, leaves it in.
+/// What an inverted health check looks at: 200, with a text that it may search for, takes the region out of the
+/// answers, and everything else, silence too, leaves it in.
 async fn gate(
     State(board): State<Arc<Board>>,
     Path((service, region, slot)): Path<(String, String, usize)>,

@@ -174,21 +174,8 @@ fn the_last_resort_is_paged_when_it_is_taken() {
     picture.tells = true;
     let mut said = Vec::new();
     for step in 0..130 {
-        let mut samples = Vec::new();
-        for vantage in ["one", "two", "three"] {
-            picture.probe(&mut samples, "east", vantage, if step < 30 { '.' } else { 'x' });
-            picture.probe(&mut samples, "west", vantage, if step < 30 { '.' } else { 'x' });
-            let about = About {
-                region: Some("cache".parse().unwrap()),
-                balancer: Some("cache-edge".parse().unwrap()),
-                vantage: Some(vantage.parse().unwrap()),
-            };
-            let measure = Measure::Probe { success: 1.0, latency_ms: Some(50.0), failure: None };
-            picture.sample(&mut samples, "probes", Class::Outside, about, measure);
-        }
-        picture.counters(&mut samples, "east", if step < 30 { '.' } else { '?' });
-        picture.counters(&mut samples, "west", '.');
-        picture.decide(samples, Vec::new());
+        let (seen, counters) = if step < 30 { ('.', '.') } else { ('x', '?') };
+        picture.beside_a_copy(seen, seen, counters);
         said.extend(picture.last.as_ref().unwrap().notes.clone());
     }
     let told = pages(&said);
