@@ -359,10 +359,15 @@ fn faulty(case: &Case<'_>, name: &RegionName, view: &RegionView) -> Faulty {
         if seen.outside != Reading::Bad {
             continue;
         }
-        if !targets_are_well(case, seen)
-            || !is_its_own(case, seen)
-            || is_beyond_refreshes(case, view, seen)
-        {
+        let sustained =
+            seen.bad_since.is_some_and(|since| case.now.since(since) >= case.policy.judge.sustain);
+        let curable = targets_are_well(case, seen) && !is_beyond_refreshes(case, view, seen);
+        if !curable || !is_its_own(case, seen) {
+            // Whether trouble is a balancer's own shows later than the trouble: not every vantage sees it at once,
+            // and its counters come late. Until then it speaks neither for a refresh nor against one.
+            if curable && !sustained {
+                continue;
+            }
             if seen.still_bad {
                 // One bad balancer whose targets fail is explained by them: no refresh will cure it.
                 return Faulty::default();
@@ -370,8 +375,6 @@ fn faulty(case: &Case<'_>, name: &RegionName, view: &RegionView) -> Faulty {
             others = true;
             continue;
         }
-        let sustained =
-            seen.bad_since.is_some_and(|since| case.now.since(since) >= case.policy.judge.sustain);
         let found = if seen.still_bad && sustained { &mut sure } else { &mut unsure };
         found.push((balancer.name.clone(), balancer.carries.get()));
     }

@@ -194,6 +194,29 @@ fn trouble_that_balancers_do_not_explain_is_left_as_soon_as_without_them() {
     }
 }
 
+/// A second balancer falls ill while the first is proven: what is not clear of it yet is no reason to leave.
+#[test]
+fn a_balancer_that_falls_ill_later_does_not_stop_the_refresh_of_the_first() {
+    let first = Parts::new("~~~", "...").each('b', '.');
+    // Not all vantages see it yet, and its own counters come late.
+    let second = Parts::new("~~~", "xx.").each('b', '.');
+    let refreshed = Picture::new(policy(&[REFRESH])).greys(30, first).find('R').unwrap();
+    for younger in 1..=8 {
+        let mut picture = Picture::new(policy(&[REFRESH]));
+        assert!(!picture.greys(refreshed - younger, first).contains(['R', 'S']));
+        let done = picture.greys(younger + 2, second);
+        assert_eq!(done.find(['R', 'S']), done.find('R'), "ill for {younger} steps: {done}");
+        assert!(done.contains('R'), "ill for {younger} steps: {done}");
+    }
+    // Nor where the first is waited for.
+    let mut picture = Picture::new(policy(&[REFRESH]));
+    picture.greys(refreshed, first);
+    assert_eq!(picture.grey(Parts::new("~..", "xx.").each('b', '.')), '-');
+    picture.holds(|hold| matches!(hold, Hold::BalancerUnsure { .. }));
+    // One whose trouble lasts as long and is not its own is no matter of balancers.
+    assert!(!Picture::new(policy(&[REFRESH])).greys(30, second).contains('R'));
+}
+
 /// The same where the newest probes of those with failing targets happened to go well.
 #[test]
 fn one_balancer_is_not_waited_for_while_the_targets_of_another_fail() {
