@@ -116,6 +116,17 @@ impl Pacer {
         Ok(())
     }
 
+    /// A call that took so many tokens is over. The service may have counted it as late as now, and nothing flows
+    /// into a bucket that is full: what flowed into ours while the call was on its way is not ours to spend on
+    /// top of that.
+    pub fn answered(&self, change_tokens: usize) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.refill(&mut state);
+        #[expect(clippy::cast_precision_loss, reason = "a batch has at most 1,000 changes")]
+        let left = self.pace.changes_burst - change_tokens as f64;
+        state.changes = state.changes.min(left.max(0.0));
+    }
+
     /// Takes tokens of a bucket of Elastic Load Balancing, all or none; says how long to wait otherwise.
     /// What is dearer than the burst passes when the bucket is full and is paid off afterwards.
     pub fn try_take_elb(&self, aws_region: &str, bucket: Elb, tokens: u32) -> Result<(), Duration> {
@@ -255,6 +266,23 @@ mod tests {
         assert_eq!(pacer.try_take(1, 200), Ok(()));
         tokio::time::advance(Duration::from_secs(60)).await;
         assert_eq!(pacer.try_take(1, 1200), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_call_does_not_let_the_next_one_be_too_early() {
+        let pacer = pacer();
+        assert_eq!(pacer.try_take(1, 1000), Ok(()));
+        tokio::time::advance(Duration::from_secs(30)).await;
+        pacer.answered(1000);
+        assert_eq!(pacer.try_take(1, 1000), Err(Duration::from_secs(10)));
+        assert_eq!(pacer.try_take(1, 200), Ok(()));
+        // A bucket that was not full loses nothing by a call.
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(pacer.try_take(1, 700), Ok(()));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        pacer.answered(700);
+        assert_eq!(pacer.try_take(1, 260), Ok(()));
+        assert!(pacer.try_take(1, 1).is_err());
     }
 
     #[tokio::test(start_paused = true)]

@@ -28,6 +28,8 @@ use crate::wire::http;
 const FASTER: f64 = 40.0;
 const ZONES: usize = 10;
 const NAMES: usize = 5000;
+/// On any machine: an idle one takes 6 seconds.
+const MOVED_WITHIN: Duration = Duration::from_secs(180);
 
 /// The server; killed when dropped.
 struct Simulator {
@@ -64,12 +66,6 @@ impl Simulator {
         let path = format!("/_sim/{what}");
         let answer = http::call(self.port, "POST", &path, &body.to_string()).await.unwrap();
         serde_json::from_slice(&answer.body).unwrap()
-    }
-
-    /// Weight of the region left and of the region entered.
-    async fn weights(&self, name: &str) -> (Value, Value) {
-        let weights = self.ask(&format!("weights?name={name}"), json!({})).await;
-        (weights["region-a"].clone(), weights["region-b"].clone())
     }
 }
 
@@ -157,16 +153,12 @@ async fn ten_thousand_records_move_in_the_fewest_calls_without_being_throttled()
     };
     let began = tokio::time::Instant::now();
     let mut progress = executor.carry_out(plan).await.unwrap();
-    // The bucket has let the first batch through: it is the busiest zone's.
-    assert_eq!(progress, Progress::Working);
-    assert_eq!(simulator.weights("svc00009.z9.example.test").await, (json!(0), json!(100)));
-    assert_eq!(simulator.weights("svc00000.z0.example.test").await, (json!(100), json!(0)));
     // Our own pace allows 1,200 changes at once and 80 a second after that, 40 times as fast here: it
-    // cannot be faster, and beyond the arithmetic there is only the time of the calls themselves.
+    // cannot be faster. Beyond the arithmetic there is only the time of the calls themselves, which is the
+    // machine's.
     let least = Duration::from_secs_f64((4.0 * 5000.0 + 1.0 - 1200.0) / (80.0 * FASTER));
-    let slowest = least + Duration::from_secs(20);
     while progress == Progress::Working {
-        assert!(began.elapsed() < slowest, "still moving after {slowest:?}");
+        assert!(began.elapsed() < MOVED_WITHIN, "still moving after {MOVED_WITHIN:?}");
         tokio::time::sleep(Duration::from_millis(10)).await;
         progress = executor.advance().await.unwrap();
     }
@@ -180,6 +172,11 @@ async fn ten_thousand_records_move_in_the_fewest_calls_without_being_throttled()
     assert_eq!(stats["call:ChangeResourceRecordSets"], json!(2 * ZONES + 1));
     assert_eq!(stats["changes"], json!(tokens));
     assert_eq!(stats["call:GetChange"], json!(2 * ZONES + 1));
+    // The busiest zone first, each zone as a whole before the next.
+    let mut order: Vec<String> = serde_json::from_value(stats["zones"].clone()).unwrap();
+    order.dedup();
+    let busiest_first = (0..ZONES).rev().map(|zone| format!("z{zone}.example.test."));
+    assert_eq!(order, busiest_first.collect::<Vec<_>>());
     // 1,002 sets a zone in pages of 300.
     assert_eq!(stats["call:ListResourceRecordSets"], json!(4 * ZONES));
     for refusal in

@@ -49,6 +49,7 @@ impl Executor<'_> {
             Some(weights) => weights.change(batch).await,
             None => Err(no_client()),
         };
+        self.pace.answered(batch.change_tokens());
         let failure = match answer {
             Ok(change) => {
                 self.note(&Entry::Accepted { epoch, batch: number, change })?;

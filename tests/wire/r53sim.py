@@ -20,6 +20,7 @@ SDK works with its endpoint-URL override.
 A DELETE must carry the record set as it is, to the last value.
 Enforced per change request: 1,000 ResourceRecord elements and 32,000 value
 characters, both doubled for UPSERT; at most 1,000 changes; all-or-nothing.
+The stats name the zones of the changes that were taken, in their order.
 Control (not AWS): POST /_sim/seed {"zones":Z,"names":N,"kind":"A|CNAME|ALIAS"}
   POST /_sim/reset (counters)  POST /_sim/limits {...}  GET /_sim/stats
   GET /_sim/weights?name=X -> {"set-id": weight}   GET /_sim/changed -> totals
@@ -131,7 +132,7 @@ def change(z, body):
             del new[k]; continue
         new[k] = r
     if new is not z["rr"] or len(order_cache.get(z["id"], ())) != len(new): order_cache.pop(z["id"], None)
-    z["rr"] = new; z["busy"] = t + L["zone_busy_ms"] / 1e3; bump("changes", len(cs)); bump("change_rr", rrs)
+    z["rr"] = new; z["busy"] = t + L["zone_busy_ms"] / 1e3; bump("changes", len(cs)); bump("change_rr", rrs); stats.setdefault("zones", []).append(z["name"])
     first_t = first_t or t; last_t = t; cid = "C%d" % (len(changes) + 1); changes[cid] = t
     return ok("ChangeResourceRecordSetsResponse", f"<ChangeInfo><Id>/change/{cid}</Id><Status>PENDING</Status><SubmittedAt>2026-01-01T00:00:00Z</SubmittedAt></ChangeInfo>")
 
