@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -25,12 +25,16 @@ const RUN_MAX: Duration = Duration::from_secs(150);
 /// One exchange of the client on loopback.
 const EXCHANGE_MAX: Duration = Duration::from_millis(1500);
 
+/// One laboratory at a time: two of them beside each other on a small machine are a brownout of their own.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// A running laboratory. Killed if a test forgets it.
 struct Lab {
     child: Child,
     screen: Arc<Mutex<Vec<String>>>,
     readers: Vec<JoinHandle<()>>,
     stdout: Arc<Mutex<String>>,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Drop for Lab {
@@ -42,6 +46,7 @@ impl Drop for Lab {
 
 impl Lab {
     fn start(arguments: &[&str]) -> Self {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let mut child = Command::new(env!("CARGO_BIN_EXE_leeward"))
             .args(["lab", "--fast", "--format", "json"])
             .args(arguments)
@@ -64,7 +69,7 @@ impl Lab {
             output.read_to_string(&mut read).ok();
             *text.lock().unwrap() = read;
         });
-        Self { child, screen, readers: vec![reader, other], stdout }
+        Self { child, screen, readers: vec![reader, other], stdout, _alone: alone }
     }
 
     fn lines(&self) -> Vec<String> {
