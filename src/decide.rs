@@ -75,6 +75,9 @@ pub struct Finding {
     /// What else it could have been, and why it is not.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub ruled_out: Vec<String>,
+    /// The smallest change of what is seen that would make another diagnosis of it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub turns_if: Option<String>,
 }
 
 /// What one region looks like, whatever is done about it.
@@ -349,7 +352,7 @@ pub fn decide_in_full(policy: &Policy, memory: &Memory, now: Timestamp) -> Decis
         }
     }
     if findings.is_empty() {
-        findings.push(diagnose::well(case.picture, now));
+        findings.push(diagnose::well(case.policy, case.picture, now));
     }
     let unseen = notes::unseen(&case, &sick).map(|(name, _, _)| name.clone());
     let hurt: BTreeSet<RegionName> = sick.iter().cloned().chain(unseen).collect();

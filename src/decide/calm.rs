@@ -43,7 +43,7 @@ pub(super) fn decision(policy: &Policy, memory: &Memory, now: Timestamp) -> Deci
         .collect();
     Decision {
         regions,
-        findings: vec![diagnose::well(picture, now)],
+        findings: vec![diagnose::well(policy, picture, now)],
         split: memory.evidence.split().cloned(),
         ..blank(policy, now)
     }

@@ -9,7 +9,7 @@ use super::respond::Response;
 use super::{
     Case, ClassReading, Diagnosis, Finding, Fitness, Hold, Verdict, cause, is_stuck, shares, zonal,
 };
-use crate::domain::{RegionName, Timestamp, span};
+use crate::domain::{Ratio, RegionName, Timestamp, span};
 use crate::health::{ClassView, Failing, Instruments, Picture, Reading, RegionView};
 use crate::policy::{Class, LeverKind, Policy};
 
@@ -84,16 +84,63 @@ fn about(
         since,
         evidence,
         ruled_out: Vec::new(),
+        turns_if: turns_if(diagnosis),
     }
 }
 
-pub(super) fn well(picture: &Picture, now: Timestamp) -> Finding {
+/// What would change a diagnosis that does not depend on numbers.
+fn turns_if(diagnosis: Diagnosis) -> Option<String> {
+    let change = match diagnosis {
+        Diagnosis::NowhereToGo => "one region proves fit to take the traffic",
+        Diagnosis::ControlPlaneImpaired => "the next call is answered and takes effect",
+        Diagnosis::Flapping => "it stays as it is until the oldest of these is two hours ago",
+        Diagnosis::StandbyUnready => "nothing of this speaks against it any more",
+        Diagnosis::ZoneFault => "the targets of the zone are healthy, and the zone is in use",
+        Diagnosis::ObserverIsolated => "what it watches to know its own network answers again",
+        Diagnosis::PathBroken => "it sees the region well, or another vantage sees it bad",
+        Diagnosis::SignalsStale => "a fresh reading arrives",
+        Diagnosis::Well
+        | Diagnosis::RegionDown
+        | Diagnosis::RegionDegraded
+        | Diagnosis::BalancerFault
+        | Diagnosis::CommonCause => return None,
+    };
+    Some(change.to_owned())
+}
+
+/// What would make trouble of a region that carries traffic: of the one that is nearest to it.
+fn bad_if(policy: &Policy, picture: &Picture) -> Option<String> {
+    let judge = &policy.judge;
+    let serving = policy.serving().filter_map(|(name, _)| picture.regions.get_key_value(name));
+    let success = |view: &RegionView| view.success.map_or(0.0, Ratio::get);
+    let (name, view) = serving.min_by(|(_, a), (_, b)| success(a).total_cmp(&success(b)))?;
+    let needed = judge.vantages_min.min(policy.vantages.len()).max(1);
+    let vantages = policy.vantages.len();
+    let now = view.success.map_or("unknown".to_owned(), |success| success.to_string());
+    Some(format!(
+        "for {} less than {} of the probes of `{name}` succeed (now {now}) as {needed} of {vantages} vantages see it",
+        span(judge.sustain),
+        judge.success_below,
+    ))
+}
+
+/// What would take a charge back: so many of those that see a region bad see it well that too few are left.
+fn well_if(policy: &Policy, view: &RegionView) -> Option<String> {
+    let needed = policy.judge.vantages_min.min(policy.vantages.len()).max(1);
+    let bad = view.by_vantage.values().filter(|reading| **reading == Reading::Bad).count();
+    let fewer = (bad + 1).checked_sub(needed).filter(|fewer| *fewer > 0)?;
+    Some(format!("the newest probes of {fewer} of the {bad} vantages that see it bad are well"))
+}
+
+pub(super) fn well(policy: &Policy, picture: &Picture, now: Timestamp) -> Finding {
     let evidence = picture
         .regions
         .iter()
         .map(|(name, view)| format!("`{name}`: {}", view.outside.says))
         .collect();
-    about(Diagnosis::Well, None, now, evidence)
+    let mut finding = about(Diagnosis::Well, None, now, evidence);
+    finding.turns_if = bad_if(policy, picture);
+    finding
 }
 
 fn sick_region(
@@ -124,6 +171,10 @@ fn sick_region(
         finding.balancer = Some(balancer.clone());
     }
     finding.ruled_out = ruled_out(case, name, view, diagnosis);
+    finding.turns_if = match (diagnosis, well_if(case.policy, view)) {
+        (Diagnosis::CommonCause, Some(well)) => Some(format!("another region is well, or {well}")),
+        (_, well) => well,
+    };
     Some(finding)
 }
 

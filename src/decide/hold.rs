@@ -432,7 +432,7 @@ impl Hold {
         match self {
             Self::WarmingUp { until } => format!("the windows are full at {until}"),
             Self::NotSustained { since, needs, .. } => {
-                format!("it is still bad at {}", since.plus(*needs))
+                format!("it is still bad at {} or later", since.plus(*needs))
             }
             Self::OneClassOnly { .. } => "another class of signal agrees".to_owned(),
             Self::TooFewVantages { needs, seen, .. } => match needs.saturating_sub(*seen) {

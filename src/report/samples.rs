@@ -243,6 +243,7 @@ pub(crate) fn calm() -> Decision {
         since: ago(86_400),
         evidence: vec!["both regions answer".to_owned()],
         ruled_out: Vec::new(),
+        turns_if: None,
     };
     decision(verdict(Reading::Good, 1.0, Fitness::Fit { room_rps: None }), vec![well])
 }
@@ -270,6 +271,7 @@ pub(crate) fn outage() -> Decision {
             "inside: 3 of 18 targets are healthy".to_owned(),
         ],
         ruled_out: vec!["CommonCause: eu-central-1 is well".to_owned()],
+        turns_if: Some("1 of the 2 vantages sees it well".to_owned()),
     };
     let unfit = Fitness::Unfit { why: "it is down".to_owned() };
     Decision {

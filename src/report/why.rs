@@ -55,6 +55,9 @@ fn findings(page: &mut String, findings: &[Finding]) {
         for other in &finding.ruled_out {
             paragraph(page, "ruled out", other);
         }
+        if let Some(change) = &finding.turns_if {
+            paragraph(page, "other if", change);
+        }
     }
 }
 

@@ -217,6 +217,31 @@ fn a_balancer_that_falls_ill_later_does_not_stop_the_refresh_of_the_first() {
     assert!(!Picture::new(policy(&[REFRESH])).greys(30, second).contains('R'));
 }
 
+/// The smallest change that a verdict names is one, and a smaller one is none.
+#[test]
+fn what_would_change_a_verdict_does_and_less_does_not() {
+    let left = left_at(BOTH);
+    let turns_if = |picture: &Picture| {
+        picture.last.as_ref().unwrap().findings.first().unwrap().turns_if.clone().unwrap()
+    };
+    let two_well = Parts::new("~..", "~..");
+    for (parts, moves) in [(BOTH, 'S'), (Parts::new("~~.", "~~."), 'S'), (two_well, '-')] {
+        let mut picture = Picture::new(policy(&[]));
+        assert!(!picture.greys(left, BOTH).contains('S'));
+        assert_eq!(picture.grey(parts), moves, "{} {}", parts.web, parts.api);
+        if moves == 'S' {
+            let said = turns_if(&picture);
+            assert_eq!(said, "the newest probes of 2 of the 3 vantages that see it bad are well");
+        }
+    }
+    let mut calm = Picture::new(policy(&[]));
+    calm.greys(20, Parts::new("...", "...").with('.'));
+    let said = turns_if(&calm);
+    let judge = &calm.policy.judge;
+    assert!(said.contains(&format!("less than {}", judge.success_below)), "{said}");
+    assert!(said.contains("(now 100%) as 2 of 3 vantages see it"), "{said}");
+}
+
 /// The same where the newest probes of those with failing targets happened to go well.
 #[test]
 fn one_balancer_is_not_waited_for_while_the_targets_of_another_fail() {
