@@ -222,3 +222,31 @@ pub fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A stop must not wait for a directory over a network that answers nobody.
+    #[test]
+    fn a_write_that_hangs_keeps_no_command_from_its_end() {
+        let (ended, ends) = channel();
+        let (go_on, hangs) = channel::<()>();
+        std::thread::spawn(move || {
+            let done = block_on(async move {
+                let (begun, begins) = tokio::sync::oneshot::channel();
+                tokio::task::spawn_blocking(move || {
+                    let _ = begun.send(());
+                    let _ = hangs.recv();
+                });
+                begins.await.map_err(|_| Failure::new(Exit::Trouble, "it never began"))
+            });
+            let _ = ended.send(done.is_ok());
+        });
+        assert_eq!(ends.recv_timeout(Duration::from_secs(60)), Ok(true));
+        drop(go_on);
+    }
+}

@@ -233,3 +233,6 @@ async fn gate(
         if closed { (StatusCode::OK, GATE_CLOSED) } else { (StatusCode::NOT_FOUND, "in\n") };
     (status, [FRESH], text).into_response()
 }
+
+#[cfg(test)]
+mod tests;

@@ -87,28 +87,26 @@ struct Doors {
 }
 
 #[derive(Debug)]
-struct Bucket {
+pub(super) struct Bucket {
     tokens: f64,
     at: Instant,
 }
 
 impl Bucket {
+    pub(super) fn of(tokens: f64) -> Self {
+        Self { tokens, at: Instant::now() }
+    }
+
     /// Takes one of `most`, which come back at `per_second`; false if none is left.
-    fn take(
-        of: &mut BTreeMap<(ServiceName, Door), Self>,
-        service: &ServiceName,
-        door: Door,
-        (most, per_second): (f64, f64),
-    ) -> bool {
+    pub(super) fn take(&mut self, most: f64, per_second: f64) -> bool {
         let now = Instant::now();
-        let bucket = of.entry((service.clone(), door)).or_insert(Self { tokens: most, at: now });
-        let refill = now.duration_since(bucket.at).as_secs_f64() * per_second;
-        bucket.tokens = (bucket.tokens + refill).min(most);
-        bucket.at = now;
-        if bucket.tokens < 1.0 {
+        let refill = now.duration_since(self.at).as_secs_f64() * per_second;
+        self.tokens = (self.tokens + refill).min(most);
+        self.at = now;
+        if self.tokens < 1.0 {
             return false;
         }
-        bucket.tokens -= 1.0;
+        self.tokens -= 1.0;
         true
     }
 }
@@ -137,7 +135,16 @@ impl Doors {
     /// False if too many came through this door.
     fn in_pace(&self, service: &ServiceName, door: Door) -> bool {
         let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
-        Bucket::take(&mut pace, service, door, (BURST, PER_SECOND))
+        let bucket = pace.entry((service.clone(), door)).or_insert_with(|| Bucket::of(BURST));
+        bucket.take(BURST, PER_SECOND)
+    }
+
+    /// False if the log has heard enough of those who are not believed.
+    fn is_news(&self, service: &ServiceName, door: Door) -> bool {
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        let bucket =
+            strangers.entry((service.clone(), door)).or_insert_with(|| Bucket::of(STRANGERS_BURST));
+        bucket.take(STRANGERS_BURST, STRANGERS_PER_SECOND)
     }
 
     /// The answer for somebody who is not believed, and a line in the log unless there are many.
@@ -148,8 +155,7 @@ impl Doors {
         status: StatusCode,
         why: &str,
     ) -> Response {
-        let mut pace = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        if Bucket::take(&mut pace, service, door, (STRANGERS_BURST, STRANGERS_PER_SECOND)) {
+        if self.is_news(service, door) {
             warn!(%service, door = door.as_str(), why, "Somebody was not believed.");
         }
         let text = if status == StatusCode::UNAUTHORIZED { "who are you?" } else { "not believed" };
@@ -232,7 +238,9 @@ async fn sns(
     match doors.intake.verifier.verify(&envelope, topics, now).await {
         Ok(()) => {}
         Err(Untrusted::Fetch(why)) => {
-            warn!(%service, why, "The certificate of SNS cannot be fetched.");
+            if doors.is_news(&service, Door::Sns) {
+                warn!(%service, why, "The certificate of SNS cannot be fetched.");
+            }
             return come_again("the certificate cannot be fetched");
         }
         Err(untrusted) => {

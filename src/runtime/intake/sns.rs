@@ -22,6 +22,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, U
 use webpki::{EndEntityCert, KeyUsage};
 
 use super::base64;
+use super::http::Bucket;
 use crate::domain::Timestamp;
 use crate::event::Envelope;
 use crate::runtime::http::{Ask, ask};
@@ -37,6 +38,10 @@ const CERTIFICATE_BYTES_MAX: usize = 64 * 1024;
 const FETCH_WITHIN: Duration = Duration::from_secs(5);
 /// One file for each region, and the next ones when they are replaced.
 const CACHED_MAX: usize = 32;
+/// Fetches of files that are not remembered. Whoever knows a topic can name ever new ones, and each is a request
+/// of ours; SNS itself has one, and comes again for an hour.
+const FETCHES_BURST: f64 = 10.0;
+const FETCHES_PER_SECOND: f64 = 1.0 / 6.0;
 
 /// Why a message is not believed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -98,6 +103,8 @@ pub struct Verifier {
     /// Between SNS's certificate and the roots, where SNS's own file does not bring them.
     between: Vec<CertificateDer<'static>>,
     cache: Mutex<BTreeMap<String, Vec<CertificateDer<'static>>>>,
+    /// One at a time, so that a storm whose file is not remembered yet fetches it once.
+    fetches: tokio::sync::Mutex<Bucket>,
 }
 
 impl fmt::Debug for Verifier {
@@ -114,7 +121,8 @@ impl Verifier {
     ) -> Self {
         let anchors = roots.iter().filter_map(|root| webpki::anchor_from_trusted_cert(root).ok());
         let roots = anchors.map(|anchor| anchor.to_owned()).collect();
-        Self { aws, roots, between, cache: Mutex::default() }
+        let fetches = tokio::sync::Mutex::new(Bucket::of(FETCHES_BURST));
+        Self { aws, roots, between, cache: Mutex::default(), fetches }
     }
 
     /// Against the roots of this machine. `between` is PEM; what is no certificate in it is left aside.
@@ -159,8 +167,16 @@ impl Verifier {
 
     /// The certificates behind an address, SNS's own first. Remembered: AWS names a new file when it changes.
     async fn chain(&self, url: &str) -> Result<Vec<CertificateDer<'static>>, Untrusted> {
-        if let Some(chain) = self.lock().get(url) {
-            return Ok(chain.clone());
+        let known = || self.lock().get(url).cloned();
+        if let Some(chain) = known() {
+            return Ok(chain);
+        }
+        let mut fetches = self.fetches.lock().await;
+        if let Some(chain) = known() {
+            return Ok(chain);
+        }
+        if !fetches.take(FETCHES_BURST, FETCHES_PER_SECOND) {
+            return Err(Untrusted::Fetch("too many unknown files were asked for".to_owned()));
         }
         let file = self.aws.fetch(url).await.map_err(Untrusted::Fetch)?;
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&file).collect();

@@ -1,10 +1,11 @@
 //! Doors over real sockets, with a service behind them that keeps what it hears.
 
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::http::signed_text;
@@ -168,15 +169,29 @@ impl Bench {
     }
 
     async fn post(&self, door: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, String) {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        self.post_from(Ipv4Addr::LOCALHOST, door, headers, body).await
+    }
+
+    /// The status is 0 for somebody who gets no answer at all.
+    async fn post_from(
+        &self,
+        from: Ipv4Addr,
+        door: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> (u16, String) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        let to = (Ipv4Addr::LOCALHOST, self.port).into();
+        let mut stream = socket.connect(to).await.unwrap();
         let mut head =
             format!("POST /v1/events/shop/{door} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
         for (name, value) in headers {
             let _ = write!(head, "{name}: {value}\r\n");
         }
         let _ = write!(head, "content-length: {}\r\n\r\n", body.len());
-        stream.write_all(head.as_bytes()).await.unwrap();
         // Somebody who is refused early may not read all of it.
+        let _ = stream.write_all(head.as_bytes()).await;
         let _ = stream.write_all(body).await;
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;
@@ -405,6 +420,61 @@ async fn size_and_rate_are_bounded() {
     }
     assert!(refused > 0, "three hundred at once are too many");
     assert_eq!(bench.post("eventbridge", &[("x-leeward-key", "wrong")], b"{}").await.0, 401);
+}
+
+#[tokio::test]
+async fn what_was_told_to_come_again_may_come_again_as_it_is() {
+    let bench = Bench::new().await;
+    let shop = "shop".parse().unwrap();
+    let policy = bench.intake.registry.find(&shop).unwrap().policy;
+    let (sender, _samples) = mpsc::channel(1);
+    let (arriving, arrivals) = mpsc::channel(1);
+    drop(arrivals);
+    bench.intake.registry.enter(Arc::clone(&policy), arriving, sender.clone());
+    let body = body!("ours-deploy");
+    let (status, answer) = bench.signed("pipeline", "nonce-0001", body).await;
+    assert_eq!((status, answer.contains("come again")), (503, true), "{answer}");
+    let (arriving, mut arrivals) = mpsc::channel::<Arrival>(1);
+    bench.intake.registry.enter(policy, arriving, sender);
+    tokio::spawn(async move {
+        while let Some(arrival) = arrivals.recv().await {
+            arrival.done.send(Taken::Handled { text: "there".to_owned() }).unwrap();
+        }
+    });
+    let (status, answer) = bench.signed("pipeline", "nonce-0001", body).await;
+    assert_eq!((status, answer.contains("\"handled\":1")), (200, true), "{answer}");
+    assert_eq!(bench.signed("pipeline", "nonce-0001", body).await.0, 409, "and once only");
+}
+
+/// A topic is no secret: whoever knows ours still cannot sign for it.
+#[tokio::test]
+async fn forged_messages_of_our_topic_use_up_nothing() {
+    let bench = Bench::believing().await;
+    let signed = include_bytes!("../../../tests/sns/v2.json");
+    let mut forged: serde_json::Value = serde_json::from_slice(signed).unwrap();
+    forged["MessageId"] = "forged".into();
+    let forged = forged.to_string();
+    for _ in 0..250 {
+        assert_eq!(bench.post("sns", &[], forged.as_bytes()).await.0, 403);
+    }
+    assert_eq!(bench.post("sns", &[], signed).await.0, 200, "there is room for what is ours");
+    assert_eq!(bench.heard(), ["alarm `web` is ALARM"]);
+}
+
+#[tokio::test]
+async fn idle_connections_of_one_address_keep_no_event_out() {
+    let bench = Bench::new().await;
+    let mut silent = Vec::new();
+    for _ in 0..64 {
+        silent.push(TcpStream::connect(("127.0.0.1", bench.port)).await.unwrap());
+    }
+    let right = [("x-leeward-key", KEY)];
+    let body = body!("bridge-alarm");
+    assert_eq!(bench.post("eventbridge", &right, body).await.0, 0, "one more than an address may");
+    let other = Ipv4Addr::new(127, 0, 0, 2);
+    assert_eq!(bench.post_from(other, "eventbridge", &right, body).await.0, 200);
+    assert_eq!(bench.heard(), ["alarm `web-errors` is ALARM"]);
+    drop(silent);
 }
 
 #[tokio::test]

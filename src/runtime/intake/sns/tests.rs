@@ -27,6 +27,8 @@ struct Shelf {
 impl Fetch for Shelf {
     async fn fetch(&self, url: &str) -> Result<Bytes, String> {
         self.fetched.fetch_add(1, Ordering::SeqCst);
+        // As long as it takes: others may ask in between.
+        tokio::task::yield_now().await;
         if url == URL {
             Ok(Bytes::from(self.file.clone()))
         } else {
@@ -198,6 +200,31 @@ async fn a_certificate_is_fetched_from_the_topics_own_sns_and_from_nowhere_else(
     assert_eq!(aws.shelf.fetched.load(Ordering::SeqCst), 0);
     let missing = Envelope { certificate_url: Some(URL.replace("-1.pem", "-2.pem")), ..good };
     assert!(matches!(aws.says(&missing).await, Err(Untrusted::Fetch(_))), "worth another try");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_names_ever_new_files_has_few_of_them_fetched_and_shuts_nobody_out() {
+    let aws = Aws::new();
+    let good = aws.sign(envelope());
+    let storm = (0..50).map(|_| aws.says(&good));
+    for said in futures_util::future::join_all(storm).await {
+        said.unwrap();
+    }
+    assert_eq!(aws.shelf.fetched.load(Ordering::SeqCst), 1, "a storm of ours fetches once");
+    let forged = |number: u32| Envelope {
+        certificate_url: Some(URL.replace("-1.pem", &format!("-forged-{number}.pem"))),
+        ..good.clone()
+    };
+    for number in 0..200 {
+        let said = aws.says(&forged(number)).await;
+        assert!(matches!(said, Err(Untrusted::Fetch(_))), "worth another try: {said:?}");
+    }
+    let fetched = aws.shelf.fetched.load(Ordering::SeqCst);
+    assert!((5..=20).contains(&fetched), "{fetched}");
+    aws.says(&good).await.unwrap();
+    tokio::time::advance(Duration::from_secs(60)).await;
+    let _ = aws.says(&forged(1)).await;
+    assert_eq!(aws.shelf.fetched.load(Ordering::SeqCst), fetched + 1, "later there is room again");
 }
 
 #[tokio::test]
