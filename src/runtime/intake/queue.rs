@@ -70,10 +70,10 @@ pub async fn poll_all(queues: Arc<dyn Queue>, intake: Arc<Intake>, stop: Cancell
     tasks.shutdown().await;
 }
 
-struct Poller {
-    queues: Arc<dyn Queue>,
-    intake: Arc<Intake>,
-    place: QueuePlace,
+pub(super) struct Poller {
+    pub(super) queues: Arc<dyn Queue>,
+    pub(super) intake: Arc<Intake>,
+    pub(super) place: QueuePlace,
 }
 
 impl Poller {
@@ -115,10 +115,8 @@ impl Poller {
             later = Some("no service names this queue any more".to_owned());
         }
         for service in services {
-            let topics = self.topics(&service);
-            let from = From { door: Door::Queue, by: None, may: None, topics: &topics };
-            let came = self.intake.take(&service, from, message.body.as_bytes()).await;
-            later = later.or(came.later);
+            let why = self.bring(&service, message.body.as_bytes()).await;
+            later = later.or(why);
         }
         let result = match &later {
             None => self.queues.delete(&self.place, message).await,
@@ -140,15 +138,21 @@ impl Poller {
         }
     }
 
-    fn topics(&self, service: &ServiceName) -> BTreeSet<String> {
-        let registered = self.intake.registry.find(service);
-        let queue = registered.and_then(|registered| {
-            let queues = &registered.policy.triggers.queues;
-            queues
-                .iter()
-                .find(|queue| queue.url == self.place.url)
-                .map(|queue| queue.topics.clone())
-        });
-        queue.unwrap_or_default()
+    /// Brings it to one service; why it is to come again, if it is.
+    pub(super) async fn bring(&self, service: &ServiceName, body: &[u8]) -> Option<String> {
+        // Its policy may have dropped the queue since: then nothing says whose word counts.
+        let Some(topics) = self.topics(service) else {
+            return Some(format!("`{service}` does not name this queue any more"));
+        };
+        let from = From { door: Door::Queue, by: None, may: None, topics: &topics };
+        self.intake.take(service, from, body).await.later
+    }
+
+    /// Topics that are taken, where empty means all; `None` if the service does not name this queue.
+    fn topics(&self, service: &ServiceName) -> Option<BTreeSet<String>> {
+        let registered = self.intake.registry.find(service)?;
+        let mut queues = registered.policy.triggers.queues.iter();
+        let queue = queues.find(|queue| queue.url == self.place.url)?;
+        Some(queue.topics.clone())
     }
 }

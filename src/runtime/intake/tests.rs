@@ -575,6 +575,23 @@ async fn a_message_is_deleted_when_it_is_handled_and_poison_when_it_is_kept() {
 }
 
 #[tokio::test]
+async fn a_queue_that_a_policy_has_just_dropped_brings_nothing_of_any_topic() {
+    let bench = Bench::new().await;
+    let shop = "shop".parse().unwrap();
+    let named = bench.intake.registry.find(&shop).unwrap().policy.triggers.queues[0].clone();
+    let poller = |url: String| queue::Poller {
+        queues: Fake::with(&[]),
+        intake: Arc::clone(&bench.intake),
+        place: QueuePlace { url, aws_region: named.aws_region.clone() },
+    };
+    let dropped = poller(format!("{}-dropped", named.url));
+    assert!(dropped.bring(&shop, body!("sns-alarm")).await.is_some(), "it comes again");
+    assert_eq!((bench.heard(), bench.kept()), (Vec::new(), 0));
+    assert_eq!(poller(named.url.clone()).bring(&shop, body!("sns-alarm")).await, None);
+    assert_eq!(bench.heard().len(), 1);
+}
+
+#[tokio::test]
 async fn what_is_not_handled_is_let_go_to_come_again() {
     let bench = Bench::new().await;
     let policy = bench.intake.registry.find(&"shop".parse().unwrap()).unwrap().policy;
