@@ -1,6 +1,7 @@
 //! What nobody understood, kept beside the journals: the octets as they came, and a report of where from.
 //!
-//! Named by a digest, so that the same body that comes again takes no more room.
+//! Named by a digest, so that the same body that comes again to the same service by the same door takes no more
+//! room.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -51,7 +52,9 @@ impl Quarantine {
     ) -> io::Result<PathBuf> {
         fs::create_dir_all(&self.directory)?;
         let mut name = String::new();
-        for byte in Sha256::digest(body).iter().take(12) {
+        let whose = format!("{service}\n{}\n", door.as_str());
+        let digest = Sha256::new().chain_update(whose).chain_update(body).finalize();
+        for byte in digest.iter().take(12) {
             // Writing to a string cannot fail.
             let _ = write!(name, "{byte:02x}");
         }
@@ -108,6 +111,12 @@ mod tests {
         let path = keep(b"{}");
         assert_eq!(keep(b"{}"), path);
         assert_ne!(keep(b"[]"), path);
+        // Whose it was is not forgotten when it comes to somebody else as well.
+        let bank = "bank".parse().unwrap();
+        for (service, door) in [(&bank, Door::Queue), (&shop, Door::Command)] {
+            let other = quarantine.keep(service, door, "another reason", b"{}", NOW).unwrap();
+            assert_ne!(other, path, "{service} {door:?}");
+        }
         assert_eq!(fs::read(&path).unwrap(), b"{}");
         let report: serde_json::Value =
             serde_json::from_slice(&fs::read(path.with_extension("json")).unwrap()).unwrap();
