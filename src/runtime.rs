@@ -67,6 +67,8 @@ use watch::{IN_FLIGHT_MAX, Sources};
 const STOP_WITHIN: Duration = Duration::from_secs(15);
 /// Before a service that broke down begins again.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// The same for what serves all of them: a gate that nobody answers stands open.
+const SERVED_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// What `leeward run` was told.
 #[derive(Debug, Clone)]
@@ -204,19 +206,32 @@ pub async fn run_until(
     let address = listener.local_addr().unwrap_or(settings.listen);
     info!(%address, services = opened.len(), holder = settings.holder, "Running.");
     let mut serving = JoinSet::new();
-    serving.spawn(serve::serve(listener, Arc::clone(&board), stop.clone()));
+    let (listener, views, end) = (Arc::new(listener), Arc::clone(&board), stop.clone());
+    serving.spawn(keep_going("telling over HTTP", stop.clone(), move || {
+        serve::serve(Arc::clone(&listener), Arc::clone(&views), end.clone())
+    }));
     let intake = intake(&settings, registry, &world.clock, &numbers);
     if let Some(listener) = intake_listener {
         let address = listener.local_addr().ok();
         info!(?address, "Events are taken in.");
-        serving.spawn(intake::http::serve(listener, Arc::clone(&intake), stop.clone()));
+        let (listener, end) = (Arc::new(listener), stop.clone());
+        let doors = intake::http::router(Arc::clone(&intake));
+        serving.spawn(keep_going("taking events in", stop.clone(), move || {
+            let listener = Arc::clone(&listener);
+            serve::serve_router(listener, doors.clone(), end.clone(), serve::Bounds::FEW)
+        }));
     } else if opened.iter().any(|(one, _)| one.policy.triggers.over_http()) {
         warn!(
             "A policy has triggers over HTTP, but no address to listen on: `--intake` names one."
         );
     }
     match world.queues {
-        Some(queues) => drop(serving.spawn(intake::queue::poll_all(queues, intake, stop.clone()))),
+        Some(queues) => {
+            let end = stop.clone();
+            serving.spawn(keep_going("polling queues", stop.clone(), move || {
+                intake::queue::poll_all(Arc::clone(&queues), Arc::clone(&intake), end.clone())
+            }));
+        }
         None if opened.iter().any(|(one, _)| !one.policy.triggers.queues.is_empty()) => {
             warn!("A policy names queues, and this build cannot poll them.");
         }
@@ -245,6 +260,28 @@ pub async fn run_until(
     serving.shutdown().await;
     info!("Stopped.");
     Ok(())
+}
+
+/// Runs what serves all services until `stop`: none of it ends by itself, and what breaks down begins again.
+async fn keep_going<F>(what: &'static str, stop: CancellationToken, mut begin: impl FnMut() -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    loop {
+        let mut task = JoinSet::new();
+        task.spawn(begin());
+        let ended = task.join_next().await;
+        if stop.is_cancelled() {
+            return;
+        }
+        let broke = ended.and_then(Result::err).map(|error| error.to_string());
+        let why = broke.unwrap_or_else(|| "it returned".to_owned());
+        error!(what, why, "What serves all services broke down and begins again.");
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = sleep(SERVED_AGAIN_AFTER) => {}
+        }
+    }
 }
 
 /// The tasks of all services.
@@ -390,5 +427,32 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_serves_all_begins_again_when_it_breaks_down_and_ends_with_the_stop() {
+        let (begun, stop) = (Arc::new(AtomicUsize::new(0)), CancellationToken::new());
+        let (count, end) = (Arc::clone(&begun), stop.clone());
+        let task = tokio::spawn(keep_going("a test", stop.clone(), move || {
+            let (time, end) = (count.fetch_add(1, Ordering::SeqCst), end.clone());
+            async move {
+                match time {
+                    0 => panic!("it breaks down"),
+                    1 => {}
+                    _ => end.cancelled().await,
+                }
+            }
+        }));
+        sleep(SERVED_AGAIN_AFTER * 10).await;
+        assert_eq!(begun.load(Ordering::SeqCst), 3, "after a panic and after an end");
+        stop.cancel();
+        task.await.unwrap();
     }
 }

@@ -87,17 +87,22 @@ impl Drop for Guest {
 }
 
 /// Answers on `listener` until `stop`.
-pub async fn serve(listener: TcpListener, board: Arc<Board>, stop: CancellationToken) {
+pub async fn serve(
+    listener: impl Into<Arc<TcpListener>>,
+    board: Arc<Board>,
+    stop: CancellationToken,
+) {
     serve_router(listener, router(board), stop, Bounds::FEW).await;
 }
 
 /// The same, with any paths.
 pub(super) async fn serve_router(
-    listener: TcpListener,
+    listener: impl Into<Arc<TcpListener>>,
     router: Router,
     stop: CancellationToken,
     bounds: Bounds,
 ) {
+    let listener = listener.into();
     let places = Arc::new(Semaphore::new(bounds.connections));
     let guests = Arc::new(Guests::default());
     let mut connections = JoinSet::new();

@@ -47,7 +47,8 @@ pub async fn serve(listener: TcpListener, intake: Arc<Intake>, stop: Cancellatio
     serve_router(listener, router(intake), stop, Bounds::FEW).await;
 }
 
-pub(super) fn router(intake: Arc<Intake>) -> Router {
+/// What was used once is remembered for as long as this router lives.
+pub(crate) fn router(intake: Arc<Intake>) -> Router {
     let doors = Arc::new(Doors {
         intake,
         pace: Mutex::default(),
