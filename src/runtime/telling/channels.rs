@@ -1,7 +1,8 @@
 //! The channels that a policy names, one try at a time.
 
+use std::collections::BTreeSet;
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,9 +16,13 @@ use super::{Bundle, Carrier, Untaken, Way, forms, mail};
 use crate::policy::{self, Channel, Policy};
 use crate::ports::{Announcement, Topics};
 use crate::runtime::http::{Ask, NoAnswer, ask};
+use crate::tell::{Note, Thread};
 
 /// One try at a channel. One that works answers within a second.
 const TRY_WITHIN: Duration = Duration::from_secs(5);
+
+/// Notes that are remembered as taken: many times what waits for a channel.
+const TAKEN_MAX: usize = 1024;
 
 /// What is answered is a few words; a page of a proxy is cut.
 const ANSWER_MAX: usize = 64 * 1024;
@@ -27,7 +32,11 @@ pub(super) fn ways(policy: &Policy, topics: Option<&Arc<dyn Topics>>) -> Vec<Way
     let public = policy.status_page.is_some();
     let way = |channel: &Channel| Way {
         name: channel.name.clone(),
-        carrier: Arc::new(Post { channel: channel.clone(), topics: topics.cloned() }),
+        carrier: Arc::new(Post {
+            channel: channel.clone(),
+            topics: topics.cloned(),
+            taken: Taken::default(),
+        }),
         from: channel.from,
         stands_in: channel.stands_in,
         keeps_alerts: matches!(
@@ -46,6 +55,38 @@ pub(super) fn ways(policy: &Policy, topics: Option<&Arc<dyn Topics>>) -> Vec<Way
 struct Post {
     channel: Channel,
     topics: Option<Arc<dyn Topics>>,
+    taken: Taken,
+}
+
+/// Notes that were taken one by one of messages that were not taken as a whole. They are not sent again with
+/// the rest.
+#[derive(Debug, Default)]
+struct Taken(Mutex<BTreeSet<(Thread, u32)>>);
+
+impl Taken {
+    fn lacks(&self, note: &Note) -> bool {
+        !self.lock().contains(&(note.thread.clone(), note.sequence))
+    }
+
+    fn add(&self, note: &Note) {
+        let mut taken = self.lock();
+        if taken.len() >= TAKEN_MAX {
+            taken.clear();
+        }
+        taken.insert((note.thread.clone(), note.sequence));
+    }
+
+    /// All of these were taken: nobody will try them again.
+    fn forget(&self, notes: &[Note]) {
+        let mut taken = self.lock();
+        for note in notes {
+            taken.remove(&(note.thread.clone(), note.sequence));
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<(Thread, u32)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Whether an answer means that it was taken.
@@ -57,17 +98,23 @@ impl Carrier for Post {
         match &self.channel.way {
             policy::Way::Webhook(hook) => {
                 let (url, kind) = (address(&hook.url)?, hook.content_type.as_str());
-                for body in forms::webhook(bundle, hook) {
-                    send(&url, kind, None, body, |_| true).await?;
+                for (note, body) in bundle.notes.iter().zip(forms::webhook(bundle, hook)) {
+                    if self.taken.lacks(note) {
+                        send(&url, kind, None, body, |_| true).await?;
+                        self.taken.add(note);
+                    }
                 }
+                self.taken.forget(&bundle.notes);
                 Ok(())
             }
             policy::Way::Command { program, arguments } => {
-                for note in &bundle.notes {
+                for note in bundle.notes.iter().filter(|note| self.taken.lacks(note)) {
                     let body = serde_json::to_vec(note)
                         .map_err(|error| Untaken::for_good(error.to_string()))?;
                     command(program, arguments, &body).await?;
+                    self.taken.add(note);
                 }
+                self.taken.forget(&bundle.notes);
                 Ok(())
             }
             policy::Way::Slack { url } => {
@@ -163,7 +210,7 @@ async fn command(program: &str, arguments: &[String], body: &[u8]) -> Result<(),
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        // Whoever does not end in time is ended with us no longer waiting.
+        // Whoever does not end in time is ended with us no longer waiting. What it started is not.
         .kill_on_drop(true)
         .spawn()
         .map_err(broken)?;

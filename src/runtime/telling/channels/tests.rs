@@ -74,7 +74,8 @@ async fn server(answers: Vec<(&'static str, String)>) -> (String, JoinHandle<Hea
 
 fn channel(way: policy::Way) -> Post {
     let (name, from) = ("x".to_owned(), Severity::Info);
-    Post { channel: Channel { name, from, stands_in: false, way }, topics: None }
+    let channel = Channel { name, from, stands_in: false, way };
+    Post { channel, topics: None, taken: Taken::default() }
 }
 
 /// A secret of this content, kept until the test is over.
@@ -101,6 +102,43 @@ async fn a_webhook_gets_the_note_as_json() {
     let note = as_json(&body);
     assert_eq!((&note["kind"], &note["sequence"]), (&json!("opened"), &json!(1)));
     assert_eq!(note["account"]["seen"][0], "10% of probes succeed");
+}
+
+#[tokio::test]
+async fn what_failed_in_the_middle_goes_on_from_there() {
+    let answers = ["204 No Content", "500 Oh", "204 No Content", "204 No Content", "200 OK"];
+    let (url, heard) = server(answers.map(|status| (status, String::new())).to_vec()).await;
+    let (url, content_type) = (Address::Open(url), "application/json".to_owned());
+    let hook =
+        channel(policy::Way::Webhook(Webhook { url, body: None, content_type, is_json: true }));
+    let state = tempfile::tempdir().unwrap();
+    let (told, broken) = (state.path().join("told"), state.path().join("broken"));
+    // The second note is not taken as long as that file is there.
+    let script = format!(
+        "read -r note; case $note in *'\"sequence\":2'*) test ! -e {1} || exit 1;; esac; echo \"$note\" >> {0}",
+        told.display(),
+        broken.display()
+    );
+    let arguments = vec!["-c".to_owned(), script];
+    let program = channel(policy::Way::Command { program: "/bin/sh".to_owned(), arguments });
+    std::fs::write(&broken, "").unwrap();
+    let notes = [1, 2, 3].map(|sequence| note(Kind::Changed, sequence)).to_vec();
+    let three = Bundle { notes, page: None };
+    for way in [&hook, &program] {
+        assert!(way.carry(&three).await.unwrap_err().again);
+    }
+    std::fs::remove_file(broken).unwrap();
+    for way in [&hook, &program] {
+        way.carry(&three).await.unwrap();
+    }
+    // It is over and forgotten: whoever asks for the same later gets it.
+    hook.carry(&bundle(Kind::Changed, 1)).await.unwrap();
+    let number = |text: &str| as_json(text)["sequence"].as_u64().unwrap();
+    let heard = heard.await.unwrap();
+    let posted: Vec<u64> = heard.iter().map(|(_, _, body)| number(body)).collect();
+    assert_eq!(posted, [1, 2, 2, 3, 1], "the second came twice, as it was refused once");
+    let told = std::fs::read_to_string(told).unwrap();
+    assert_eq!(told.lines().map(number).collect::<Vec<_>>(), [1, 2, 3]);
 }
 
 #[tokio::test]
