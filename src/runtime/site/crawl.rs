@@ -121,6 +121,14 @@ impl Crawl<'_> {
             let mut links = Vec::new();
             let mut failed = Vec::new();
             for (address, fetched) in self.fetch_all(&wave, &own).await {
+                let fetched = match fetched {
+                    // A page for a bad day is the wrong one to keep in place of the one that was listed.
+                    Ok(fetched) if depth == 0 && !is_same(&address, &fetched.at) => Err(format!(
+                        "leads to `{}`: list that address if it is the page",
+                        fetched.at
+                    )),
+                    fetched => fetched,
+                };
                 match fetched.and_then(|fetched| self.take_page(&address, fetched)) {
                     Ok(found) => links.extend(found),
                     Err(why) => failed.push(LeftOut { address: address.to_string(), why }),
@@ -363,6 +371,12 @@ impl Crawl<'_> {
         let files = files.into_iter().map(|(name, (_, body))| (name, body)).collect();
         Copy { manifest, files, left_out: self.left_out }
     }
+}
+
+/// Both are the same page, if for a slash or an `index.html`.
+fn is_same(asked: &Address, found: &Address) -> bool {
+    let bare = |address: &Address| address.to_string().trim_end_matches('/').to_owned();
+    asked.page_name() == found.page_name() || bare(asked) == bare(found)
 }
 
 const HTML: &str = "text/html; charset=utf-8";

@@ -181,6 +181,8 @@ async fn a_listed_page_that_is_broken_leaves_no_copy() {
         ("/f", moved("/f"), "redirects more than 5 times"),
         ("/g", html("<p>a copy<!-- leeward-copy -->"), "is a copy made by Leeward"),
         ("/h", status(304), "leads nowhere"),
+        ("/i", moved("/help"), "/help`: list that address if it is the page"),
+        ("/j", moved("/maze?x"), "/maze?x`: list that address if it is the page"),
     ] {
         site.set(path, broken);
         let error = take(&site.wanted(&["/", path]), NOW).await.unwrap_err();
@@ -238,6 +240,16 @@ async fn a_page_that_hangs_ends_with_its_time() {
     wanted.bounds = Bounds { within: Duration::from_millis(300), ..Bounds::default() };
     let error = take(&wanted, NOW).await.unwrap_err();
     assert!(error.to_string().contains("the whole copy"), "{error}");
+}
+
+#[tokio::test]
+async fn a_listed_page_may_lead_to_its_own_folder() {
+    let site = shop().await;
+    site.set("/about", moved("/about/"));
+    site.set("/about/", moved("/about/index.html"));
+    site.set("/about/index.html", html("<h1>About"));
+    let copy = take(&site.wanted(&["/", "/about"]), NOW).await.unwrap();
+    assert!(copy.files.contains_key("about/index.html"), "{:?}", copy.files.keys());
 }
 
 #[tokio::test]
