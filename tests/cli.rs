@@ -326,3 +326,44 @@ fn packagers_get_completions_and_manual_pages() {
         assert!(directory.path().join(page).exists(), "{page}");
     }
 }
+
+#[test]
+fn words_for_the_public_are_refused_while_no_page_would_show_them() {
+    let publish = |state: &Path, more: &[&str]| {
+        let all = ["status-page", "publish", "shop", "--state", text(state)];
+        run(&[&all, more].concat())
+    };
+    let calm = state_with(&[started()]);
+    let over = [started(), Entry::Incident { open: true }, Entry::Incident { open: false }];
+    for state in [calm, state_with(&over)] {
+        for more in [&["--text", "We are upgrading."][..], &[]] {
+            let said = publish(state.path(), more);
+            assert_eq!((said.status, said.out.as_str()), (3, ""), "{}", said.err);
+            assert!(said.err.contains("no incident is open"), "{}", said.err);
+            assert!(said.err.contains("\nhint: send them when"), "{}", said.err);
+            assert!(!state.path().join("shop.words.json").exists(), "nothing waits for later");
+        }
+    }
+    let open = state_with(&[started(), Entry::Incident { open: true }]);
+    let said = publish(open.path(), &["--text", "We are on it."]);
+    assert_eq!(said.status, 0, "{}", said.err);
+    assert!(open.path().join("shop.words.json").exists());
+    // It is over, and the public has not heard so.
+    let told = leeward::bulletin::Bulletin {
+        at: Timestamp::from_secs(1),
+        components: [("shop".to_owned(), leeward::bulletin::Light::Degraded)].into(),
+        incident: Some(("shop-1".to_owned(), Timestamp::from_secs(1))),
+        update: None,
+        blind: None,
+        unworded: false,
+    };
+    let worded = Entry::Worded { by: "ana".to_owned(), bulletin: Box::new(told) };
+    let untold = state_with(&[
+        started(),
+        Entry::Incident { open: true },
+        worded,
+        Entry::Incident { open: false },
+    ]);
+    let said = publish(untold.path(), &["--phase", "resolved"]);
+    assert_eq!(said.status, 0, "{}", said.err);
+}

@@ -1,6 +1,6 @@
 //! `leeward status-page`: what the public is told, looked at before the bad day and sent on it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Subcommand;
@@ -11,6 +11,8 @@ use crate::bulletin::Light::{Degraded, MajorOutage, Operational, PartialOutage};
 use crate::bulletin::{Bulletin, Chronicle, Light, Page, Phase, Update};
 use crate::clock::SystemClock;
 use crate::domain::{ServiceName, Timestamp};
+use crate::journal::Journal;
+use crate::memory::Acts;
 use crate::policy::{Policy, StatusPage};
 use crate::ports::Clock as _;
 use crate::runtime::pin::{self, Words};
@@ -32,7 +34,8 @@ enum Command {
 /// Sends the draft of a running `leeward run` to the public, in the words of the policy or in others.
 ///
 /// The states of components are as they are measured. While an incident is open it cannot be called
-/// resolved. What was sent is renewed by itself until there is something new.
+/// resolved. What was sent is renewed by itself until there is something new. Words stand on the page with
+/// an incident: while none is open, and none waits for its end to be told, they are refused.
 #[derive(Debug, clap::Args)]
 struct Publish {
     /// The service, as its policy calls it.
@@ -91,6 +94,16 @@ fn publish(args: &Publish, out: &mut Output) -> Result<Exit, Failure> {
     let (by, at) = (args.place.by()?, SystemClock.now());
     let text = args.text.as_deref().map(|text| said("text", text)).transpose()?;
     let state = args.place.state_of(&args.service)?;
+    if !shows_words(state, &args.service)? {
+        let why = format!(
+            "`{}`: no incident is open and none waits for its end to be told: the page has no place for words",
+            args.service
+        );
+        return Err(Failure::new(Exit::Held, why).hint(
+            "send them when an incident is open (`leeward history` shows it); what Leeward does not see, \
+             such as maintenance, belongs on a page of your own",
+        ));
+    }
     let words = Words { by, at, text, phase: args.phase.map(Phase::from) };
     pin::write_words(state, &args.service, &words).map_err(|error| {
         Failure::new(Exit::Trouble, format!("write the words into `{}`: {error}", state.display()))
@@ -105,6 +118,20 @@ fn publish(args: &Publish, out: &mut Output) -> Result<Exit, Failure> {
         )),
     }
     Ok(Exit::Done)
+}
+
+/// Whether the public reads of an incident, or would if somebody found words for it: by the journal, which a
+/// running controller may be writing.
+fn shows_words(state: &Path, service: &ServiceName) -> Result<bool, Failure> {
+    let path = pin::journal_path(state, service);
+    let mut acts = Acts::default();
+    let records = Journal::read(&path).map_err(|error| {
+        Failure::new(Exit::Trouble, format!("read `{}`: {error}", path.display()))
+    })?;
+    for record in records {
+        acts.apply(record.at, &record.entry);
+    }
+    Ok(acts.incident_since.is_some() || acts.public.open().is_some())
 }
 
 fn preview(args: &Preview, out: &mut Output) -> Result<Exit, Failure> {

@@ -313,7 +313,8 @@ impl Service {
     }
 
     /// A human sends what is new to the public: what the last round would have said, in other words and
-    /// another phase if they are given. `false` if no round was made yet.
+    /// another phase if they are given. `false` if no round was made yet. Without an incident there is nothing to
+    /// say, and it is left.
     pub fn say_publicly(
         &mut self,
         by: &str,
@@ -324,6 +325,12 @@ impl Service {
         let Some(mut bulletin) = last.cloned() else { return Ok(false) };
         let now = self.clock.now();
         bulletin.at = now;
+        if bulletin.incident.is_none() && self.memory.acts.public.open().is_none() {
+            // It was over before they were heard.
+            let service = &self.policy.service;
+            warn!(%service, by, text, "Words for the public without an incident; no page shows them.");
+            return Ok(true);
+        }
         if let Some(update) = &mut bulletin.update {
             update.at = now;
             // While an incident is open nobody can say that it is over.

@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::bulletin::{Bulletin, Phase};
+use crate::decide::Decision;
 use crate::domain::Timestamp;
 use crate::event::{self, Event};
 use crate::health::Happening;
@@ -172,4 +174,30 @@ fn what_is_remembered_of_events_is_bounded() {
     }
     assert_eq!((acts.heard.len(), acts.context.len()), (1024, 64));
     assert!(acts.heard.contains_key("k2999") && !acts.heard.contains_key("k0"), "the newest");
+}
+
+#[test]
+fn words_for_the_public_stand_with_an_incident_and_cannot_call_it_over() {
+    let kept = Kept::default();
+    let mut service = service(&kept);
+    let mut say = |bulletin: Option<Bulletin>| {
+        service.last = Some(Decision { public: bulletin, ..samples::outage() });
+        let heard = service.say_publicly("ada", Some("We are on it."), Some(Phase::Resolved));
+        (heard.unwrap(), std::mem::take(&mut *kept.0.lock().unwrap()))
+    };
+    assert_eq!(say(None), (false, Vec::new()), "nothing was seen yet: they wait");
+    let calm = Bulletin { incident: None, ..samples::bulletin() };
+    assert_eq!(say(Some(calm.clone())), (true, Vec::new()), "no page would show them");
+    let (heard, lines) = say(Some(samples::bulletin()));
+    let [Entry::Worded { by, bulletin }] = lines.as_slice() else { panic!("{lines:?}") };
+    let update = bulletin.update.as_ref().unwrap();
+    assert_eq!((heard, by.as_str(), update.text.as_str()), (true, "ada", "We are on it."));
+    assert_eq!((update.phase, update.at), (Phase::Monitoring, NOW), "it is not over yet");
+    // Told to the public, over since, and not called over yet.
+    let (_, lines) = say(Some(calm));
+    let [Entry::Worded { bulletin, .. }] = lines.as_slice() else { panic!("{lines:?}") };
+    assert_eq!(
+        (&bulletin.incident, &bulletin.update.as_ref().unwrap().text),
+        (&None, &"We are on it.".to_owned())
+    );
 }
