@@ -64,6 +64,12 @@ pub struct Once {
 /// An order that was begun is followed up for so long after the time is over.
 const FOLLOW_UP_MAX: Duration = Duration::from_secs(600);
 
+/// Nobody who was asked for one look may leave what he began: an order, or a move beside one that hangs, which is
+/// in force or turned back first.
+fn is_over(acts: &Acts, ended: bool, settled: bool) -> bool {
+    acts.beside.is_none() && (ended || (settled && acts.order.is_none()))
+}
+
 /// What all services share.
 #[derive(Debug, Clone)]
 pub(super) struct Tended {
@@ -571,15 +577,15 @@ impl Life {
             self.keep_watching();
             let done = self.one_round(std::mem::take(&mut events)).await?;
             let late = Instant::now();
-            let open = self.service.memory.acts.order.is_some();
             // Proven well, over a whole window: no finding at all is made while nothing is known yet.
             let good = self.service.policy.serving().all(|(name, _)| {
                 let verdict = done.decision.regions.get(name);
                 verdict.is_some_and(|verdict| verdict.reading == Reading::Good)
             });
             let well = good && begun.elapsed() > self.service.policy.judge.window;
-            let settled = !open && (well || late >= until);
-            if done.ended.is_some() || settled || late >= until + FOLLOW_UP_MAX {
+            let settled = well || late >= until;
+            let over = is_over(&self.service.memory.acts, done.ended.is_some(), settled);
+            if over || late >= until + FOLLOW_UP_MAX {
                 return Ok(done);
             }
         }
@@ -855,3 +861,6 @@ impl Life {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;
