@@ -799,7 +799,7 @@ choice! {
 choice! {
     /// What a hook does.
     "what a hook does" HookDoes {
-        /// A local program, with the call as JSON on its standard input. Exit status 0 is yes, 3 is a veto, anything else is a failure.
+        /// A local program, with the call as JSON on its standard input. Exit status 0 is yes, 3 is a veto, anything else is a failure. At the time-out it is ended; what it started goes on, unless it is started by `exec`.
         Run(At<Vec<Text>>) = "run" "run: [\"/opt/shop/freeze-jobs\", \"--now\"]",
         /// The call as JSON to an HTTP address, by `POST`. A status of 200 to 299 is yes, 409 is a veto, anything else is a failure.
         Call(HookCall) = "call" "call: { url: \"https://ops.example.com/hooks/freeze\" }",

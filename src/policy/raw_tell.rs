@@ -75,7 +75,7 @@ record! {
 record! {
     /// A local program.
     "a command" Command {
-        /// The whole path of the program and its arguments, a word each.
+        /// The whole path of the program and its arguments, a word each. After five seconds it is ended; what it started goes on, unless it is started by `exec`.
         run: At<Vec<Text>> = "run: [\"/usr/bin/logger\", \"-t\", \"leeward\"]",
         /// What the channel is called; its kind if it is not written.
         name: Option<At<Text>> = "name: log",

@@ -66,7 +66,8 @@ async fn run(does: &HookDoes, within: Duration, call: &HookCall) -> (HookAnswer,
     }
 }
 
-/// Dropping the future ends the program: whatever does not end in time is ended.
+/// Dropping the future ends the program, and not what that has started: its whole group could be ended only with
+/// a library that calls the system for us.
 async fn program_says(
     program: &str,
     arguments: &[String],
