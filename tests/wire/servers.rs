@@ -123,7 +123,7 @@ pub(crate) async fn microburst(upstream: u16) -> Server {
 /// How often another port is tried, should somebody take ours between asking for it and using it.
 const STARTS_MAX: usize = 3;
 /// Loaded machines included; it is 0.6 s on an idle one.
-const START_PATIENCE: Duration = Duration::from_secs(40);
+const START_PATIENCE: Duration = Duration::from_secs(120);
 
 async fn start(name: &str, health: &str, arrange: impl Fn(&mut Command, u16)) -> Server {
     let program = installed(name);
