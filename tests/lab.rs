@@ -13,9 +13,11 @@ use std::time::{Duration, Instant};
 
 use leeward::balancer::cure::Purpose;
 use leeward::journal::Journal;
-use leeward::memory::{CureNote, Entry};
+use leeward::memory::Entry;
 use leeward::policy::{self, RungKind};
 use serde_json::Value;
+
+use crate::cures;
 
 const DUBLIN: Ipv4Addr = Ipv4Addr::new(127, 0, 11, 1);
 const FRANKFURT: Ipv4Addr = Ipv4Addr::new(127, 0, 12, 1);
@@ -582,18 +584,6 @@ impl TwoFronts {
     }
 }
 
-/// What the executor wrote down of refreshes: balancer and rung, in order.
-fn rungs(state: &std::path::Path) -> Vec<(String, Purpose)> {
-    let journal = Journal::read(&state.join("shop.journal")).unwrap();
-    let begun = journal.into_iter().filter_map(|record| {
-        let Entry::Cure { balancer, note: CureNote::Intended(cure) } = record.entry else {
-            return None;
-        };
-        Some((balancer.to_string(), cure.purpose))
-    });
-    begun.collect()
-}
-
 #[test]
 fn grey_balancers_are_cured_one_after_the_other_where_they_stand() {
     let state = tempfile::tempdir().unwrap();
@@ -624,7 +614,7 @@ fn grey_balancers_are_cured_one_after_the_other_where_they_stand() {
 
     // By the executor of `run`, mildest first, one balancer after the other.
     let (reassert, targets) = (Purpose::Rung(RungKind::Reassert), Purpose::Rung(RungKind::Targets));
-    let rungs = rungs(state.path());
+    let rungs = cures::begun(state.path());
     assert_eq!(rungs[0].0, "web-dublin", "{screen}");
     for name in ["web-dublin", "api-dublin"] {
         let of_it: Vec<_> =
@@ -645,7 +635,7 @@ fn a_refresh_that_does_harm_is_the_last_one_and_the_region_is_left() {
     lab_line(&lines, "its probes fail more than before");
     assert!(lines_with(&lines, "is well again").is_empty(), "{screen}");
     assert_eq!(
-        rungs(state.path()),
+        cures::begun(state.path()),
         [
             ("web-dublin".to_owned(), Purpose::Rung(RungKind::Reassert)),
             ("web-dublin".to_owned(), Purpose::Undo),

@@ -14,6 +14,7 @@ mod bad_policies;
 mod check;
 mod cli;
 mod crash;
+mod cures;
 #[cfg(feature = "aws")]
 mod evacuate;
 mod events;

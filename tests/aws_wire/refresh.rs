@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use leeward::balancer::Snapshot;
+use leeward::balancer::cure::Purpose;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
 use super::program::{output, with_credentials, words};
+use crate::cures;
 use crate::wire::proxy::{Fault, Proxy, Seen};
 use crate::wire::servers::{self, Server};
 
@@ -261,6 +263,9 @@ async fn play(rung: &str) {
     let back = shop.live().await;
     let settled = before.differences(&back);
     assert_eq!(settled, [], "{rung}: restored");
+    // What stands as before needs no call.
+    let restored = ("web".to_owned(), Purpose::Restore);
+    assert_eq!(cures::begun(&shop.state()).contains(&restored), rung == "swap", "{rung}");
 }
 
 #[tokio::test]

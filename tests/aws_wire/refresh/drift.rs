@@ -127,6 +127,8 @@ async fn drift_is_shown_by_plan_and_mended_by_apply_of_what_was_reviewed() {
     assert_eq!(after.groups["web"].targets.len(), 4);
     let (told, _) = shop.plan().await;
     assert_eq!(told["drift"][0]["differences"].as_array().unwrap().len(), 0, "{told:#}");
+    let mend = ("web".to_owned(), Purpose::Mend);
+    assert_eq!(cures::begun(&shop.state()), [mend.clone(), mend]);
     // What is as declared is not mended again.
     let (status, said) = shop.apply(&file).await;
     assert_eq!(status, Some(3), "{said}");
