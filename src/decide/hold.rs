@@ -260,13 +260,14 @@ impl fmt::Display for Hold {
                 write!(f, "`{region}` has been bad since {since}, not yet for {}", span(*needs))
             }
             Self::OneClassOnly { region, seen, needs } => {
-                let seen: Vec<String> =
+                let names: Vec<String> =
                     seen.iter().map(|c| format!("{c:?}").to_lowercase()).collect();
-                write!(
-                    f,
-                    "only {} speaks against `{region}`, {needs} classes are needed",
-                    seen.join(" and ")
-                )
+                let names = names.join(" and ");
+                if seen.len() < *needs {
+                    write!(f, "only {names} speaks against `{region}`, {needs} classes are needed")
+                } else {
+                    write!(f, "{names} speak against `{region}`, counters of its users for it")
+                }
             }
             Self::TooFewVantages { region, seen, needs } => {
                 write!(f, "{seen} of the needed {needs} vantages see `{region}` bad")
@@ -434,7 +435,13 @@ impl Hold {
             Self::NotSustained { since, needs, .. } => {
                 format!("it is still bad at {} or later", since.plus(*needs))
             }
-            Self::OneClassOnly { .. } => "another class of signal agrees".to_owned(),
+            Self::OneClassOnly { seen, needs, .. } if seen.len() < *needs => {
+                "another class of signal agrees".to_owned()
+            }
+            Self::OneClassOnly { .. } => {
+                "these counters tell of lost users too, or do not cover the time of the trouble"
+                    .to_owned()
+            }
             Self::TooFewVantages { needs, seen, .. } => match needs.saturating_sub(*seen) {
                 1 => "one more vantage sees it".to_owned(),
                 more => format!("{more} more vantages see it"),
@@ -504,5 +511,28 @@ impl Hold {
                 format!("`{hook}` says yes; it is asked again at {until}")
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn enough_classes_that_counters_contradict_are_not_called_too_few() {
+        let hold = |seen: &[Class]| Hold::OneClassOnly {
+            region: "dublin".parse().unwrap(),
+            seen: seen.to_vec(),
+            needs: 2,
+        };
+        let few = hold(&[Class::Outside]);
+        assert_eq!(few.to_string(), "only outside speaks against `dublin`, 2 classes are needed");
+        assert_eq!(few.flips_when(), "another class of signal agrees");
+        let contradicted = hold(&[Class::Outside, Class::Inside]);
+        assert_eq!(
+            contradicted.to_string(),
+            "outside and inside speak against `dublin`, counters of its users for it"
+        );
+        assert!(contradicted.flips_when().starts_with("these counters tell of lost users too"));
     }
 }
