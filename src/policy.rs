@@ -93,6 +93,11 @@ impl Policy {
         self.regions.iter().filter(|(_, region)| region.role != Role::LastResort)
     }
 
+    /// So many vantages must agree: as the policy says, and never more than it has.
+    pub fn vantages_needed(&self) -> usize {
+        self.judge.vantages_min.min(self.vantages.len()).max(1)
+    }
+
     /// What stands on the status page whatever happens, if there is one.
     pub fn page_frame(&self) -> Option<Frame> {
         let page = self.status_page.as_ref()?;

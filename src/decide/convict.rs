@@ -36,8 +36,7 @@ pub(super) fn charge(
     now: Timestamp,
 ) -> Charge {
     let judge = &policy.judge;
-    let bad_vantages = view.by_vantage.values().filter(|r| **r == Reading::Bad).count();
-    let needs = judge.vantages_min.min(policy.vantages.len()).max(1);
+    let (bad_vantages, needs) = (view.bad_vantages(), policy.vantages_needed());
     let Some(since) = view.bad_since.filter(|_| view.outside.reading == Reading::Bad) else {
         if let Some(hold) = blind(evidence, name, view) {
             return Charge::Accused(hold);

@@ -114,8 +114,7 @@ fn bad_if(policy: &Policy, picture: &Picture) -> Option<String> {
     let serving = policy.serving().filter_map(|(name, _)| picture.regions.get_key_value(name));
     let success = |view: &RegionView| view.success.map_or(0.0, Ratio::get);
     let (name, view) = serving.min_by(|(_, a), (_, b)| success(a).total_cmp(&success(b)))?;
-    let needed = judge.vantages_min.min(policy.vantages.len()).max(1);
-    let vantages = policy.vantages.len();
+    let (needed, vantages) = (policy.vantages_needed(), policy.vantages.len());
     let now = view.success.map_or("unknown".to_owned(), |success| success.to_string());
     Some(format!(
         "for {} less than {} of the probes of `{name}` succeed (now {now}) as {needed} of {vantages} vantages see it",
@@ -126,8 +125,7 @@ fn bad_if(policy: &Policy, picture: &Picture) -> Option<String> {
 
 /// What would take a charge back: so many of those that see a region bad see it well that too few are left.
 fn well_if(policy: &Policy, view: &RegionView) -> Option<String> {
-    let needed = policy.judge.vantages_min.min(policy.vantages.len()).max(1);
-    let bad = view.by_vantage.values().filter(|reading| **reading == Reading::Bad).count();
+    let (needed, bad) = (policy.vantages_needed(), view.bad_vantages());
     let fewer = (bad + 1).checked_sub(needed).filter(|fewer| *fewer > 0)?;
     Some(format!("the newest probes of {fewer} of the {bad} vantages that see it bad are well"))
 }

@@ -80,7 +80,7 @@ impl Evidence {
     ) -> RegionView {
         let (mut by_vantage, balancers) = maps.unwrap_or_default();
         let site = Site { policy, region, heard: self.heard.get(name), metrics, now };
-        let needed = policy.judge.vantages_min.min(policy.vantages.len()).max(1);
+        let needed = policy.vantages_needed();
         let reading = agreed(seen.usable().map(|look| look.reading), needed);
         let tracks = match self.region_tracks.get_mut(name) {
             Some(tracks) => tracks,

@@ -61,6 +61,13 @@ pub struct RegionView {
     pub spells: usize,
 }
 
+impl RegionView {
+    /// How many vantages see it bad.
+    pub fn bad_vantages(&self) -> usize {
+        self.by_vantage.values().filter(|reading| **reading == Reading::Bad).count()
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failing {
     Errors,
