@@ -31,6 +31,15 @@ pub struct Record {
     pub entry: Entry,
 }
 
+/// What these lines come to.
+pub fn acts_of(records: &[Record]) -> Acts {
+    let mut acts = Acts::default();
+    for record in records {
+        acts.apply(record.at, &record.entry);
+    }
+    acts
+}
+
 /// As [`Record`], without owning the entry.
 #[derive(Serialize)]
 struct RecordRef<'a> {
@@ -122,10 +131,7 @@ impl Journal {
         }
         sync_directory(path)?;
         let records = before_snapshot(path, scan.records)?;
-        let mut acts = Acts::default();
-        for record in &records {
-            acts.apply(record.at, &record.entry);
-        }
+        let acts = acts_of(&records);
         let recovered = Recovered { acts: acts.clone(), dropped_bytes, records: records.len() };
         let seq = records.last().map_or(0, |record| record.seq);
         let journal = Self {

@@ -239,6 +239,12 @@ pub struct Pin {
     pub until: Option<Timestamp>,
 }
 
+impl Pin {
+    pub fn is_in_force(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+}
+
 /// An order that is not over yet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Order {
@@ -796,7 +802,7 @@ impl Acts {
 
     /// The pin that is in force at `now`.
     pub fn pin_at(&self, now: Timestamp) -> Option<&Pin> {
-        self.pin.as_ref().filter(|pin| pin.until.is_none_or(|until| now < until))
+        self.pin.as_ref().filter(|pin| pin.is_in_force(now))
     }
 
     /// What a human asked for and still holds at `now`, met or not.

@@ -14,7 +14,7 @@ use super::{Exit, Failure, Format, Output, block_on, json};
 use crate::balancer::cure::Cure;
 use crate::clock::SystemClock;
 use crate::execute::read_inventory;
-use crate::journal::Journal;
+use crate::journal::{Journal, acts_of};
 use crate::memory::{Acts, Asked, Outcome};
 use crate::plan::{Plan, Wanted, batch};
 use crate::policy::{Mode, Policy};
@@ -111,10 +111,8 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Held, why)
             .hint("`leeward shift` and `leeward approve` are heard by it; or stop it first"));
     }
-    let mut acts = Acts::default();
-    for record in Journal::read(&journal).map_err(|error| trouble(&error))? {
-        acts.apply(record.at, &record.entry);
-    }
+    let records = Journal::read(&journal).map_err(|error| trouble(&error))?;
+    let acts = acts_of(&records);
     still_the_same(args, plan, &saved.checksum, &policy, &acts)?;
     let what =
         Asked::Reviewed { wanted: Box::new(wanted.clone()), checksum: saved.checksum.clone() };

@@ -19,6 +19,7 @@ use crate::decide::{Decision, Hold, decide};
 use crate::domain::{InAnswers, RegionName, span};
 use crate::execute::read_inventory;
 use crate::health::{Answers, Observations, Sample};
+use crate::journal::acts_of;
 use crate::memory::{Acts, Entry, Memory};
 use crate::plan::batch;
 use crate::plan::{Inventory, Wanted};
@@ -183,10 +184,7 @@ fn watch_time(args: &Args, policy: &Policy) -> Result<Duration, Failure> {
 
 /// What was done, from the journal, and the hold that is there now.
 fn remembered(state: &Path, policy: &Policy) -> Result<Acts, Failure> {
-    let mut acts = Acts::default();
-    for record in history::read(state, &policy.service)? {
-        acts.apply(record.at, &record.entry);
-    }
+    let mut acts = acts_of(&history::read(state, &policy.service)?);
     if let Some(pin) = pin::read(state, &policy.service) {
         acts.apply(pin.since, &Entry::Pinned(pin));
     }

@@ -11,7 +11,8 @@ use super::{Exit, Failure, Format, Output, block_on, history, hold, json};
 use crate::clock::SystemClock;
 use crate::decide::Digest;
 use crate::domain::{ServiceName, Timestamp};
-use crate::memory::{Acts, Entry};
+use crate::journal::acts_of;
+use crate::memory::Entry;
 use crate::ports::Clock as _;
 use crate::report::history::Line;
 use crate::report::view::Did;
@@ -106,20 +107,18 @@ async fn fetch(address: &str) -> Result<State, Failure> {
 
 fn read(state: &Path, service: &ServiceName) -> Result<Left, Failure> {
     let records = history::read(state, service)?;
-    let (mut acts, mut decided, mut decided_at) = (Acts::default(), None, None);
-    for record in &records {
-        acts.apply(record.at, &record.entry);
-        if let Entry::Decided(digest) = &record.entry {
-            decided = Some(digest.clone());
-            decided_at = Some(record.at);
-        }
-    }
+    let acts = acts_of(&records);
+    let decided = records.iter().rev().find_map(|record| {
+        let Entry::Decided(digest) = &record.entry else { return None };
+        Some((record.at, digest.clone()))
+    });
+    let (decided_at, decided) = decided.unzip();
     let tail = records.len().saturating_sub(TAIL);
     let journal = records[tail..].iter().map(|r| Line::of(r.seq, r.at, &r.entry)).collect();
     let now = SystemClock.now();
     let mut did = Did::of(&acts, now);
     // The file is what a running controller would honour next.
-    did.pin = pin::read(state, service).filter(|pin| pin.until.is_none_or(|until| now < until));
+    did.pin = pin::in_force(state, service, now);
     Ok(Left { service: service.clone(), did, decided_at, decided, journal })
 }
 

@@ -6,13 +6,12 @@ use std::time::Duration;
 use clap::Subcommand;
 
 use super::hold::{Place, said};
-use super::{Exit, Failure, Format, Output, edge, json};
+use super::{Exit, Failure, Format, Output, edge, history, json};
 use crate::bulletin::Light::{Degraded, MajorOutage, Operational, PartialOutage};
 use crate::bulletin::{Bulletin, Chronicle, Light, Page, Phase, Update};
 use crate::clock::SystemClock;
 use crate::domain::{ServiceName, Timestamp};
-use crate::journal::Journal;
-use crate::memory::Acts;
+use crate::journal::acts_of;
 use crate::policy::{Policy, StatusPage};
 use crate::ports::Clock as _;
 use crate::runtime::pin::{self, Words};
@@ -123,14 +122,7 @@ fn publish(args: &Publish, out: &mut Output) -> Result<Exit, Failure> {
 /// Whether the public reads of an incident, or would if somebody found words for it: by the journal, which a
 /// running controller may be writing.
 fn shows_words(state: &Path, service: &ServiceName) -> Result<bool, Failure> {
-    let path = pin::journal_path(state, service);
-    let mut acts = Acts::default();
-    let records = Journal::read(&path).map_err(|error| {
-        Failure::new(Exit::Trouble, format!("read `{}`: {error}", path.display()))
-    })?;
-    for record in records {
-        acts.apply(record.at, &record.entry);
-    }
+    let acts = acts_of(&history::read(state, service)?);
     Ok(acts.incident_since.is_some() || acts.public.open().is_some())
 }
 

@@ -95,11 +95,7 @@ fn a_full_file_is_followed_by_one_that_begins_with_all_that_is_known() {
         journal.append(at(n), entry).unwrap();
         // At each moment a new start would know everything.
         let read = Journal::read(&path).unwrap();
-        let mut acts = Acts::default();
-        for record in &read {
-            acts.apply(record.at, &record.entry);
-        }
-        assert_eq!(acts, fold(&entries[..=n]));
+        assert_eq!(acts_of(&read), fold(&entries[..=n]));
         assert!(read.windows(2).all(|pair| pair[1].seq == pair[0].seq + 1));
     }
     drop(journal);

@@ -161,7 +161,7 @@ pub fn read(state: &Path, service: &ServiceName) -> Option<Pin> {
 
 /// The pin in the directory that is in force.
 pub fn in_force(state: &Path, service: &ServiceName, now: Timestamp) -> Option<Pin> {
-    read(state, service).filter(|pin| pin.until.is_none_or(|until| now < until))
+    read(state, service).filter(|pin| pin.is_in_force(now))
 }
 
 /// What the directory says of a hold and the journal does not know yet.
