@@ -64,29 +64,42 @@ struct Post {
 struct Taken(Mutex<BTreeSet<(Thread, u32)>>);
 
 impl Taken {
-    fn lacks(&self, note: &Note) -> bool {
-        !self.lock().contains(&(note.thread.clone(), note.sequence))
-    }
-
-    fn add(&self, note: &Note) {
-        let mut taken = self.lock();
-        if taken.len() >= TAKEN_MAX {
-            taken.clear();
+    /// Carries those that are not taken yet, in their order. When all are, nobody will try them again, and they
+    /// are forgotten.
+    async fn one_by_one<'a, F>(
+        &self,
+        notes: &'a [Note],
+        carry: impl Fn(&'a Note) -> F,
+    ) -> Result<(), Untaken>
+    where
+        F: Future<Output = Result<(), Untaken>>,
+    {
+        for note in notes {
+            let key = key(note);
+            if self.lock().contains(&key) {
+                continue;
+            }
+            carry(note).await?;
+            let mut taken = self.lock();
+            if taken.len() >= TAKEN_MAX {
+                taken.clear();
+            }
+            taken.insert(key);
         }
-        taken.insert((note.thread.clone(), note.sequence));
-    }
-
-    /// All of these were taken: nobody will try them again.
-    fn forget(&self, notes: &[Note]) {
         let mut taken = self.lock();
         for note in notes {
-            taken.remove(&(note.thread.clone(), note.sequence));
+            taken.remove(&key(note));
         }
+        Ok(())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<(Thread, u32)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn key(note: &Note) -> (Thread, u32) {
+    (note.thread.clone(), note.sequence)
 }
 
 /// Whether an answer means that it was taken.
@@ -98,24 +111,16 @@ impl Carrier for Post {
         match &self.channel.way {
             policy::Way::Webhook(hook) => {
                 let (url, kind) = (address(&hook.url)?, hook.content_type.as_str());
-                for (note, body) in bundle.notes.iter().zip(forms::webhook(bundle, hook)) {
-                    if self.taken.lacks(note) {
-                        send(&url, kind, None, body, |_| true).await?;
-                        self.taken.add(note);
-                    }
-                }
-                self.taken.forget(&bundle.notes);
-                Ok(())
+                let post = |note| send(&url, kind, None, forms::webhook(note, hook), |_| true);
+                self.taken.one_by_one(&bundle.notes, post).await
             }
             policy::Way::Command { program, arguments } => {
-                for note in bundle.notes.iter().filter(|note| self.taken.lacks(note)) {
+                let run = async move |note: &Note| {
                     let body = serde_json::to_vec(note)
                         .map_err(|error| Untaken::for_good(error.to_string()))?;
-                    command(program, arguments, &body).await?;
-                    self.taken.add(note);
-                }
-                self.taken.forget(&bundle.notes);
-                Ok(())
+                    command(program, arguments, &body).await
+                };
+                self.taken.one_by_one(&bundle.notes, run).await
             }
             policy::Way::Slack { url } => {
                 json(&read(url)?, None, &forms::slack(bundle), forms::slack_took).await

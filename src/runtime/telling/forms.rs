@@ -187,13 +187,12 @@ fn percent(text: &str) -> String {
     out
 }
 
-/// The bodies of a webhook: one for each note.
-pub(super) fn webhook(bundle: &Bundle, hook: &Webhook) -> Vec<String> {
-    let body = |note: &Note| match &hook.body {
+/// The body of a webhook, which takes one note at a time.
+pub(super) fn webhook(note: &Note, hook: &Webhook) -> String {
+    match &hook.body {
         None => serde_json::to_string(note).unwrap_or_default(),
         Some(template) => fill(template, note, hook.is_json),
-    };
-    bundle.notes.iter().map(body).collect()
+    }
 }
 
 fn fill(template: &Template, note: &Note, is_json: bool) -> String {
