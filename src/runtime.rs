@@ -217,8 +217,7 @@ pub async fn run_until(
         let (listener, end) = (Arc::new(listener), stop.clone());
         let doors = intake::http::router(Arc::clone(&intake));
         serving.spawn(keep_going("taking events in", stop.clone(), move || {
-            let listener = Arc::clone(&listener);
-            serve::serve_router(listener, doors.clone(), end.clone(), serve::Bounds::FEW)
+            intake::http::serve(Arc::clone(&listener), doors.clone(), end.clone())
         }));
     } else if opened.iter().any(|(one, _)| one.policy.triggers.over_http()) {
         warn!(

@@ -5,6 +5,7 @@
 //! queue delivers again, and whoever sends over HTTP is told to come back.
 
 mod base64;
+mod bucket;
 pub mod http;
 pub mod quarantine;
 pub mod queue;

@@ -240,4 +240,4 @@ async fn gate(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

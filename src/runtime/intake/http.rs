@@ -17,10 +17,11 @@ use axum::routing::post;
 use bytes::Bytes;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::bucket::ByDoor;
 use super::secret;
 use super::sns::{Untrusted, check_place};
 use super::{Came, Door, From, Intake, Registered};
@@ -43,16 +44,20 @@ const STRANGERS_PER_SECOND: f64 = 0.1;
 const ANSWERED_WITHIN: Duration = Duration::from_secs(14);
 
 /// Answers on `listener` until `stop`.
-pub async fn serve(listener: TcpListener, intake: Arc<Intake>, stop: CancellationToken) {
-    serve_router(listener, router(intake), stop, Bounds::FEW).await;
+pub(crate) async fn serve(
+    listener: impl Into<Arc<TcpListener>>,
+    doors: Router,
+    stop: CancellationToken,
+) {
+    serve_router(listener, doors, stop, Bounds::FEW).await;
 }
 
 /// What was used once is remembered for as long as this router lives.
 pub(crate) fn router(intake: Arc<Intake>) -> Router {
     let doors = Arc::new(Doors {
         intake,
-        pace: Mutex::default(),
-        strangers: Mutex::default(),
+        pace: ByDoor::new(BURST, PER_SECOND),
+        strangers: ByDoor::new(STRANGERS_BURST, STRANGERS_PER_SECOND),
         nonces: Mutex::default(),
     });
     Router::new()
@@ -80,36 +85,11 @@ type Nonce = (ServiceName, String, String);
 #[derive(Debug)]
 struct Doors {
     intake: Arc<Intake>,
-    pace: Mutex<BTreeMap<(ServiceName, Door), Bucket>>,
+    pace: ByDoor,
     /// Those who were not believed, by the same measure: they fill no log.
-    strangers: Mutex<BTreeMap<(ServiceName, Door), Bucket>>,
+    strangers: ByDoor,
     /// By service, sender and nonce.
     nonces: Mutex<BTreeMap<Nonce, Timestamp>>,
-}
-
-#[derive(Debug)]
-pub(super) struct Bucket {
-    tokens: f64,
-    at: Instant,
-}
-
-impl Bucket {
-    pub(super) fn of(tokens: f64) -> Self {
-        Self { tokens, at: Instant::now() }
-    }
-
-    /// Takes one of `most`, which come back at `per_second`; false if none is left.
-    pub(super) fn take(&mut self, most: f64, per_second: f64) -> bool {
-        let now = Instant::now();
-        let refill = now.duration_since(self.at).as_secs_f64() * per_second;
-        self.tokens = (self.tokens + refill).min(most);
-        self.at = now;
-        if self.tokens < 1.0 {
-            return false;
-        }
-        self.tokens -= 1.0;
-        true
-    }
 }
 
 /// A refusal. It never says which of several checks failed to somebody who is nobody.
@@ -133,21 +113,6 @@ impl Doors {
         Some((name, registered))
     }
 
-    /// False if too many came through this door.
-    fn in_pace(&self, service: &ServiceName, door: Door) -> bool {
-        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
-        let bucket = pace.entry((service.clone(), door)).or_insert_with(|| Bucket::of(BURST));
-        bucket.take(BURST, PER_SECOND)
-    }
-
-    /// False if the log has heard enough of those who are not believed.
-    fn is_news(&self, service: &ServiceName, door: Door) -> bool {
-        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        let bucket =
-            strangers.entry((service.clone(), door)).or_insert_with(|| Bucket::of(STRANGERS_BURST));
-        bucket.take(STRANGERS_BURST, STRANGERS_PER_SECOND)
-    }
-
     /// The answer for somebody who is not believed, and a line in the log unless there are many.
     fn stranger(
         &self,
@@ -156,7 +121,7 @@ impl Doors {
         status: StatusCode,
         why: &str,
     ) -> Response {
-        if self.is_news(service, door) {
+        if self.strangers.take(service, door) {
             warn!(%service, door = door.as_str(), why, "Somebody was not believed.");
         }
         let text = if status == StatusCode::UNAUTHORIZED { "who are you?" } else { "not believed" };
@@ -239,7 +204,7 @@ async fn sns(
     match doors.intake.verifier.verify(&envelope, topics, now).await {
         Ok(()) => {}
         Err(Untrusted::Fetch(why)) => {
-            if doors.is_news(&service, Door::Sns) {
+            if doors.strangers.take(&service, Door::Sns) {
                 warn!(%service, why, "The certificate of SNS cannot be fetched.");
             }
             return come_again("the certificate cannot be fetched");
@@ -252,7 +217,7 @@ async fn sns(
     // Only what is SNS's own is counted: a topic is no secret, and forged messages use up nobody's allowance. A
     // status from 200 to 499 is the end of it for SNS: only 5xx comes again (Amazon SNS Developer Guide,
     // "HTTP/HTTPS subscriptions").
-    if !doors.in_pace(&service, Door::Sns) {
+    if !doors.pace.take(&service, Door::Sns) {
         return come_again("too many");
     }
     match envelope.kind {
@@ -330,7 +295,7 @@ async fn with_token(
     if !given.is_some_and(|given| secret::is_one_of(&secrets, &given)) {
         return doors.stranger(service, door, StatusCode::UNAUTHORIZED, "without the right key");
     }
-    if !doors.in_pace(service, door) {
+    if !doors.pace.take(service, door) {
         return no(StatusCode::TOO_MANY_REQUESTS, "too many");
     }
     let from = From { door, by: None, may: None, topics: &BTreeSet::new() };
@@ -390,7 +355,7 @@ async fn signed(
     if !(8..=64).contains(&nonce.len()) || !nonce.bytes().all(|byte| byte.is_ascii_graphic()) {
         return no(StatusCode::FORBIDDEN, "a nonce has 8 to 64 visible characters");
     }
-    if !doors.in_pace(&service, Door::Signed) {
+    if !doors.pace.take(&service, Door::Signed) {
         return no(StatusCode::TOO_MANY_REQUESTS, "too many");
     }
     let used = (service.clone(), sender.to_owned(), nonce.to_owned());

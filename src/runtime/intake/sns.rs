@@ -22,7 +22,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, U
 use webpki::{EndEntityCert, KeyUsage};
 
 use super::base64;
-use super::http::Bucket;
+use super::bucket::Bucket;
 use crate::domain::Timestamp;
 use crate::event::Envelope;
 use crate::runtime::http::{Ask, ask};
@@ -121,7 +121,7 @@ impl Verifier {
     ) -> Self {
         let anchors = roots.iter().filter_map(|root| webpki::anchor_from_trusted_cert(root).ok());
         let roots = anchors.map(|anchor| anchor.to_owned()).collect();
-        let fetches = tokio::sync::Mutex::new(Bucket::of(FETCHES_BURST));
+        let fetches = tokio::sync::Mutex::new(Bucket::new(FETCHES_BURST, FETCHES_PER_SECOND));
         Self { aws, roots, between, cache: Mutex::default(), fetches }
     }
 
@@ -175,7 +175,7 @@ impl Verifier {
         if let Some(chain) = known() {
             return Ok(chain);
         }
-        if !fetches.take(FETCHES_BURST, FETCHES_PER_SECOND) {
+        if !fetches.take() {
             return Err(Untrusted::Fetch("too many unknown files were asked for".to_owned()));
         }
         let file = self.aws.fetch(url).await.map_err(Untrusted::Fetch)?;

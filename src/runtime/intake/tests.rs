@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::http::signed_text;
@@ -16,6 +16,7 @@ use crate::policy::{KeyTrigger, May, Pace, QueueTrigger, Secret, Sender, Trigger
 use crate::ports::{CallFailed, Levers, Message, Queue, QueuePlace};
 use crate::report::samples;
 use crate::runtime::round::Service;
+use crate::runtime::serve::tests::connect;
 
 /// 2027-01-15T08:00:30Z, half a minute after the events in tests/events.
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_030);
@@ -153,7 +154,7 @@ impl Bench {
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        tokio::spawn(http::serve(listener, Arc::clone(&intake), stop.clone()));
+        tokio::spawn(http::serve(listener, http::router(Arc::clone(&intake)), stop.clone()));
         Self { intake, heard, samples, state, port, _stop: stop.drop_guard() }
     }
 
@@ -180,10 +181,7 @@ impl Bench {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> (u16, String) {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind((from, 0).into()).unwrap();
-        let to = (Ipv4Addr::LOCALHOST, self.port).into();
-        let mut stream = socket.connect(to).await.unwrap();
+        let mut stream = connect(from, (Ipv4Addr::LOCALHOST, self.port).into()).await;
         let mut head =
             format!("POST /v1/events/shop/{door} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
         for (name, value) in headers {

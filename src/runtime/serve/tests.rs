@@ -26,7 +26,8 @@ async fn listening() -> (SocketAddr, DropGuard) {
     (at, stop.drop_guard())
 }
 
-async fn connect(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
+/// A connection from one address of this machine.
+pub(in crate::runtime) async fn connect(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::from((from, 0))).unwrap();
     socket.connect(to).await.unwrap()

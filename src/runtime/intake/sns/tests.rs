@@ -9,6 +9,7 @@ use rcgen::{
     RsaKeySize,
 };
 
+use super::super::http;
 use super::*;
 
 const TOPIC: &str = "arn:aws:sns:eu-west-1:111122223333:alarms";
@@ -311,7 +312,7 @@ async fn answers(verifier: Verifier, bodies: &[String]) -> Vec<u16> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}{door}", listener.local_addr().unwrap());
     let stop = tokio_util::sync::CancellationToken::new();
-    let task = tokio::spawn(super::super::http::serve(listener, intake, stop.clone()));
+    let task = tokio::spawn(http::serve(listener, http::router(intake), stop.clone()));
     let mut statuses = Vec::new();
     for body in bodies {
         let asked = Ask {
