@@ -270,6 +270,22 @@ impl Call {
         }
     }
 
+    /// The target group that it changes.
+    pub fn group(&self) -> Option<&String> {
+        match self {
+            Self::GroupSettings { group, .. }
+            | Self::GroupAttributes { group, .. }
+            | Self::Register { group, .. }
+            | Self::Deregister { group, .. }
+            | Self::CreateGroup { group, .. }
+            | Self::DeleteGroup { group } => Some(group),
+            Self::BalancerAttributes { .. }
+            | Self::ListenerActions { .. }
+            | Self::RuleActions { .. }
+            | Self::Subnets { .. } => None,
+        }
+    }
+
     /// True if it takes targets out of a group.
     pub fn removes(&self) -> Option<(&str, &BTreeSet<Target>)> {
         match self {
@@ -560,6 +576,19 @@ impl Snapshot {
             }
         }
         Ok(())
+    }
+
+    /// Whether it is as if the call had just been made.
+    pub fn shows(&self, call: &Call) -> bool {
+        let gone = |group: &String| !self.groups.contains_key(group);
+        match call {
+            Call::DeleteGroup { group } | Call::Deregister { group, .. } if gone(group) => true,
+            Call::DeleteGroup { .. } => false,
+            _ => {
+                let mut after = self.clone();
+                after.apply(call).is_ok() && after.differences(self).is_empty()
+            }
+        }
     }
 
     fn group_mut(&mut self, name: &str) -> Result<&mut Group, String> {

@@ -23,7 +23,7 @@ use crate::policy::{HookPhase, LeverKind, RungKind};
 use crate::ports::{CallFailed, ChangeId};
 use crate::tell::{Letter, Lost, Note, Severity, Thread, Topic};
 
-pub use self::cure::{CallState, CureNote, OpenCure};
+pub use self::cure::{CallState, CureNote, LeftOver, OpenCure};
 pub use self::matters::{Aside, Copied, SiteState};
 pub use self::switches::{Beside, Calling};
 pub use self::told::Tellings;
@@ -399,6 +399,9 @@ pub struct Refresh {
     /// It could not be planned: nothing was touched.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refused: bool,
+    /// It was taken back, or is being, and did no harm: a call was refused, or somebody else came in between.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub withdrawn: bool,
 }
 
 impl Refresh {
@@ -412,6 +415,7 @@ impl Refresh {
             before: None,
             undone: false,
             refused: false,
+            withdrawn: false,
         }
     }
 }
@@ -531,6 +535,8 @@ pub struct Acts {
     pub cure: Option<OpenCure>,
     /// The last rung that was taken to its end, for undoing it.
     pub cured: BTreeMap<BalancerName, Cure>,
+    /// What ways back had to leave as it was.
+    pub left_over: BTreeMap<BalancerName, LeftOver>,
     /// Zonal shifts of ours that are not over.
     pub zones_away: BTreeMap<BalancerName, ZoneAway>,
     pub zones_paused: BTreeMap<BalancerName, ZonePause>,

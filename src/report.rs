@@ -12,6 +12,7 @@ use crate::domain::{Timestamp, span};
 use crate::health::Reading;
 
 pub mod card;
+pub mod cures;
 pub mod doctor;
 pub mod drift;
 pub mod history;

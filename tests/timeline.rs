@@ -982,6 +982,7 @@ fn cure(purpose: Aim, well: f64) -> Cure {
         to: None,
         skipped: Vec::new(),
         left: Vec::new(),
+        harmless: false,
     }
 }
 

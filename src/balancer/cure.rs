@@ -42,6 +42,9 @@ pub struct Cure {
     /// What is left as it is, and why.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub left: Vec<String>,
+    /// Of a way back: what it takes back did no harm.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub harmless: bool,
 }
 
 pub type Floor = BTreeMap<String, BTreeMap<String, usize>>;

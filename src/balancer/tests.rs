@@ -190,6 +190,7 @@ fn cure(before: &Snapshot, kind: RungKind, draft: Draft) -> Cure {
         rest: draft.rest,
         skipped: Vec::new(),
         left: draft.left,
+        harmless: false,
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::edge::{self, EdgeArgs};
 use super::hands::{Hands, Place, cared, desk, differences, ended, look, mend_of, place, trouble};
 use super::hold::said;
-use super::{Exit, Failure, Format, Output, block_on, json};
+use super::{Exit, Failure, Format, Output, block_on, history, json};
 use crate::balancer::cure::{Cure, Purpose, Step};
 use crate::balancer::restore::way;
 use crate::balancer::rungs::{draft, floor_of};
@@ -20,8 +20,9 @@ use crate::balancer::{Snapshot, spell, tail};
 use crate::domain::{BalancerName, span};
 use crate::execute::cure::cure_of;
 use crate::journal::Journal;
-use crate::memory::{Acts, Outcome};
+use crate::memory::{Acts, LeftOver, Outcome};
 use crate::policy::RungKind;
+use crate::report::cures::of_one;
 use crate::report::plain;
 use crate::runtime::World;
 use crate::runtime::doors::read_only;
@@ -45,6 +46,9 @@ enum Command {
         /// Also write the whole snapshot to this file, for `leeward lb restore`.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+        /// The state directory of `leeward run`: also tells what could not be taken back of a refresh.
+        #[arg(long, value_name = "DIR", env = "LEEWARD_STATE")]
+        state: Option<PathBuf>,
     },
     /// Shows every call that each rung of the policy would make, or why it cannot be taken.
     Plan {
@@ -141,12 +145,16 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
             world.levers = read_only(&world.levers);
         }
         match &args.command {
-            Command::Show { out: file, .. } => {
+            Command::Show { out: file, state, .. } => {
                 let live = look(&place, &BTreeSet::new(), &world).await?;
                 if let Some(file) = file {
                     save(file, &live)?;
                 }
-                show(&place, &live, which.format, out)
+                let left = match state {
+                    Some(state) => left_over(&place, state)?,
+                    None => None,
+                };
+                show(&place, &live, left.as_ref(), which.format, out)
             }
             Command::Plan { .. } => {
                 let live = look(&place, &BTreeSet::new(), &world).await?;
@@ -210,9 +218,19 @@ fn load(file: &Path, place: &Place<'_>) -> Result<Snapshot, Failure> {
     Ok(snapshot)
 }
 
+/// What the journal knows that could not be taken back of it.
+fn left_over(place: &Place<'_>, state: &Path) -> Result<Option<LeftOver>, Failure> {
+    let mut acts = Acts::default();
+    for record in history::read(state, &place.policy.service)? {
+        acts.apply(record.at, &record.entry);
+    }
+    Ok(acts.left_over.remove(place.balancer))
+}
+
 fn show(
     place: &Place<'_>,
     live: &Snapshot,
+    left: Option<&LeftOver>,
     format: Format,
     out: &mut Output,
 ) -> Result<Exit, Failure> {
@@ -223,7 +241,7 @@ fn show(
             Err(why) => json!({ "unknown": why }),
         };
         out.line(json(&json!({
-            "balancer": place.balancer, "configuration": live, "drift": drift,
+            "balancer": place.balancer, "configuration": live, "drift": drift, "left_over": left,
         }))?);
         return Ok(Exit::Done);
     }
@@ -254,6 +272,9 @@ fn show(
             }
         }
         Err(why) => say(format!("  what the policy declares cannot be compared: {why}")),
+    }
+    if let Some(left) = left {
+        say(format!("  {}", of_one(left)));
     }
     Ok(Exit::Done)
 }

@@ -73,6 +73,7 @@ fn quiet(policy: &Policy, acts: &Acts, now: Timestamp) -> bool {
     acts.order.is_none()
         && acts.cure.is_none()
         && acts.zones_away.is_empty()
+        && acts.left_over.is_empty()
         && acts.incident_since.is_none()
         && acts.request.is_none()
         && acts.abort.is_none()

@@ -255,7 +255,9 @@ fn next_act(case: &Case<'_>, rules: &RefreshRules, balancer: &BalancerName) -> N
     if tries.iter().any(|refresh| refresh.undone) {
         return Next::Nothing;
     }
-    let taken = tries.iter().filter(|refresh| refresh.accepted || refresh.refused).count();
+    // What was taken back without having done harm is over as well: the next rung may do better.
+    let over = |refresh: &&&Refresh| refresh.accepted || refresh.refused || refresh.withdrawn;
+    let taken = tries.iter().filter(over).count();
     let Some(rung) = allowed.rungs.get(taken) else { return Next::Nothing };
     let act = Some(RefreshAct::Rung(rung.kind()));
     let last = tries.iter().rev().find(|refresh| refresh.accepted);

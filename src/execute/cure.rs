@@ -46,7 +46,10 @@ enum Turn {
     /// Something was called, so everything is read again.
     Called,
     Later,
+    /// To be taken back: it does harm, or may.
     Back(String),
+    /// To be taken back, and no harm: a call was refused, or somebody else came in between.
+    Withdraw(String),
     Over(Outcome),
 }
 
@@ -69,7 +72,7 @@ impl Executor<'_> {
             (RefreshAct::Undo, Some(_)) => {
                 return match self.look().await {
                     Ok(live) => {
-                        self.turn_back(&live, because)?;
+                        self.turn_back(&live, because, false)?;
                         self.advance_cure().await
                     }
                     Err(_) => Ok(Progress::Working),
@@ -108,7 +111,7 @@ impl Executor<'_> {
                 })
             }
             RefreshAct::Undo => match self.acts.cured.get(balancer) {
-                Some(last) => Ok(self.undo_of(last, last.steps.len(), &live, because)),
+                Some(last) => Ok(self.undo_of(last, last.steps.len(), &live, because, false)),
                 None => Err("there is nothing to undo".to_owned()),
             },
         };
@@ -176,11 +179,16 @@ impl Executor<'_> {
                 Turn::Next => known = Some(live),
                 Turn::Called => {}
                 Turn::Later => return Ok(Progress::Working),
-                Turn::Back(why) if self.is_untouched() => {
+                Turn::Back(why) | Turn::Withdraw(why) if self.is_untouched() => {
                     return self.end_cure(&open, Outcome::Refused { why });
                 }
-                Turn::Back(why) => self.turn_back(&live, &why)?,
-                Turn::Over(outcome) => return self.end_cure(&open, outcome),
+                Turn::Back(why) => self.turn_back(&live, &why, false)?,
+                Turn::Withdraw(why) => self.turn_back(&live, &why, true)?,
+                Turn::Over(outcome) => {
+                    let ended = self.end_cure(&open, outcome)?;
+                    self.see_left_over(&open.cure.balancer, &live)?;
+                    return Ok(ended);
+                }
             }
         }
         Ok(Progress::Working)
@@ -207,7 +215,7 @@ impl Executor<'_> {
         let cure = &open.cure;
         let (expected, reached) = match (cure.state(open.done), cure.state(open.done + 1)) {
             (Ok(expected), Ok(reached)) => (expected, reached),
-            (Err(why), _) | (_, Err(why)) => return Ok(Turn::Back(why)),
+            (Err(why), _) | (_, Err(why)) => return Ok(Turn::Withdraw(why)),
         };
         let Some(step) = cure.steps.get(open.done) else {
             return Ok(Turn::Over(outcome_of(cure)));
@@ -221,7 +229,7 @@ impl Executor<'_> {
                     return Ok(if now.since(since) < DIFFERS_FOR && number > 0 {
                         Turn::Later
                     } else {
-                        Turn::Back(format!("somebody else changed it: {}", in_short(&found)))
+                        Turn::Withdraw(format!("somebody else changed it: {}", in_short(&found)))
                     });
                 }
                 let Some(call) = &step.call else {
@@ -233,7 +241,8 @@ impl Executor<'_> {
                     return Ok(if now.since(open.last_at) < FLOOR_FOR {
                         Turn::Later
                     } else {
-                        self.turn_or_skip(open, call, why)
+                        self.skip(open, call, &why);
+                        Turn::Back(why)
                     });
                 }
                 self.make_call(open, live, call).await
@@ -266,7 +275,7 @@ impl Executor<'_> {
                         _ => Ok(Turn::Next),
                     };
                 }
-                Ok(Turn::Back(format!("somebody else changed it: {}", in_short(&after))))
+                Ok(Turn::Withdraw(format!("somebody else changed it: {}", in_short(&after))))
             }
             CallState::Called { at } => {
                 let after = reached.differences(live);
@@ -274,7 +283,7 @@ impl Executor<'_> {
                     return Ok(if now.since(at) < TOLD_WITHIN {
                         Turn::Later
                     } else {
-                        Turn::Back(format!("it is not told back: {}", in_short(&after)))
+                        Turn::Withdraw(format!("it is not told back: {}", in_short(&after)))
                     });
                 }
                 match step.reached(live, now.since(at)) {
@@ -318,33 +327,35 @@ impl Executor<'_> {
             }
             Some(failure) => {
                 let why = format!("{}: {failure}", call.operation());
-                self.turn_or_skip(open, call, why)
+                self.skip(open, call, &why);
+                Turn::Withdraw(why)
             }
         })
     }
 
-    /// A call that cannot be made turns a refresh back. On the way back it is left out, and said so.
-    fn turn_or_skip(&mut self, open: &OpenCure, call: &Call, why: String) -> Turn {
-        if open.cure.purpose != Purpose::Undo {
-            return Turn::Back(why);
-        }
-        if let Some(open) = &mut self.acts.cure {
+    /// A call of the way back that cannot be made is left out of it, and said so.
+    fn skip(&mut self, open: &OpenCure, call: &Call, why: &str) {
+        if let Some(open) = self.acts.cure.as_mut().filter(|_| open.cure.purpose == Purpose::Undo) {
             open.cure.skipped.push(call.clone());
-            open.cure.left.push(why.clone());
+            open.cure.left.push(why.to_owned());
             open.cure.because.push_str("; not taken back: ");
-            open.cure.because.push_str(&why);
+            open.cure.because.push_str(why);
         }
-        Turn::Back(why)
     }
 
     /// Writes down the way back in place of what is open.
-    fn turn_back(&mut self, live: &Snapshot, why: &str) -> Result<(), JournalError> {
+    fn turn_back(
+        &mut self,
+        live: &Snapshot,
+        why: &str,
+        harmless: bool,
+    ) -> Result<(), JournalError> {
         let Some(open) = self.acts.cure.clone() else { return Ok(()) };
         let cure = if open.cure.purpose == Purpose::Undo {
             self.again(&open.cure, live)
         } else {
             let called = open.done + usize::from(open.call != CallState::Waiting);
-            let mut undo = self.undo_of(&open.cure, called, live, why);
+            let mut undo = self.undo_of(&open.cure, called, live, why, harmless);
             undo.kept_in.clone_from(&open.cure.kept_in);
             undo
         };
@@ -352,7 +363,14 @@ impl Executor<'_> {
     }
 
     /// The way back from a refresh of which the first `called` steps may have had their effect.
-    fn undo_of(&self, cure: &Cure, called: usize, live: &Snapshot, why: &str) -> Cure {
+    fn undo_of(
+        &self,
+        cure: &Cure,
+        called: usize,
+        live: &Snapshot,
+        why: &str,
+        harmless: bool,
+    ) -> Cure {
         let (to, mut left) = without(live, cure, called);
         let patience = self.care(&cure.balancer).map_or(HEALTHY_WITHIN, |care| care.healthy_within);
         let back = way(live, &to, patience);
@@ -363,6 +381,7 @@ impl Executor<'_> {
             left,
             to: Some(to),
             kept_in: cure.kept_in.clone(),
+            harmless,
             ..cure_of(&cure.balancer, Purpose::Undo, why, live.clone(), self.clock.now())
         }
     }
@@ -473,6 +492,7 @@ pub fn cure_of(
         rest: BTreeMap::new(),
         skipped: Vec::new(),
         left: Vec::new(),
+        harmless: false,
     }
 }
 
@@ -504,5 +524,6 @@ fn bucket(call: &Call) -> Elb {
     }
 }
 
+mod leftover;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Acts, Outcome, Refresh, trim};
+use crate::balancer::Call;
 use crate::balancer::cure::{Cure, Purpose};
 use crate::domain::{BalancerName, Timestamp};
 use crate::policy::RungKind;
@@ -35,6 +36,21 @@ pub enum CureNote {
         rung: Option<RungKind>,
         why: String,
     },
+    /// What a way back had left over was seen to be as it should.
+    StandsAgain,
+}
+
+/// What a way back could not take back, until it is seen to be as it should.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOver {
+    pub since: Timestamp,
+    pub arn: String,
+    /// The calls that could not be made.
+    pub calls: Vec<Call>,
+    /// Why not, for each.
+    pub why: Vec<String>,
+    /// The file of the configuration as it was before, beside the journal.
+    pub kept_in: Option<String>,
 }
 
 /// A refresh that is not over.
@@ -97,6 +113,9 @@ impl Acts {
                 list.push(Refresh { rung: *rung, refused: true, ..Refresh::at(at) });
                 trim(list);
             }
+            CureNote::StandsAgain => {
+                self.left_over.remove(balancer);
+            }
         }
     }
 
@@ -108,7 +127,8 @@ impl Acts {
         let list = self.refreshes.entry(balancer.clone()).or_default();
         if cure.purpose == Purpose::Undo {
             if let Some(last) = list.last_mut() {
-                last.undone = true;
+                last.undone = !cure.harmless;
+                last.withdrawn = cure.harmless;
             }
         } else {
             list.push(Refresh { rung, before: cure.tally, ..Refresh::at(at) });
@@ -135,10 +155,34 @@ impl Acts {
             last.accepted = *outcome == Outcome::Done && open.cure.purpose != Purpose::Undo;
             // Nothing was touched: as if it could not have been planned.
             last.refused |= matches!(outcome, Outcome::Refused { .. });
+            // It does not stand as before, so nothing more is tried on it.
+            last.undone |= last.withdrawn && !open.cure.skipped.is_empty();
+        }
+        if !open.cure.skipped.is_empty() {
+            self.leave_over(at, &open.cure);
         }
         if *outcome == Outcome::Done && matches!(open.cure.purpose, Purpose::Rung(_)) {
             self.cured.insert(balancer, open.cure);
         }
+    }
+
+    fn leave_over(&mut self, at: Timestamp, cure: &Cure) {
+        let calls = cure.skipped.clone();
+        // Each call that is left out says why.
+        let why = cure.left.iter().rev().take(calls.len()).rev().cloned().collect();
+        let arn = cure.before.arn.clone();
+        let mut left = LeftOver { since: at, arn, calls, why, kept_in: cure.kept_in.clone() };
+        // What an earlier one left is not forgotten, and its file is the older one.
+        if let Some(earlier) = self.left_over.remove(&cure.balancer) {
+            for (call, why) in earlier.calls.into_iter().zip(earlier.why) {
+                if !left.calls.contains(&call) {
+                    left.calls.push(call);
+                    left.why.push(why);
+                }
+            }
+            left.kept_in = earlier.kept_in.or(left.kept_in);
+        }
+        self.left_over.insert(cure.balancer.clone(), left);
     }
 
     fn with_step(&mut self, at: Timestamp, step: usize, change: impl FnOnce(&mut OpenCure)) {

@@ -64,6 +64,7 @@ fn words(did: &Did) -> Vec<(&'static str, String)> {
         lines.push(("ASKED", format!("{request}; {stage}")));
     }
     lines.extend(did.zones_away.iter().map(|text| ("AWAY", text.clone())));
+    lines.extend(did.left_over.iter().map(|text| ("LEFT", text.clone())));
     lines
 }
 

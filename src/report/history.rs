@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::card::{purpose, title, wish};
-use super::{plain, zones};
-use crate::domain::{BalancerName, InAnswers, Timestamp, Turn};
-use crate::memory::{Copied, CureNote, Entry, Outcome};
+use super::{cures, plain, zones};
+use crate::domain::{InAnswers, Timestamp, Turn};
+use crate::memory::{Copied, Entry, Outcome};
 use crate::plan::{Plan, Wanted};
 use crate::ports::CallFailed;
 
@@ -121,7 +121,7 @@ fn sentence(entry: &Entry) -> (&'static str, String) {
             let answer = format!("{:?}", end.answer).to_lowercase();
             ("hook", format!("{} ended: {answer}, {}", end.key, end.says))
         }
-        Entry::Cure { balancer, note } => cure(balancer, note),
+        Entry::Cure { balancer, note } => cures::line(balancer, note),
         Entry::Zone { balancer, note } => zones::line(balancer, note),
         Entry::Posted(letter) => {
             let note = &letter.note;
@@ -190,38 +190,6 @@ fn sentence(entry: &Entry) -> (&'static str, String) {
     }
 }
 
-fn cure(balancer: &BalancerName, note: &CureNote) -> (&'static str, String) {
-    let about = format!("balancer `{balancer}`");
-    match note {
-        CureNote::Intended(cure) => {
-            let kept =
-                cure.kept_in.as_ref().map_or(String::new(), |file| format!(", kept in {file}"));
-            let calls = cure.calls().count();
-            (
-                "refreshing",
-                format!("{about}, {}, {calls} calls{kept}: {}", cure.purpose, cure.because),
-            )
-        }
-        CureNote::Calling { step } => ("calling", format!("{about}, step {}", step + 1)),
-        CureNote::Called { step, failure } => {
-            ("called", outcome(&format!("{about}, step {}", step + 1), "taken", failure.as_ref()))
-        }
-        CureNote::Reached { step } => ("reached", format!("{about}, step {} is over", step + 1)),
-        CureNote::Ended { outcome } => (
-            "refreshed",
-            match outcome {
-                Outcome::Done => format!("{about}: done"),
-                Outcome::Abandoned { why } => format!("{about}: abandoned, {why}"),
-                Outcome::Refused { why } => format!("{about}: refused, {why}"),
-            },
-        ),
-        CureNote::Refused { rung, why } => {
-            let rung = rung.map_or(String::new(), |rung| format!(", {rung}"));
-            ("refused", format!("{about}{rung}: {why}"))
-        }
-    }
-}
-
 fn intention(plan: &Plan) -> String {
     let calls = plan.batches.len();
     let tokens: usize = plan.batches.iter().map(crate::plan::Batch::change_tokens).sum();
@@ -238,7 +206,7 @@ fn intention(plan: &Plan) -> String {
     }
 }
 
-fn outcome(about: &str, well: &str, failure: Option<&CallFailed>) -> String {
+pub(super) fn outcome(about: &str, well: &str, failure: Option<&CallFailed>) -> String {
     match failure {
         None => format!("{about} {well}"),
         Some(failure) => format!("{about}: {failure}"),

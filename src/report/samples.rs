@@ -408,6 +408,7 @@ pub(crate) fn refresh() -> Cure {
         rest: BTreeMap::new(),
         skipped: Vec::new(),
         left: Vec::new(),
+        harmless: false,
     }
 }
 

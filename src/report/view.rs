@@ -8,7 +8,7 @@ use crate::memory::{Abort, Acts, BatchState, Order, Pin, Request};
 use crate::plan::{Epoch, Wanted};
 use crate::policy::Mode;
 use crate::report::history::Line;
-use crate::report::zones;
+use crate::report::{cures, zones};
 
 /// Everything that `/v1/state` tells about one service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -80,6 +80,9 @@ pub struct Did {
     /// Zones out of which a balancer was taken, in words.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub zones_away: Vec<String>,
+    /// What a way back could not take back of a balancer, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub left_over: Vec<String>,
 }
 
 /// How far an order has come.
@@ -109,6 +112,7 @@ impl Did {
             request: acts.request_at(now).cloned(),
             abort: acts.abort_at(now).cloned(),
             zones_away: zones::away(acts),
+            left_over: cures::left_over(acts),
         }
     }
 }

@@ -3,8 +3,10 @@
 
 use super::grey::{BOTH, Parts, REFRESH, WEB, left_at};
 use super::*;
+use leeward::balancer::Call;
 use leeward::domain::{InAnswers, Turn};
 use leeward::policy::{ArcLever, GatesLever, Lever as Levers, Proof};
+use leeward::tell::{Kind, Severity};
 
 const DEAD: Parts = Parts::new("xxx", "xxx").with('?');
 
@@ -77,6 +79,71 @@ fn a_refresh_that_was_taken_back_keeps_no_region_that_dies_later() {
     picture.holds(|hold| matches!(hold, Hold::RefreshExhausted { .. }));
     let done = picture.greys(20, DEAD);
     assert!(done.find('S').is_some_and(|at| at <= 8), "{done}");
+}
+
+/// A rung that was taken back because a call was refused, or somebody else came in between, did no harm: the
+/// next one is taken. What could not be taken back ends it.
+#[test]
+fn what_was_taken_back_without_harm_is_followed_by_the_next_rung() {
+    for harmless in [true, false] {
+        let mut picture = Picture::new(policy(&LADDER));
+        picture.greys(left_at(WEB), WEB);
+        begin(&mut picture, Aim::Rung(RungKind::Reassert), 9.0);
+        let undo = Cure { harmless, ..cure(Aim::Undo, 9.0) };
+        let ended = Outcome::Abandoned { why: "AccessDenied".to_owned() };
+        for note in [CureNote::Intended(Box::new(undo)), CureNote::Ended { outcome: ended }] {
+            picture.note(&Entry::Cure { balancer: "east-web".parse().unwrap(), note });
+        }
+        let mut acts = Vec::new();
+        for _ in 0..12 {
+            picture.grey(WEB);
+            acts.extend(wanted_act(&picture));
+        }
+        let next = harmless.then_some(RefreshAct::Rung(RungKind::Targets));
+        assert_eq!(acts.first().copied(), next);
+    }
+}
+
+/// Somebody is woken for what no way back could take back, with the command, until it stands again.
+#[test]
+fn what_is_left_over_of_a_refresh_wakes_somebody() {
+    let mut picture = Picture::new(policy(&LADDER));
+    picture.tells = true;
+    picture.see(&Seen { east: &".".repeat(12), ..Seen::default() });
+    begin(&mut picture, Aim::Rung(RungKind::Zones), 9.0);
+    let call = Call::Subnets { subnets: [("a".to_owned(), "subnet-a".to_owned())].into() };
+    let undo = Cure {
+        skipped: vec![call],
+        left: vec!["somebody's".to_owned(), "SetSubnets: AccessDenied".to_owned()],
+        kept_in: Some("shop.journal.east-web-1.json".to_owned()),
+        ..cure(Aim::Undo, 9.0)
+    };
+    let note = |picture: &mut Picture, note| {
+        picture.note(&Entry::Cure { balancer: "east-web".parse().unwrap(), note });
+    };
+    note(&mut picture, CureNote::Intended(Box::new(undo)));
+    let outcome = Outcome::Abandoned { why: "worse".to_owned() };
+    note(&mut picture, CureNote::Ended { outcome });
+    let told = |picture: &mut Picture| {
+        picture.see(&Seen { east: ".", ..Seen::default() });
+        let notes = picture.last.as_ref().unwrap().notes.clone();
+        let of_it = notes.into_iter().filter(|letter| letter.key.contains("left-over:east-web:"));
+        of_it.map(|letter| letter.note).collect::<Vec<_>>()
+    };
+    let page = told(&mut picture).pop().expect("a page");
+    assert_eq!((page.severity, page.kind), (Severity::Page, Kind::NeedsYou));
+    for word in [
+        "`SetSubnets a=subnet-a`",
+        "SetSubnets: AccessDenied",
+        "leeward lb restore POLICY east-web STATE/shop.journal.east-web-1.json",
+    ] {
+        assert!(page.text.contains(word), "{word}: {}", page.text);
+    }
+    assert!(!page.text.contains("somebody's"), "{}", page.text);
+    assert!(told(&mut picture).is_empty(), "once");
+    note(&mut picture, CureNote::StandsAgain);
+    let over = told(&mut picture).pop().expect("its end");
+    assert!(over.text.contains("configured as before"), "{}", over.text);
 }
 
 /// A balancer that drops requests counts none of them. When no refresh helps, its region is left, as another

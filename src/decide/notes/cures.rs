@@ -6,7 +6,7 @@ use crate::decide::refresh::Treatment;
 use crate::domain::{BalancerName, RegionName};
 use crate::health::RegionView;
 use crate::policy::GiveUp;
-use crate::tell::{Kind, Severity, Topic, Word};
+use crate::tell::{Account, Kind, Severity, Topic, Word};
 
 impl Desk<'_> {
     /// Says which balancer is refreshed, or that refreshing is over and the region stays as it is. False if
@@ -41,6 +41,39 @@ impl Desk<'_> {
                 true
             }
             Treatment::None | Treatment::GiveUp(..) => false,
+        }
+    }
+
+    /// Nobody but a human brings back what a way back could not.
+    pub(super) fn left_over(&mut self) {
+        let policy = self.case.policy;
+        for (balancer, left) in &self.case.acts.left_over {
+            let calls: Vec<String> = left.calls.iter().map(|call| format!("`{call}`")).collect();
+            let text = format!(
+                "balancer `{balancer}` is not as it was before its refresh: {} could not be called ({})",
+                calls.join(", "),
+                left.why.join("; ")
+            );
+            let file = left.kept_in.as_deref().unwrap_or("SNAPSHOT");
+            let command = format!(
+                "`leeward lb restore POLICY {balancer} STATE/{file} --reason TEXT --state STATE --yes`"
+            );
+            let account = Account {
+                seen: vec![text.clone()],
+                not_done: calls,
+                would_help: vec![format!("make these calls by hand, or {command}")],
+                ..Account::default()
+            };
+            let mut about = vec![Topic::Balancer(balancer.clone()), word(Word::Lb)];
+            about.extend(policy.region_of(balancer).map(region));
+            self.tell(Draft {
+                severity: Severity::Page,
+                key: format!("left-over:{balancer}:{}", left.since),
+                kind: Kind::NeedsYou,
+                about: &about,
+                text: &format!("{text}; {command} brings it back"),
+                account,
+            });
         }
     }
 

@@ -583,6 +583,48 @@ async fn what_is_not_taken_back_is_said() {
     process.undo().await;
     let Some(Outcome::Abandoned { why }) = process.go_on().await.unwrap() else { panic!() };
     assert!(why.contains("not taken back: SetSubnets"), "{why}");
+    let name = process.balancer();
+    let left = world.acts().left_over.get(&name).cloned().unwrap();
+    let whole = Call::Subnets { subnets: before.subnets.clone() };
+    assert_eq!(left.calls, [whole.clone()]);
+    assert!(left.why[0].contains("AccessDenied") && left.kept_in.is_some(), "{left:?}");
+    // Looked at now and then, and forgotten when somebody has mended it.
+    let mut looked = BTreeMap::new();
+    for mended in [false, true] {
+        if mended {
+            world.state().live.apply(&whole).unwrap();
+        }
+        for _ in 0..100 {
+            process.with(async |e| e.tend_left_over(&mut looked).await).await.unwrap();
+            tokio::time::advance(BEAT).await;
+            world.pass(BEAT);
+        }
+        assert_eq!(world.acts().left_over.is_empty(), mended);
+    }
+}
+
+/// What changed nothing for the worse, and is taken back as a whole, is no harm; what is not is.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_half_way_is_taken_back_and_is_no_harm() {
+    for whole in [true, false] {
+        let before = wide();
+        let world = World::new(before.clone());
+        let mut process = Life::new(&world, &policy(ladder()));
+        process.until_called(RungKind::Zones).await;
+        if whole {
+            let theirs = [("idle_timeout.timeout_seconds".to_owned(), "17".to_owned())].into();
+            let call = Call::BalancerAttributes { attributes: theirs };
+            world.state().live.apply(&call).unwrap();
+        } else {
+            world.state().refuse = Some("SetSubnets");
+        }
+        let outcome = process.go_on().await.unwrap();
+        assert!(matches!(outcome, Some(Outcome::Abandoned { .. })), "{outcome:?}");
+        let last = world.acts().refreshes.values().flatten().last().cloned().unwrap();
+        assert!(last.withdrawn && last.undone != whole && !last.refused, "{last:?}");
+        assert_eq!(world.acts().left_over.is_empty(), whole);
+        assert_eq!(world.state().live.subnets == before.subnets, whole);
+    }
 }
 
 /// Nothing was touched, so nothing is undone, and the next rung may be taken.

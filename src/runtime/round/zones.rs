@@ -7,6 +7,17 @@ use crate::decide::Decision;
 use crate::journal::JournalError;
 
 impl Service {
+    /// Whether what could not be taken back of a refresh stands by now.
+    pub(super) async fn tend_left_over(&mut self) -> Result<(), JournalError> {
+        if self.memory.acts.left_over.is_empty() || self.reach != Reach::Everything {
+            return Ok(());
+        }
+        let mut looked = std::mem::take(&mut self.left_looked);
+        let tended = self.executor().tend_left_over(&mut looked).await;
+        self.left_looked = looked;
+        tended
+    }
+
     /// Follows up zonal shifts, and carries out what was decided about one.
     pub(super) async fn tend_zones(&mut self, decision: &Decision) -> Result<(), JournalError> {
         let act = decision.zone.as_ref().filter(|plan| plan.go).map(|plan| &plan.act);
