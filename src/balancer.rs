@@ -580,15 +580,13 @@ impl Snapshot {
 
     /// Whether it is as if the call had just been made.
     pub fn shows(&self, call: &Call) -> bool {
-        let gone = |group: &String| !self.groups.contains_key(group);
-        match call {
-            Call::DeleteGroup { group } | Call::Deregister { group, .. } if gone(group) => true,
-            Call::DeleteGroup { .. } => false,
-            _ => {
-                let mut after = self.clone();
-                after.apply(call).is_ok() && after.differences(self).is_empty()
-            }
+        let gone = call.group().is_some_and(|group| !self.groups.contains_key(group));
+        if let Call::DeleteGroup { .. } = call {
+            return gone;
         }
+        let mut after = self.clone();
+        (gone && call.removes().is_some())
+            || (after.apply(call).is_ok() && after.differences(self).is_empty())
     }
 
     fn group_mut(&mut self, name: &str) -> Result<&mut Group, String> {

@@ -23,7 +23,7 @@ use crate::policy::{HookPhase, LeverKind, RungKind};
 use crate::ports::{CallFailed, ChangeId};
 use crate::tell::{Letter, Lost, Note, Severity, Thread, Topic};
 
-pub use self::cure::{CallState, CureNote, LeftOver, OpenCure};
+pub use self::cure::{CallState, CureNote, LeftOver, OpenCure, Twinned};
 pub use self::matters::{Aside, Copied, SiteState};
 pub use self::switches::{Beside, Calling};
 pub use self::told::Tellings;
@@ -381,6 +381,7 @@ pub struct Shift {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is what one line of the journal says")]
 pub struct Refresh {
     pub at: Timestamp,
     pub accepted: bool,
@@ -537,6 +538,8 @@ pub struct Acts {
     pub cured: BTreeMap<BalancerName, Cure>,
     /// What ways back had to leave as it was.
     pub left_over: BTreeMap<BalancerName, LeftOver>,
+    /// Balancers of which a swap was taken to its end, until their twins get no requests.
+    pub twinned: BTreeMap<BalancerName, Twinned>,
     /// Zonal shifts of ours that are not over.
     pub zones_away: BTreeMap<BalancerName, ZoneAway>,
     pub zones_paused: BTreeMap<BalancerName, ZonePause>,

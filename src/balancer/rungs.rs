@@ -33,6 +33,15 @@ pub struct Draft {
 }
 
 impl Draft {
+    /// The target groups that it makes.
+    pub fn made(&self) -> BTreeSet<String> {
+        let made = |step: &Step| match &step.call {
+            Some(Call::CreateGroup { group, .. }) => Some(group.clone()),
+            _ => None,
+        };
+        self.steps.iter().filter_map(made).collect()
+    }
+
     pub(super) fn call(&mut self, call: Call) {
         self.steps.push(Step { call: Some(call), until: Until::Told });
     }

@@ -1,6 +1,9 @@
 //! The two strongest rungs: a twin of each target group, and one zone out and in after the other. No IO.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
 
 use super::cure::{Step, Until};
 use super::rungs::{
@@ -8,7 +11,7 @@ use super::rungs::{
     unwritable,
 };
 use super::{
-    Action, Call, Form, Forward, GROUPS_MAX, Group, Holder, Snapshot, WEIGHT_MAX, Weighted,
+    Action, Call, Form, Forward, GROUPS_MAX, Group, Holder, Snapshot, Target, WEIGHT_MAX, Weighted,
 };
 use crate::domain::Ratio;
 use crate::policy::{BalancerCare, SwapGroups, ZoneByZone};
@@ -19,6 +22,57 @@ pub const TWIN_OF: &str = "leeward:twin-of";
 const NAME_MAX: usize = 32;
 /// A single group gets this weight in place of AWS's 1, so that it can be divided.
 const SCALE: u32 = 100;
+
+/// A group that gave its requests to a twin and is not registered in as the twin is any more: whoever registers
+/// targets (an autoscaling group, a service) knows nothing of the twin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Apart {
+    pub group: String,
+    pub twin: String,
+    /// In the group only: they get no requests.
+    pub unserved: BTreeSet<Target>,
+    /// In the twin only.
+    pub gone: BTreeSet<Target>,
+}
+
+impl fmt::Display for Apart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { group, twin, unserved, gone } = self;
+        let joined = |targets: &BTreeSet<Target>| {
+            targets.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        write!(f, "`{twin}` gets the requests of `{group}`")?;
+        if !unserved.is_empty() {
+            write!(f, "; registered in `{group}` only, without requests: {}", joined(unserved))?;
+        }
+        if !gone.is_empty() {
+            write!(f, "; registered in `{twin}` only: {}", joined(gone))?;
+        }
+        Ok(())
+    }
+}
+
+/// Groups that gave all their requests to a twin, each with it.
+pub fn twins(live: &Snapshot) -> impl Iterator<Item = (&String, &String)> {
+    live.groups.iter().filter_map(|(twin, group)| {
+        let (old, _) = live.groups.get_key_value(group.tags.get(TWIN_OF)?)?;
+        (live.is_used(twin) && !live.is_used(old)).then_some((old, twin))
+    })
+}
+
+/// Those of them that are not registered in alike.
+pub fn apart(live: &Snapshot) -> Vec<Apart> {
+    let only = |one: &Group, other: &Group| -> BTreeSet<Target> {
+        let known = |target: &&Target| other.targets.iter().any(|known| known.is(target));
+        one.targets.iter().filter(|target| !known(target)).cloned().collect()
+    };
+    let pairs = twins(live).map(|(group, twin)| {
+        let (old, new) = (&live.groups[group], &live.groups[twin]);
+        let (unserved, gone) = (only(old, new), only(new, old));
+        Apart { group: group.clone(), twin: twin.clone(), unserved, gone }
+    });
+    pairs.filter(|apart| !apart.unserved.is_empty() || !apart.gone.is_empty()).collect()
+}
 
 /// The settings that a group is made with. The rest of what is told follows from them.
 const MADE_WITH: [&str; 7] = [
@@ -94,7 +148,17 @@ pub(super) fn swap(
             }
         }
         draft.steps.extend(steps);
+        draft.left.push(format!(
+            "whoever registers targets in `{name}` goes on there and knows nothing of `{twin}`: it is told when the \
+             two are not registered in alike"
+        ));
     }
+    let unused = |(name, group): &(&String, &Group)| {
+        group.tags.contains_key(TWIN_OF) && !before.is_attached(name)
+    };
+    draft.left.extend(before.groups.iter().filter(unused).map(|(name, _)| {
+        format!("`{name}` is left of an earlier swap and gets no requests: delete it")
+    }));
     if draft.steps.is_empty() { Err(Refusal::NothingToDo) } else { Ok(draft) }
 }
 

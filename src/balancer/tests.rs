@@ -650,7 +650,8 @@ fn who_stays_with_the_old_group_for_a_cookie_is_said() {
         }
         draft(before, &swap_in(&[1.0]), &care(Vec::new())).unwrap().left
     };
-    assert_eq!(stick(&mut before, "false"), [""; 0]);
+    let stays = |left: &[String]| left.iter().any(|why| why.contains("with a cookie"));
+    assert!(!stays(&stick(&mut before, "false")));
     let left = stick(&mut before, "true");
     assert!(left.iter().any(|why| why.contains("for up to 900 seconds")), "{left:?}");
 }

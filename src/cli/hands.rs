@@ -29,6 +29,8 @@ use crate::runtime::pin::{self, News};
 const LOOK_FIRST: Duration = Duration::from_millis(100);
 /// Between two looks at a refresh that waits, at last.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Names of twins that are tried.
+const NAMES_MAX: usize = 40;
 /// For one balancer of a dry run: whoever plans in an outage waits for no drift.
 const DRIFT_WITHIN: Duration = Duration::from_secs(20);
 
@@ -74,6 +76,25 @@ pub(super) async fn look(
     let also = declared.union(also).cloned().collect();
     let read = client.read(place.arn, &also, world.clock.now()).await;
     read.map_err(|failure| unread(place, &failure))
+}
+
+/// As [`look`], with whatever has a name that one of these rungs would give to a new target group.
+pub(super) async fn look_for(
+    place: &Place<'_>,
+    rungs: &[Rung],
+    world: &World,
+) -> Result<Snapshot, Failure> {
+    let mut also = BTreeSet::new();
+    loop {
+        let live = look(place, &also, world).await?;
+        let Some(care) = place.care else { return Ok(live) };
+        let drafts = rungs.iter().filter_map(|rung| draft(&live, rung, care).ok());
+        let names: BTreeSet<String> = drafts.flat_map(|draft| draft.made()).collect();
+        if names.is_subset(&also) || also.len() > NAMES_MAX {
+            return Ok(live);
+        }
+        also.extend(names);
+    }
 }
 
 fn client(levers: &Levers) -> Result<Arc<dyn Configurations>, Failure> {

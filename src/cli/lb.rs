@@ -10,18 +10,21 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::edge::{self, EdgeArgs};
-use super::hands::{Hands, Place, cared, desk, differences, ended, look, mend_of, place, trouble};
+use super::hands::{
+    Hands, Place, cared, desk, differences, ended, look, look_for, mend_of, place, trouble,
+};
 use super::hold::said;
 use super::{Exit, Failure, Format, Output, block_on, history, json};
 use crate::balancer::cure::{Cure, Purpose, Step};
 use crate::balancer::restore::way;
 use crate::balancer::rungs::{draft, floor_of};
+use crate::balancer::swap::apart;
 use crate::balancer::{Snapshot, spell, tail};
 use crate::domain::{BalancerName, span};
 use crate::execute::cure::cure_of;
-use crate::journal::Journal;
+use crate::journal::{Journal, acts_of};
 use crate::memory::{Acts, LeftOver, Outcome};
-use crate::policy::RungKind;
+use crate::policy::{Rung, RungKind};
 use crate::report::cures::of_one;
 use crate::report::plain;
 use crate::runtime::World;
@@ -157,12 +160,20 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
                 show(&place, &live, left.as_ref(), which.format, out)
             }
             Command::Plan { .. } => {
-                let live = look(&place, &BTreeSet::new(), &world).await?;
+                let rungs = place.care.map(|care| care.rungs.as_slice()).unwrap_or_default();
+                let live = look_for(&place, rungs, &world).await?;
                 plans(&place, &live, &world, which.format, out)
             }
             Command::Refresh { rung, mend, doing, .. } => {
                 let desk = desk_for(&place, doing, &world).await?;
-                let live = look(&place, &BTreeSet::new(), &world).await?;
+                let rungs: Vec<Rung> = place
+                    .care
+                    .into_iter()
+                    .flat_map(|care| &care.rungs)
+                    .filter(|own| rung.is_some_and(|kind| own.kind() == kind.into()))
+                    .cloned()
+                    .collect();
+                let live = look_for(&place, &rungs, &world).await?;
                 let because = because(doing)?;
                 let cure = match (rung, mend) {
                     (Some(kind), false) => rung_of(&place, (*kind).into(), live, &because, &world)?,
@@ -220,10 +231,7 @@ fn load(file: &Path, place: &Place<'_>) -> Result<Snapshot, Failure> {
 
 /// What the journal knows that could not be taken back of it.
 fn left_over(place: &Place<'_>, state: &Path) -> Result<Option<LeftOver>, Failure> {
-    let mut acts = Acts::default();
-    for record in history::read(state, &place.policy.service)? {
-        acts.apply(record.at, &record.entry);
-    }
+    let mut acts = acts_of(&history::read(state, &place.policy.service)?);
     Ok(acts.left_over.remove(place.balancer))
 }
 
@@ -272,6 +280,9 @@ fn show(
             }
         }
         Err(why) => say(format!("  what the policy declares cannot be compared: {why}")),
+    }
+    for apart in apart(live) {
+        say(format!("  since a swap, {apart}"));
     }
     if let Some(left) = left {
         say(format!("  {}", of_one(left)));

@@ -74,6 +74,7 @@ fn quiet(policy: &Policy, acts: &Acts, now: Timestamp) -> bool {
         && acts.cure.is_none()
         && acts.zones_away.is_empty()
         && acts.left_over.is_empty()
+        && acts.twinned.values().all(|twinned| twinned.apart.is_empty())
         && acts.incident_since.is_none()
         && acts.request.is_none()
         && acts.abort.is_none()

@@ -122,7 +122,7 @@ pub(super) fn notes(case: &Case<'_>, decision: &Decision, facts: &Facts<'_>) -> 
     desk.kept_aside();
     desk.turned_elsewhere();
     desk.forgotten();
-    desk.left_over();
+    desk.left_behind();
     desk.off();
     desk.home_again(facts);
     desk.over();

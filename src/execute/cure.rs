@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::balancer::cure::{Cure, Floor, Purpose, Reached, Step, in_short};
 use crate::balancer::restore::{rebased, way, without};
-use crate::balancer::rungs::draft;
+use crate::balancer::rungs::{Draft, draft};
 use crate::balancer::{Call, Snapshot};
 use crate::domain::{BalancerName, Tally, Timestamp, backoff};
 use crate::execute::{Executor, Progress, RETRY_FIRST, RETRY_MAX, SETTLED_AFTER};
@@ -36,6 +36,8 @@ const DIFFERS_FOR: Duration = Duration::from_secs(30);
 const FLOOR_FOR: Duration = Duration::from_secs(600);
 /// A call that failed without effect is tried so often.
 const TRIES_MAX: u32 = 6;
+/// Names of twins that are tried.
+const NAMES_MAX: usize = 40;
 /// For configurations of which the policy says nothing: a human's restore.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(300);
 
@@ -85,31 +87,29 @@ impl Executor<'_> {
             // A world that knows one kind of refresh: every rung is that.
             return self.refresh(balancer).await;
         }
-        let live = match self.read(balancer, &BTreeSet::new()).await {
-            Ok(live) => live,
-            Err(failure) => return self.not_begun(balancer, failure),
+        let mut also = BTreeSet::new();
+        let (live, drafted) = loop {
+            let live = match self.read(balancer, &also).await {
+                Ok(live) => live,
+                Err(failure) => return self.not_begun(balancer, failure),
+            };
+            let drafted = self.drafted(balancer, act, &live);
+            let names = drafted.as_ref().map(Draft::made).unwrap_or_default();
+            // A twin that an earlier swap left behind is in no listing of the balancer, and its name not free.
+            if names.is_subset(&also) || also.len() > NAMES_MAX {
+                break (live, drafted);
+            }
+            also.extend(names);
         };
         let cure = match act {
-            RefreshAct::Rung(kind) => {
-                let care = self.care(balancer).cloned();
-                let rung = care
-                    .as_ref()
-                    .and_then(|care| care.rungs.iter().find(|rung| rung.kind() == kind));
-                let drafted = match (rung, &care) {
-                    (Some(rung), Some(care)) => {
-                        draft(&live, rung, care).map_err(|why| why.to_string())
-                    }
-                    _ => Err("the policy has no such rung".to_owned()),
-                };
-                drafted.map(|draft| Cure {
-                    steps: draft.steps,
-                    floor: draft.floor,
-                    rest: draft.rest,
-                    left: draft.left,
-                    tally: before,
-                    ..cure_of(balancer, Purpose::Rung(kind), because, live, self.clock.now())
-                })
-            }
+            RefreshAct::Rung(kind) => drafted.map(|draft| Cure {
+                steps: draft.steps,
+                floor: draft.floor,
+                rest: draft.rest,
+                left: draft.left,
+                tally: before,
+                ..cure_of(balancer, Purpose::Rung(kind), because, live, self.clock.now())
+            }),
             RefreshAct::Undo => match self.acts.cured.get(balancer) {
                 Some(last) => Ok(self.undo_of(last, last.steps.len(), &live, because, false)),
                 None => Err("there is nothing to undo".to_owned()),
@@ -127,6 +127,19 @@ impl Executor<'_> {
                 Ok(Progress::Ended(Outcome::Refused { why }))
             }
         }
+    }
+
+    fn drafted(
+        &self,
+        balancer: &BalancerName,
+        act: RefreshAct,
+        live: &Snapshot,
+    ) -> Result<Draft, String> {
+        let RefreshAct::Rung(kind) = act else { return Ok(Draft::default()) };
+        let missing = || "the policy has no such rung".to_owned();
+        let care = self.care(balancer).ok_or_else(missing)?;
+        let rung = care.rungs.iter().find(|rung| rung.kind() == kind).ok_or_else(missing)?;
+        draft(live, rung, care).map_err(|why| why.to_string())
     }
 
     /// A call whose outcome is unknown, and that may still happen.
@@ -186,7 +199,7 @@ impl Executor<'_> {
                 Turn::Withdraw(why) => self.turn_back(&live, &why, true)?,
                 Turn::Over(outcome) => {
                     let ended = self.end_cure(&open, outcome)?;
-                    self.see_left_over(&open.cure.balancer, &live)?;
+                    self.see_aftermath(&open.cure.balancer, &live)?;
                     return Ok(ended);
                 }
             }
@@ -322,6 +335,12 @@ impl Executor<'_> {
             Some(CallFailed::Throttled { .. } | CallFailed::Busy | CallFailed::NotSent { .. })
                 // The way back is not given up for a service that is busy.
                 if tries < TRIES_MAX || open.cure.purpose == Purpose::Undo =>
+            {
+                Turn::Later
+            }
+            // One that gets no requests any more is in use until that is told everywhere.
+            Some(CallFailed::Refused { .. })
+                if matches!(call, Call::DeleteGroup { .. }) && tries < TRIES_MAX =>
             {
                 Turn::Later
             }
@@ -524,6 +543,6 @@ fn bucket(call: &Call) -> Elb {
     }
 }
 
-mod leftover;
+mod aftermath;
 #[cfg(test)]
 mod tests;

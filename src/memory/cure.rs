@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Acts, Outcome, Refresh, trim};
 use crate::balancer::Call;
 use crate::balancer::cure::{Cure, Purpose};
+use crate::balancer::swap::Apart;
 use crate::domain::{BalancerName, Timestamp};
 use crate::policy::RungKind;
 use crate::ports::CallFailed;
@@ -38,6 +39,20 @@ pub enum CureNote {
     },
     /// What a way back had left over was seen to be as it should.
     StandsAgain,
+    /// How the groups of the last swap and their twins are registered in, where that is not alike. They are no
+    /// twins any more if they do not `stand`.
+    Twins {
+        stand: bool,
+        apart: Vec<Apart>,
+    },
+}
+
+/// A balancer with twins that get requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Twinned {
+    pub since: Timestamp,
+    pub arn: String,
+    pub apart: Vec<Apart>,
 }
 
 /// What a way back could not take back, until it is seen to be as it should.
@@ -116,6 +131,14 @@ impl Acts {
             CureNote::StandsAgain => {
                 self.left_over.remove(balancer);
             }
+            CureNote::Twins { stand: false, .. } => {
+                self.twinned.remove(balancer);
+            }
+            CureNote::Twins { stand: true, apart } => {
+                if let Some(twinned) = self.twinned.get_mut(balancer) {
+                    twinned.apart.clone_from(apart);
+                }
+            }
         }
     }
 
@@ -160,6 +183,10 @@ impl Acts {
         }
         if !open.cure.skipped.is_empty() {
             self.leave_over(at, &open.cure);
+        }
+        if *outcome == Outcome::Done && open.cure.purpose == Purpose::Rung(RungKind::Swap) {
+            let (arn, apart) = (open.cure.before.arn.clone(), Vec::new());
+            self.twinned.insert(balancer.clone(), Twinned { since: at, arn, apart });
         }
         if *outcome == Outcome::Done && matches!(open.cure.purpose, Purpose::Rung(_)) {
             self.cured.insert(balancer, open.cure);

@@ -34,18 +34,30 @@ pub(super) fn line(balancer: &BalancerName, note: &CureNote) -> (&'static str, S
             let rung = rung.map_or(String::new(), |rung| format!(", {rung}"));
             ("refused", format!("{about}{rung}: {why}"))
         }
+        CureNote::Twins { stand: false, .. } => {
+            ("twins", format!("{about}: no twin gets the requests of a group any more"))
+        }
+        CureNote::Twins { stand: true, apart } if apart.is_empty() => {
+            ("twins", format!("{about}: groups and their twins have the same targets"))
+        }
+        CureNote::Twins { stand: true, apart } => {
+            let apart: Vec<String> = apart.iter().map(ToString::to_string).collect();
+            ("twins", format!("{about}: {}", apart.join("; ")))
+        }
         CureNote::StandsAgain => {
             ("stands", format!("{about}: what could not be taken back is as before again"))
         }
     }
 }
 
-/// What ways back could not take back.
+/// What ways back could not take back, and twins that are not registered in as their groups.
 pub(super) fn left_over(acts: &Acts) -> Vec<String> {
-    acts.left_over
-        .iter()
-        .map(|(balancer, left)| format!("balancer `{balancer}`: {}", of_one(left)))
-        .collect()
+    let left = acts.left_over.iter();
+    let left = left.map(|(balancer, left)| format!("balancer `{balancer}`: {}", of_one(left)));
+    let apart = acts.twinned.iter().flat_map(|(balancer, twinned)| {
+        twinned.apart.iter().map(move |apart| format!("balancer `{balancer}`: {apart}"))
+    });
+    left.chain(apart).collect()
 }
 
 /// What is left over of one balancer, and how it is brought back.

@@ -78,7 +78,7 @@ pub struct Service {
     outdated: bool,
     journaled: Option<Shape>,
     zones_looked: Looked,
-    left_looked: Looked,
+    behind_looked: Looked,
 }
 
 /// How much of what is decided a round carries out.
@@ -138,7 +138,7 @@ impl Service {
             outdated: false,
             journaled: None,
             zones_looked: Looked::new(),
-            left_looked: Looked::new(),
+            behind_looked: Looked::new(),
         }
     }
 
@@ -200,7 +200,7 @@ impl Service {
         }
         // After everything else: no region waits for a zone.
         self.tend_zones(&decision).await?;
-        self.tend_left_over().await?;
+        self.tend_aftermath().await?;
         self.last = Some(decision.clone());
         Ok(Done { decision, ended, unplannable })
     }

@@ -3,7 +3,8 @@
 
 use super::grey::{BOTH, Parts, REFRESH, WEB, left_at};
 use super::*;
-use leeward::balancer::Call;
+use leeward::balancer::swap::Apart;
+use leeward::balancer::{Call, Target};
 use leeward::domain::{InAnswers, Turn};
 use leeward::policy::{ArcLever, GatesLever, Lever as Levers, Proof};
 use leeward::tell::{Kind, Severity};
@@ -144,6 +145,30 @@ fn what_is_left_over_of_a_refresh_wakes_somebody() {
     note(&mut picture, CureNote::StandsAgain);
     let over = told(&mut picture).pop().expect("its end");
     assert!(over.text.contains("configured as before"), "{}", over.text);
+}
+
+/// After a swap somebody goes on registering in the old group: what gets no requests wakes somebody.
+#[test]
+fn targets_that_a_swap_left_without_requests_wake_somebody() {
+    let mut picture = Picture::new(policy(&LADDER));
+    picture.tells = true;
+    begin(&mut picture, Aim::Rung(RungKind::Swap), 9.0);
+    let target = Target { id: "10.0.0.9".to_owned(), port: Some(80), zone: None };
+    let apart = Apart {
+        group: "web".to_owned(),
+        twin: "web-lw1".to_owned(),
+        unserved: [target].into(),
+        gone: [].into(),
+    };
+    let ended = CureNote::Ended { outcome: Outcome::Done };
+    for note in [ended, CureNote::Twins { stand: true, apart: vec![apart] }] {
+        picture.note(&Entry::Cure { balancer: "east-web".parse().unwrap(), note });
+    }
+    picture.see(&Seen { east: ".", ..Seen::default() });
+    let notes = picture.last.as_ref().unwrap().notes.clone();
+    let page = notes.into_iter().find(|letter| letter.key.starts_with("apart:east-web:")).unwrap();
+    assert_eq!(page.note.severity, Severity::Page);
+    assert!(page.note.text.contains("in `web` only, without requests: 10.0.0.9:80"), "{page:?}");
 }
 
 /// A balancer that drops requests counts none of them. When no refresh helps, its region is left, as another

@@ -44,8 +44,34 @@ impl Desk<'_> {
         }
     }
 
-    /// Nobody but a human brings back what a way back could not.
-    pub(super) fn left_over(&mut self) {
+    /// What refreshes left behind, and nobody but a human can mend.
+    pub(super) fn left_behind(&mut self) {
+        self.left_over();
+        for (balancer, twinned) in &self.case.acts.twinned {
+            let seen: Vec<String> = twinned.apart.iter().map(ToString::to_string).collect();
+            if seen.is_empty() {
+                continue;
+            }
+            let unserved = twinned.apart.iter().any(|apart| !apart.unserved.is_empty());
+            let help = "give whoever registers targets (an autoscaling group, a service) the twin, or the listeners \
+                        the old group again";
+            let text =
+                format!("balancer `{balancer}`, since its swap: {}; {help}", seen.join("; "));
+            let mut about = vec![Topic::Balancer(balancer.clone()), word(Word::Lb)];
+            about.extend(self.case.policy.region_of(balancer).map(region));
+            let would_help = vec![help.to_owned()];
+            self.tell(Draft {
+                severity: if unserved { Severity::Page } else { Severity::Warn },
+                key: format!("apart:{balancer}:{}:{unserved}", twinned.since),
+                kind: Kind::NeedsYou,
+                about: &about,
+                text: &text,
+                account: Account { seen, would_help, ..Account::default() },
+            });
+        }
+    }
+
+    fn left_over(&mut self) {
         let policy = self.case.policy;
         for (balancer, left) in &self.case.acts.left_over {
             let calls: Vec<String> = left.calls.iter().map(|call| format!("`{call}`")).collect();

@@ -145,6 +145,7 @@ pub(super) fn over(key: &str) -> String {
         "zone" => format!("over: the zones of `{name}` are well again"),
         "zone-shift" => format!("over: `{name}` uses all its zones again"),
         "left-over" => format!("over: balancer `{name}` is configured as before its refresh again"),
+        "apart" => format!("over: target groups of `{name}` and their twins have the same targets"),
         "stale" | "blind" => format!("over: the instruments of `{name}` can be relied on again"),
         "one_sided" => format!("over: probes of `{name}` and its users agree again"),
         "unseen" => format!("over: users of `{name}` are served again"),

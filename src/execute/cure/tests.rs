@@ -124,11 +124,15 @@ impl crate::ports::Configurations for World {
     async fn read(
         &self,
         _arn: &str,
-        _also: &BTreeSet<String>,
+        also: &BTreeSet<String>,
         at: Timestamp,
     ) -> Result<Snapshot, CallFailed> {
         let mut live = self.state().live.clone();
         live.taken_at = at;
+        // As a listing by balancer does.
+        let told: BTreeSet<String> =
+            live.groups.keys().filter(|name| live.is_attached(name)).cloned().collect();
+        live.groups.retain(|name, _| told.contains(name) || also.contains(name));
         for (name, group) in &mut live.groups {
             group.arn.get_or_insert(format!("arn:of:{name}"));
         }
@@ -595,7 +599,7 @@ async fn what_is_not_taken_back_is_said() {
             world.state().live.apply(&whole).unwrap();
         }
         for _ in 0..100 {
-            process.with(async |e| e.tend_left_over(&mut looked).await).await.unwrap();
+            process.with(async |e| e.tend_aftermath(&mut looked).await).await.unwrap();
             tokio::time::advance(BEAT).await;
             world.pass(BEAT);
         }
@@ -698,4 +702,70 @@ async fn the_floor_is_asked_before_every_call() {
     let left = world.removals();
     assert!(left.iter().flatten().all(|target| target.zone() != "eu-west-1c"), "{left:?}");
     assert!(process.acts.cure.is_some(), "it waits for them to be well again");
+}
+
+/// A twin that nobody forwards to is in no listing: its name is not free all the same.
+#[tokio::test(start_paused = true)]
+async fn a_name_left_of_an_earlier_swap_is_not_taken_again() {
+    let mut live = wide();
+    for (twin, old) in [("web-lw1", "web"), ("web-lw2", "web"), ("api-lw1", "api")] {
+        let mut left = live.groups[old].clone();
+        left.tags.insert("leeward:twin-of".to_owned(), old.to_owned());
+        live.groups.insert(twin.to_owned(), left);
+    }
+    let world = World::new(live.clone());
+    let mut process = Life::new(&world, &policy(ladder()));
+    assert_eq!(process.run(RungKind::Swap).await.unwrap(), Outcome::Done);
+    let now = world.state().live.clone();
+    for (twin, old) in [("web-lw3", "web"), ("api-lw2", "api")] {
+        assert!(now.is_used(twin) && !now.is_used(old), "{twin}");
+    }
+    assert_eq!(now.groups["web-lw1"], live.groups["web-lw1"]);
+    let left = world.acts().cured.values().next().unwrap().left.join("; ");
+    assert!(left.contains("`web-lw2` is left of an earlier swap"), "{left}");
+}
+
+/// Whoever registers targets knows nothing of the twin: new ones get no requests, and that is told.
+#[tokio::test(start_paused = true)]
+async fn who_goes_on_registering_in_the_old_group_is_noticed() {
+    let world = World::new(wide());
+    let mut process = Life::new(&world, &policy(ladder()));
+    assert_eq!(process.run(RungKind::Swap).await.unwrap(), Outcome::Done);
+    let name = process.balancer();
+    let gone = world.state().live.groups["web"].targets.first().cloned().unwrap();
+    let new = Target { id: "10.0.1.99".to_owned(), port: Some(8080), zone: None };
+    let (web, twin) = ("web".to_owned(), "web-lw1".to_owned());
+    let add =
+        |group: &String| Call::Register { group: group.clone(), targets: [new.clone()].into() };
+    let take =
+        |group: &String| Call::Deregister { group: group.clone(), targets: [gone.clone()].into() };
+    let mut looked = BTreeMap::new();
+    let mut seen = Vec::new();
+    for changes in [vec![], vec![add(&web), take(&web)], vec![add(&twin), take(&twin)]] {
+        for call in changes {
+            world.state().live.apply(&call).unwrap();
+        }
+        for _ in 0..100 {
+            process.with(async |e| e.tend_aftermath(&mut looked).await).await.unwrap();
+            tokio::time::advance(BEAT).await;
+            world.pass(BEAT);
+        }
+        seen.push(world.acts().twinned[&name].apart.clone());
+    }
+    let apart = seen.remove(1);
+    assert_eq!(apart.len(), 1);
+    assert_eq!((&apart[0].group, &apart[0].twin), (&web, &twin));
+    assert_eq!(apart[0].unserved, [new].into());
+    assert_eq!(apart[0].gone, [gone].into());
+    assert_eq!(seen, [vec![], vec![]], "alike before and after");
+    // Requests go to the old groups again: that is over.
+    let back = wide().listeners;
+    world.state().live.listeners = back;
+    for _ in 0..100 {
+        process.with(async |e| e.tend_aftermath(&mut looked).await).await.unwrap();
+        tokio::time::advance(BEAT).await;
+    }
+    world.pass(BEAT * 100);
+    process.with(async |e| e.tend_aftermath(&mut looked).await).await.unwrap();
+    assert!(world.acts().twinned.is_empty());
 }

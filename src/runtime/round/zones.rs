@@ -7,14 +7,15 @@ use crate::decide::Decision;
 use crate::journal::JournalError;
 
 impl Service {
-    /// Whether what could not be taken back of a refresh stands by now.
-    pub(super) async fn tend_left_over(&mut self) -> Result<(), JournalError> {
-        if self.memory.acts.left_over.is_empty() || self.reach != Reach::Everything {
+    /// What refreshes left behind.
+    pub(super) async fn tend_aftermath(&mut self) -> Result<(), JournalError> {
+        let nothing = self.memory.acts.left_over.is_empty() && self.memory.acts.twinned.is_empty();
+        if nothing || self.reach != Reach::Everything {
             return Ok(());
         }
-        let mut looked = std::mem::take(&mut self.left_looked);
-        let tended = self.executor().tend_left_over(&mut looked).await;
-        self.left_looked = looked;
+        let mut looked = std::mem::take(&mut self.behind_looked);
+        let tended = self.executor().tend_aftermath(&mut looked).await;
+        self.behind_looked = looked;
         tended
     }
 
