@@ -33,6 +33,7 @@ use crate::bulletin::Bulletin;
 use crate::domain::{BalancerName, InAnswers, Ratio, RegionName, Split, Timestamp, VantageName};
 use crate::health::{Answers, Deploy, Evidence, Picture, Reading};
 use crate::memory::{Acts, Memory, Order, Request};
+use crate::pace::Refreshed;
 use crate::plan::{HookCall, Purpose, RefreshAct, Wanted, ZonePlan};
 use crate::policy::{Class, LeverKind, Mode, Policy};
 use crate::tell::Letter;
@@ -216,6 +217,8 @@ struct Case<'a> {
     policy: &'a Policy,
     acts: &'a Acts,
     evidence: &'a Evidence,
+    /// Refreshes of the same balancers by other services.
+    elsewhere: &'a BTreeMap<BalancerName, Refreshed>,
     picture: &'a Picture,
     now: Timestamp,
     /// Where traffic belongs: the region with the most weight on a calm day.
@@ -462,6 +465,7 @@ fn build<'a>(policy: &'a Policy, memory: &'a Memory, now: Timestamp) -> Option<C
         policy,
         acts,
         evidence,
+        elsewhere: &memory.elsewhere,
         picture,
         now,
         home,

@@ -18,6 +18,7 @@ use crate::balancer::cure::Cure;
 use crate::bulletin::{Bulletin, Chronicle};
 use crate::domain::{BalancerName, InAnswers, RegionName, Split, Tally, Timestamp, Turn};
 use crate::health::{Event, Evidence, Happening};
+use crate::pace::Refreshed;
 use crate::plan::{Epoch, HookAnswer, HookCall, HookEnd, Plan};
 use crate::policy::{HookPhase, LeverKind, RungKind};
 use crate::ports::{CallFailed, ChangeId};
@@ -35,6 +36,8 @@ pub use asked::{Abort, Asked, Guard, Request};
 pub struct Memory {
     pub acts: Acts,
     pub evidence: Evidence,
+    /// What other services of this process did to balancers that are ours as well.
+    pub elsewhere: BTreeMap<BalancerName, Refreshed>,
 }
 
 /// One line of the journal. An intention stands there before the call it announces.

@@ -1,12 +1,17 @@
 //! Our own limits on calls and on record changes, over all services together, well under the account's.
 
+mod refreshed;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::refreshed::Refreshes;
 use crate::policy::{ElbPace, Pace};
+
+pub use self::refreshed::Refreshed;
 
 /// A throttled call halves both rates for so long.
 const SLOW_FOR: Duration = Duration::from_secs(30);
@@ -50,6 +55,7 @@ pub struct Pacer {
     elb: Mutex<BTreeMap<(String, Elb), (f64, Instant)>>,
     /// By region: whose turn it is to wait for tokens.
     turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    refreshes: Mutex<Refreshes>,
 }
 
 #[derive(Debug)]
@@ -78,6 +84,7 @@ impl Pacer {
             elb_pace,
             elb: Mutex::default(),
             turns: Mutex::default(),
+            refreshes: Mutex::default(),
         }
     }
 

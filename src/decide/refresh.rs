@@ -44,6 +44,9 @@ pub(super) fn treatment(case: &Case<'_>, name: &RegionName, view: &RegionView) -
     // One that got better is left to get well while there are others to try.
     let mut next = None;
     for balancer in &faulty.sure {
+        if let Some(hold) = elsewhere(case, rules, balancer) {
+            return Treatment::Wait(hold, balancer.clone());
+        }
         match next_act(case, rules, balancer) {
             Next::Act(act) => {
                 next = Some((balancer, act));
@@ -273,10 +276,21 @@ const fn lately_max(rules: &RefreshRules) -> usize {
     2 * rules.tries_max as usize
 }
 
+/// Another service refreshes the same balancer: its effect is waited for as that of our own. One of which
+/// nothing is heard any more is not waited for.
+fn elsewhere(case: &Case<'_>, rules: &RefreshRules, balancer: &BalancerName) -> Option<Hold> {
+    let until = case.elsewhere.get(balancer)?.newest?.plus(rules.wait);
+    let balancer = balancer.clone();
+    (case.now < until).then_some(Hold::RefreshWatching { balancer, until })
+}
+
 fn made_lately(case: &Case<'_>, balancer: &BalancerName) -> usize {
     let since = case.now.minus(case.policy.guards.latch_window);
+    let others =
+        case.elsewhere.get(balancer).map(|other| other.made.as_slice()).unwrap_or_default();
+    let others = others.iter().filter(|at| **at > since).count();
     let all = case.acts.refreshes.get(balancer).map(Vec::as_slice).unwrap_or_default();
-    all.iter().filter(|refresh| !refresh.refused && refresh.at > since).count()
+    others + all.iter().filter(|refresh| !refresh.refused && refresh.at > since).count()
 }
 
 /// What a refresh did to a balancer.

@@ -83,6 +83,14 @@ impl Executor<'_> {
             (RefreshAct::Rung(_), Some(_)) => return Ok(Progress::Working),
             (RefreshAct::Rung(_) | RefreshAct::Undo, None) => {}
         }
+        let arn = self.arn_of(balancer);
+        let begins = matches!(act, RefreshAct::Rung(_));
+        if let Some(arn) = arn.filter(|_| begins)
+            && !self.pace.claim_balancer(&self.policy.service, &arn, self.clock.now())
+        {
+            // Another service has just begun with it. The next round knows.
+            return Ok(Progress::Working);
+        }
         if self.levers.configurations.is_none() && self.levers.balancers.is_some() {
             // A world that knows one kind of refresh: every rung is that.
             return self.refresh(balancer).await;
@@ -464,15 +472,18 @@ impl Executor<'_> {
         client.read(&cure.before.arn, &also, self.clock.now()).await
     }
 
+    fn arn_of(&self, balancer: &BalancerName) -> Option<String> {
+        let all = self.policy.regions.values().flat_map(|region| &region.balancers);
+        all.filter(|known| &known.name == balancer).find_map(|known| known.arn.clone())
+    }
+
     async fn read(
         &mut self,
         balancer: &BalancerName,
         also: &BTreeSet<String>,
     ) -> Result<Snapshot, CallFailed> {
         let Some(client) = self.levers.configurations.clone() else { return Err(no_client()) };
-        let arn = self.policy.regions.values().flat_map(|region| &region.balancers);
-        let arn = arn.filter(|known| &known.name == balancer).find_map(|known| known.arn.clone());
-        let Some(arn) = arn else {
+        let Some(arn) = self.arn_of(balancer) else {
             let why = format!("the policy names no ARN for `{balancer}`");
             return Err(CallFailed::NotSent { why });
         };

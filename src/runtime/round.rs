@@ -1,6 +1,7 @@
 //! One pass: observe, judge, diagnose, decide, plan, act, verify, tell. Timer, alarm and operator all
 //! come through here; so do the laboratory, the simulator and the player of traces.
 
+mod balancers;
 mod hear;
 mod orders;
 mod switches;
@@ -184,6 +185,7 @@ impl Service {
         let answers = self.read_answers(now).await;
         let seen = Observations { samples, events, answers };
         self.memory.evidence.take_in(&self.policy, &seen, now);
+        self.hear_others();
         let mut decision = (self.judge)(&self.policy, &self.memory, now);
         let (mut ended, mut unplannable) = self.follow(&decision, now).await?;
         // A lever that does not answer is passed over at once for the next one. Its own order stays open

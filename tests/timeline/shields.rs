@@ -6,6 +6,7 @@ use super::*;
 use leeward::balancer::swap::Apart;
 use leeward::balancer::{Call, Target};
 use leeward::domain::{InAnswers, Turn};
+use leeward::pace::Refreshed;
 use leeward::policy::{ArcLever, GatesLever, Lever as Levers, Proof};
 use leeward::tell::{Kind, Severity};
 
@@ -145,6 +146,31 @@ fn what_is_left_over_of_a_refresh_wakes_somebody() {
     note(&mut picture, CureNote::StandsAgain);
     let over = told(&mut picture).pop().expect("its end");
     assert!(over.text.contains("configured as before"), "{}", over.text);
+}
+
+/// Two services of one process may name the same balancer: what the other does is waited for, and counts.
+#[test]
+fn refreshes_by_another_service_are_waited_for_and_counted() {
+    let name = || "east-web".parse().unwrap();
+    for (made, waits) in [(1, true), (8, false)] {
+        let mut picture = Picture::new(policy(&LADDER));
+        let newest = Timestamp::from_secs(picture.now + 200);
+        let other = Refreshed { made: vec![newest; made], newest: Some(newest) };
+        picture.memory.elsewhere.insert(name(), other);
+        let mut acts = Vec::new();
+        for step in 0..60 {
+            picture.grey(WEB);
+            acts.extend(wanted_act(&picture).map(|act| (step, act)));
+            if step == 20 {
+                picture.holds(|hold| matches!(hold, Hold::RefreshWatching { .. }));
+            }
+        }
+        // Its two minutes of watching are ours too; and eight within the time of the latch are the most.
+        match acts.first() {
+            Some((step, _)) => assert!(waits && *step >= 32, "{acts:?}"),
+            None => assert!(!waits),
+        }
+    }
 }
 
 /// After a swap somebody goes on registering in the old group: what gets no requests wakes somebody.

@@ -769,3 +769,18 @@ async fn who_goes_on_registering_in_the_old_group_is_noticed() {
     process.with(async |e| e.tend_aftermath(&mut looked).await).await.unwrap();
     assert!(world.acts().twinned.is_empty());
 }
+
+/// Two services of one process name the same balancer: only one of them begins.
+#[tokio::test(start_paused = true)]
+async fn what_another_service_has_just_begun_is_not_begun_as_well() {
+    let world = World::new(wide());
+    let mut process = Life::new(&world, &policy(ladder()));
+    let other = "search".parse().unwrap();
+    assert!(process.pace.claim_balancer(&other, "arn:of:the:balancer", world.now()));
+    for _ in 0..5 {
+        process.beat(RefreshAct::Rung(RungKind::Reassert)).await;
+        assert!(process.acts.cure.is_none() && world.state().calls.is_empty());
+    }
+    world.pass(Duration::from_secs(60));
+    assert_eq!(process.run(RungKind::Reassert).await.unwrap(), Outcome::Done);
+}

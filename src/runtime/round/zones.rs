@@ -7,18 +7,6 @@ use crate::decide::Decision;
 use crate::journal::JournalError;
 
 impl Service {
-    /// What refreshes left behind.
-    pub(super) async fn tend_aftermath(&mut self) -> Result<(), JournalError> {
-        let nothing = self.memory.acts.left_over.is_empty() && self.memory.acts.twinned.is_empty();
-        if nothing || self.reach != Reach::Everything {
-            return Ok(());
-        }
-        let mut looked = std::mem::take(&mut self.behind_looked);
-        let tended = self.executor().tend_aftermath(&mut looked).await;
-        self.behind_looked = looked;
-        tended
-    }
-
     /// Follows up zonal shifts, and carries out what was decided about one.
     pub(super) async fn tend_zones(&mut self, decision: &Decision) -> Result<(), JournalError> {
         let act = decision.zone.as_ref().filter(|plan| plan.go).map(|plan| &plan.act);
