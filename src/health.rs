@@ -6,6 +6,7 @@ mod failures;
 mod instruments;
 mod looks;
 mod picture;
+mod symptoms;
 mod window;
 mod zones;
 

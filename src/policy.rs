@@ -485,6 +485,8 @@ pub struct Metric {
     pub queries: BTreeMap<RegionName, Vec<MetricQuery>>,
     /// For [`Measures::Verdict`] only.
     pub bad: Option<BadWhen>,
+    /// What a derived verdict is about.
+    pub symptom: Option<Symptom>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -504,6 +506,38 @@ pub enum QueryBody {
     },
     /// Metric math over other inputs, each an id with a metric.
     Expression { expression: String, inputs: BTreeMap<String, MetricInput> },
+    /// Counts per request, of which each is asked for by itself.
+    Share(Share),
+}
+
+/// What is counted of requests, 0 to 1. Counts of errors have a data point only where there were errors, so one
+/// that is missing is zero, if requests speak for that time. What metric math makes of a metric without a single
+/// point is documented nowhere, so this is not left to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    /// Added up.
+    pub of: Vec<QueryBody>,
+    /// Taken off that.
+    pub but: Vec<QueryBody>,
+    /// The requests, added up.
+    pub among: Vec<QueryBody>,
+    /// What is counted comes on top of the requests, and speaks for itself where there are none.
+    pub beside: bool,
+}
+
+/// What a balancer counts of trouble, for verdicts and for saying what ails it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Symptom {
+    /// Requests that are sent to targets although none is healthy.
+    FailOpen,
+    /// Connections to targets that failed.
+    ConnectionErrors,
+    /// Clients that did not agree on TLS with it.
+    HandshakeErrors,
+    /// Connections that were refused at its limit.
+    RejectedConnections,
+    /// Connections that it has reset.
+    Resets,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

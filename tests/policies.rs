@@ -90,17 +90,46 @@ fn the_errors_of_a_balancer_are_counted_against_all_that_it_was_asked() {
     assert_eq!(queries.len(), 4, "one for each balancer: {queries:?}");
     let web = queries.iter().find(|q| q.balancer == "web-west".parse().ok()).unwrap();
     assert_eq!(web.aws_region, "eu-west-1");
-    let QueryBody::Expression { expression, inputs } = &web.what else { panic!("{web:?}") };
-    // No errors are no data point, no requests are no signal.
-    assert_eq!(expression, "FILL(e, 0) / (r + FILL(e, 0))");
-    assert_eq!(
-        (inputs["e"].name.as_str(), inputs["r"].name.as_str()),
-        ("HTTPCode_ELB_5XX_Count", "RequestCount")
-    );
-    for input in inputs.values() {
-        assert_eq!(input.namespace, "AWS/ApplicationELB");
-        assert_eq!(input.statistic, "Sum");
-        assert_eq!(input.dimensions["LoadBalancer"], "app/web/50dc6c495c0c9188");
+    let QueryBody::Share(share) = &web.what else { panic!("{web:?}") };
+    assert!(share.beside, "`RequestCount` knows nothing of what never found a target");
+    assert_eq!(names(&share.of), ["HTTPCode_ELB_5XX_Count"]);
+    assert_eq!(names(&share.but), ["TargetConnectionErrorCount"]);
+    assert_eq!(names(&share.among), ["RequestCount"]);
+    for query in share.of.iter().chain(&share.but).chain(&share.among) {
+        let QueryBody::Metric { namespace, statistic, dimensions, .. } = query else { panic!() };
+        assert_eq!((namespace.as_str(), statistic.as_str()), ("AWS/ApplicationELB", "Sum"));
+        assert_eq!(dimensions["LoadBalancer"], "app/web/50dc6c495c0c9188");
+    }
+}
+
+fn names(queries: &[QueryBody]) -> Vec<String> {
+    let name = |query: &QueryBody| match query {
+        QueryBody::Metric { name, .. } => name.clone(),
+        QueryBody::Expression { expression, .. } => expression.clone(),
+        QueryBody::Share(_) => panic!("a share of shares"),
+    };
+    queries.iter().map(name).collect()
+}
+
+/// Fail-open is counted by target group only, so all groups of a balancer are asked for; a verdict is about all
+/// balancers of a region.
+#[test]
+fn symptoms_are_derived_for_the_region_as_a_whole() {
+    let policy = example("grey-balancer.yaml");
+    let queries = queries(&policy, "open");
+    let home = &queries[0];
+    assert_eq!(home.balancer, None);
+    let QueryBody::Share(share) = &home.what else { panic!("{home:?}") };
+    assert_eq!(names(&share.among), ["RequestCount", "RequestCount"], "of both balancers");
+    assert_eq!(share.of.len(), 2);
+    let asked = names(&share.of)[0].clone();
+    for part in [
+        "SUM(SEARCH('{AWS/ApplicationELB,LoadBalancer,TargetGroup}",
+        "MetricName=\"UnhealthyRoutingRequestCount\"",
+        "LoadBalancer=\"app/",
+        "'Sum', 60))",
+    ] {
+        assert!(asked.contains(part), "{part}: {asked}");
     }
 }
 
@@ -111,9 +140,9 @@ fn requests_are_derived_per_second_and_target_errors_per_request() {
     assert_eq!(expression, "r / 60");
     let policy = example("last-resort.yaml");
     let answers = queries(&policy, "answers");
-    let QueryBody::Expression { expression, inputs } = &answers[0].what else { panic!() };
-    assert_eq!(expression, "FILL(e, 0) / r");
-    assert_eq!(inputs["e"].name, "HTTPCode_Target_5XX_Count");
+    let QueryBody::Share(share) = &answers[0].what else { panic!() };
+    assert_eq!(names(&share.of), ["HTTPCode_Target_5XX_Count", "TargetConnectionErrorCount"]);
+    assert!(share.but.is_empty() && !share.beside && names(&share.among) == ["RequestCount"]);
     // The region's own AWS region, not its name, and nothing for the last resort.
     assert_eq!((answers.len(), answers[0].aws_region.as_str()), (1, "eu-central-1"));
 }

@@ -156,6 +156,8 @@ fn parts(id: &str, query: &QueryBody, period_seconds: i32) -> Vec<MetricDataQuer
             };
             vec![convert::metric_query(id, &metric, period_seconds, Wanted::Answer)]
         }
+        // Asked for part by part by whoever looks.
+        QueryBody::Share(_) => Vec::new(),
         QueryBody::Expression { expression, inputs } => {
             let own = |input: &str| format!("{id}_{input}");
             let mut parts: Vec<_> = inputs

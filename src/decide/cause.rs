@@ -7,7 +7,7 @@ use std::fmt;
 use super::diagnose::DOWN_BELOW;
 use crate::domain::BalancerName;
 use crate::health::{BalancerView, ProbeFailure, Reading, RegionView};
-use crate::policy::Policy;
+use crate::policy::{Policy, Symptom};
 
 /// The likeliest culprit behind what probes of one balancer, or of a region, run into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,6 +96,23 @@ impl fmt::Display for Cause {
             Self::Answer(_) => f.write_str("it cuts connections"),
             Self::Silent => f.write_str("it takes connections and does not answer in time"),
         }
+    }
+}
+
+/// What balancers count of trouble beside their errors, in words.
+pub(super) const fn says(symptom: Symptom) -> &'static str {
+    match symptom {
+        Symptom::FailOpen => {
+            "requests are sent to targets although none is healthy (fail-open): it is the targets, not the balancer"
+        }
+        Symptom::ConnectionErrors => {
+            "balancers cannot connect to targets: looks like a security group, or targets at their limit"
+        }
+        Symptom::HandshakeErrors => {
+            "clients do not agree on TLS with balancers: looks like a certificate or the TLS policy of a listener"
+        }
+        Symptom::RejectedConnections => "balancers refuse connections: they are at their limit",
+        Symptom::Resets => "balancers reset connections",
     }
 }
 

@@ -7,7 +7,8 @@ use super::convict::Charge;
 use super::refresh::Treatment;
 use super::respond::Response;
 use super::{
-    Case, ClassReading, Diagnosis, Finding, Fitness, Hold, Verdict, cause, is_stuck, shares, zonal,
+    Case, ClassReading, Diagnosis, Finding, Fitness, Hold, Verdict, cause, is_stuck, refresh,
+    shares, zonal,
 };
 use crate::domain::{Ratio, RegionName, Timestamp, span};
 use crate::health::{ClassView, Failing, Instruments, Picture, Reading, RegionView};
@@ -161,6 +162,8 @@ fn sick_region(
     };
     let mut evidence = evidence(view);
     evidence.extend(cause::lines(case.policy, view));
+    let symptoms = case.evidence.symptoms(case.policy, name, case.now);
+    evidence.extend(symptoms.iter().map(|symptom| cause::says(*symptom).to_owned()));
     if let Some(change) = response.common.as_ref().and_then(|common| common.change.as_ref()) {
         evidence.push(format!("{change} came just before"));
     }
@@ -224,6 +227,7 @@ fn ruled_out(
         let bad = view.balancers.values().filter(|seen| seen.outside == Reading::Bad);
         let mut causes = bad.filter_map(|seen| cause::of(case.policy, view, seen));
         let why = match view.metrics {
+            _ if refresh::fails_open(case, name) => "no target is healthy (fail-open)",
             _ if causes.any(cause::Cause::is_cured_by_no_refresh) => {
                 "what probes run into is cured by no refresh"
             }

@@ -8,7 +8,7 @@ use crate::domain::{BalancerName, RegionName, Tally};
 use crate::health::{BalancerView, Failing, Reading, RegionView};
 use crate::memory::{OpenCure, Refresh};
 use crate::plan::{RefreshAct, Wanted};
-use crate::policy::{GiveUp, RefreshRules};
+use crate::policy::{GiveUp, RefreshRules, Symptom};
 
 /// Load above this part of capacity explains errors at the balancer by itself.
 const FULL: f64 = 0.95;
@@ -127,6 +127,7 @@ fn is_something_else(
         && case.convicted_since(name).is_some()
         && (view.balancers.values().any(beyond)
             || view.inside.reading == Reading::Bad
+            || fails_open(case, name)
             || view.balancers.values().any(targets_fail)
             || view.success.is_some_and(|success| success.get() < diagnose::DOWN_BELOW))
 }
@@ -368,6 +369,9 @@ fn faulty(case: &Case<'_>, name: &RegionName, view: &RegionView) -> Faulty {
     if view.failing != Some(Failing::Errors) || is_full(view) || hangs(case, name, view) {
         return Faulty::default();
     }
+    if fails_open(case, name) {
+        return Faulty::default();
+    }
     let (mut sure, mut unsure) = (Vec::new(), Vec::new());
     let mut others = false;
     for balancer in case.policy.regions.get(name).into_iter().flat_map(|region| &region.balancers) {
@@ -411,6 +415,11 @@ fn order(rules: &RefreshRules, mut found: Vec<(BalancerName, f64)>) -> Vec<Balan
 /// How its probes fail is something that no refresh changes.
 fn is_beyond_refreshes(case: &Case<'_>, view: &RegionView, seen: &BalancerView) -> bool {
     cause::of(case.policy, view, seen).is_some_and(cause::Cause::is_cured_by_no_refresh)
+}
+
+/// Balancers there send requests to targets of which none is healthy: no refresh makes one well.
+pub(super) fn fails_open(case: &Case<'_>, name: &RegionName) -> bool {
+    case.evidence.symptoms(case.policy, name, case.now).contains(&Symptom::FailOpen)
 }
 
 fn targets_are_well(case: &Case<'_>, seen: &BalancerView) -> bool {

@@ -73,7 +73,7 @@ impl Instruments {
                     .map(|balancer| balancer.points(name, period, from, to))
                     .unwrap_or_default())
             }
-            QueryBody::Expression { .. } => Err(CallFailed::Refused {
+            QueryBody::Expression { .. } | QueryBody::Share(_) => Err(CallFailed::Refused {
                 code: "ValidationError".to_owned(),
                 why: "the laboratory has no metric math".to_owned(),
             }),

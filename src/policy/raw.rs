@@ -442,6 +442,8 @@ record! {
         window: At<Span> = "window: 5m",
         /// Derives the query from the ARNs of the balancers; not together with `queries`.
         from: Option<At<Derived>> = "from: alb",
+        /// With `from` and `measures: verdict`: what is counted, per request of all balancers of a region, 0 to 1.
+        of: Option<At<Symptom>> = "of: fail_open",
         /// What to ask for, by region; a list asks for several. Not together with `from`.
         queries: Option<Entries<OneOrMany<Query>>> = "queries: { eu-west-1: { namespace: AWS/ApplicationELB, name: RequestCount, statistic: Sum, dimensions: { LoadBalancer: app/web/50dc6c495c0c9188 } } }",
     }
@@ -472,8 +474,27 @@ choice! {
 choice! {
     /// Where a derived metric comes from.
     "a source of metrics" Derived {
-        /// Application Load Balancers: `balancer_errors`, `target_errors`, `requests` and `latency`.
+        /// Application Load Balancers: `balancer_errors`, `target_errors`, `requests` and `latency`; of verdicts all
+        /// but `resets`. Connections to targets that failed count as errors of targets.
         Alb = "alb" "from: alb",
+        /// Network Load Balancers: `requests`, which are new connections; verdicts of `fail_open` and `resets`.
+        Nlb = "nlb" "from: nlb",
+    }
+}
+
+choice! {
+    /// What a balancer counts of trouble.
+    "a symptom" Symptom {
+        /// Requests that are sent to targets although none is healthy: it is the targets, not the balancer.
+        FailOpen = "fail_open" "of: fail_open",
+        /// Connections to targets that failed.
+        ConnectionErrors = "connection_errors" "of: connection_errors",
+        /// Clients that did not agree on TLS with the balancer.
+        HandshakeErrors = "handshake_errors" "of: handshake_errors",
+        /// Connections that were refused because the balancer is at its limit.
+        RejectedConnections = "rejected_connections" "of: rejected_connections",
+        /// Connections that the balancer has reset.
+        Resets = "resets" "of: resets",
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod job;
 mod look;
+mod share;
 
 #[cfg(test)]
 mod tests;

@@ -468,3 +468,50 @@ fn refreshes_of_a_balancer_are_bounded_over_incidents_as_well() {
     picture.greys(12, Parts::new("...", "...").with('.'));
     assert_eq!(picture.greys(16, WEB).matches('R').count(), 1);
 }
+
+/// Counters of fail-open say that it is the targets, whatever else they say.
+#[test]
+fn what_fails_open_is_no_fault_of_the_balancer() {
+    let arns: Vec<(String, String)> = ["east", "west"]
+        .into_iter()
+        .map(|region| {
+            let arn = |part: &str| {
+                format!("arn:aws:elasticloadbalancing:eu-west-1:111122223333:loadbalancer/app/{region}-{part}/1")
+            };
+            let written = format!("{region}-web: {{ carries: 70% }}, {region}-api: {{ carries: 30% }}");
+            let with = format!(
+                "{region}-web: {{ carries: 70%, arn: \"{}\" }}, {region}-api: {{ carries: 30%, arn: \"{}\" }}",
+                arn("web"),
+                arn("api")
+            );
+            (written, with)
+        })
+        .collect();
+    let signal = (
+        "signals:",
+        "signals:\n  open: { class: inside, fresh_for: 3m, metric: { measures: verdict, of: fail_open, above: 0.05, \
+         every: 60s, period: 60s, window: 5m, from: alb } }",
+    );
+    let mut changes: Vec<(&str, &str)> =
+        arns.iter().map(|(old, new)| (old.as_str(), new.as_str())).collect();
+    changes.extend([REFRESH, signal]);
+    for open in [false, true] {
+        let mut picture = Picture::new(policy(&changes));
+        let (mut done, mut said) = (String::new(), String::new());
+        for _ in 0..left_at(BOTH) + 3 {
+            let about = About { region: Some("east".parse().unwrap()), ..About::default() };
+            let measure = Measure::Verdict { value: Some(0.4), bad: open };
+            let mut samples = Vec::new();
+            picture.sample(&mut samples, "open", Class::Inside, about, measure);
+            let now = Timestamp::from_secs(picture.now);
+            let answers = Answers::Split { split: picture.split.clone(), read_at: now };
+            let seen = Observations { samples, events: Vec::new(), answers };
+            picture.memory.evidence.take_in(&picture.policy, &seen, now);
+            done.push(picture.grey(BOTH));
+            let findings = &picture.last.as_ref().unwrap().findings;
+            said = findings.iter().flat_map(|found| &found.evidence).cloned().collect();
+        }
+        assert_eq!(done.contains('R'), !open, "{done}");
+        assert_eq!(said.contains("fail-open"), open, "{said}");
+    }
+}

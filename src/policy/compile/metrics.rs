@@ -1,19 +1,18 @@
 //! CloudWatch metrics: as written, or derived from the ARN of a balancer.
 
+mod derive;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::decode::{At, Entries};
 use super::super::problem::{Bytes, Code, Finding, Findings, quoted};
 use super::super::units::Text;
 use super::super::{
-    BadWhen, Balancer, Measures, Metric, MetricInput, MetricQuery, QueryBody, Region, Role, raw,
+    BadWhen, Measures, Metric, MetricInput, MetricQuery, QueryBody, Region, Symptom, raw,
 };
 use super::regions::aws_region_code;
 use super::{HOUR, MINUTE, Names, Referred, SECOND, check_reference, limited_span, parsed};
 use crate::domain::{BalancerName, RegionName};
-
-/// The namespace of Application Load Balancers.
-const ALB_NAMESPACE: &str = "AWS/ApplicationELB";
 
 pub(super) fn compile(
     written: &At<raw::Metric>,
@@ -28,10 +27,25 @@ pub(super) fn compile(
     let period = limited_span(&metric.period, SECOND..=HOUR, "period", to);
     let window = limited_span(&metric.window, SECOND..=24 * HOUR, "window", to);
     check_period(metric, to);
+    let symptom = metric.of.as_ref().map(|of| symptom_of(&of.value));
+    if let Some(of) = &metric.of
+        && (metric.from.is_none() || measures != Measures::Verdict)
+    {
+        to.add(
+            Finding::new(
+                Code::Conflict,
+                of.at,
+                "`of` is for verdicts that are derived `from` a balancer",
+            )
+            .label("no effect here")
+            .help("write `measures: verdict`, `from: alb` and `above`"),
+        );
+        return None;
+    }
     let queries = match (&metric.from, &metric.queries) {
         (Some(from), None) => {
-            let raw::Derived::Alb = from.value;
-            regions.and_then(|regions| derive(from.at, measures, period?.as_secs(), regions, to))
+            let wanted = derive::Wanted { kind: kind_of(&from.value), measures, symptom };
+            regions.and_then(|regions| derive::derive(from.at, wanted, period?, regions, to))
         }
         (None, Some(queries)) => compile_queries(queries, names, regions, to),
         (Some(from), Some(_)) => {
@@ -57,7 +71,25 @@ pub(super) fn compile(
         window: window?,
         queries: queries?,
         bad: bad.ok()?,
+        symptom,
     })
+}
+
+fn kind_of(derived: &raw::Derived) -> derive::Kind {
+    match derived {
+        raw::Derived::Alb => derive::Kind::Application,
+        raw::Derived::Nlb => derive::Kind::Network,
+    }
+}
+
+fn symptom_of(written: &raw::Symptom) -> Symptom {
+    match written {
+        raw::Symptom::FailOpen => Symptom::FailOpen,
+        raw::Symptom::ConnectionErrors => Symptom::ConnectionErrors,
+        raw::Symptom::HandshakeErrors => Symptom::HandshakeErrors,
+        raw::Symptom::RejectedConnections => Symptom::RejectedConnections,
+        raw::Symptom::Resets => Symptom::Resets,
+    }
 }
 
 fn measures_of(measures: &raw::Measures) -> Measures {
@@ -126,113 +158,6 @@ fn check_period(metric: &raw::Metric, to: &mut Findings<'_>) {
             )
             .label("no data point fits in"),
         );
-    }
-}
-
-/// The queries of every balancer in every serving region.
-fn derive(
-    at: Bytes,
-    measures: Measures,
-    period_seconds: u64,
-    regions: &BTreeMap<RegionName, Region>,
-    to: &mut Findings<'_>,
-) -> Option<BTreeMap<RegionName, Vec<MetricQuery>>> {
-    let Some(formula) = Formula::of(measures, period_seconds) else {
-        to.add(
-            Finding::new(Code::NoMetric, at, "this measure cannot be derived from a balancer")
-                .label("not known to the balancer")
-                .help("`balancer_errors`, `target_errors`, `requests` and `latency` can; write `queries` for others"),
-        );
-        return None;
-    };
-    let mut queries = BTreeMap::new();
-    let mut unknown = Vec::new();
-    for (name, region) in regions.iter().filter(|(_, region)| region.role != Role::LastResort) {
-        if region.balancers.is_empty() {
-            unknown.push(format!("`{name}`"));
-        }
-        let mut of_region = Vec::new();
-        for balancer in &region.balancers {
-            match dimension(balancer) {
-                Some((aws_region, load_balancer)) => of_region.push(MetricQuery {
-                    balancer: Some(balancer.name.clone()),
-                    aws_region: aws_region.to_owned(),
-                    what: formula.query(load_balancer),
-                }),
-                None => unknown.push(format!("`{}`", balancer.name)),
-            }
-        }
-        queries.insert(name.clone(), of_region);
-    }
-    if unknown.is_empty() {
-        return Some(queries);
-    }
-    let message = format!("no Application Load Balancer is known for {}", unknown.join(", "));
-    to.add(Finding::new(Code::NoMetric, at, message).label("cannot be derived").help(
-        "add to each balancer `arn: \"arn:aws:elasticloadbalancing:...:loadbalancer/app/...\"`",
-    ));
-    None
-}
-
-/// Where an Application Load Balancer's metrics are, and its `LoadBalancer` dimension: the tail
-/// `app/name/hash` of its ARN.
-fn dimension(balancer: &Balancer) -> Option<(&str, &str)> {
-    let mut parts = balancer.arn.as_deref()?.splitn(6, ':').skip(3);
-    let (aws_region, _account, resource) = (parts.next()?, parts.next()?, parts.next()?);
-    let tail = resource.strip_prefix("loadbalancer/")?;
-    tail.starts_with("app/").then_some((aws_region, tail))
-}
-
-/// Metric math over the metrics of one balancer.
-///
-/// The error counts are reported only when there were errors, so a missing one is zero. Requests are
-/// counted only while they flow, and a missing count is no data, not health. `RequestCount` counts
-/// requests for which a target was chosen, so errors that the balancer itself made come on top.
-#[derive(Debug)]
-struct Formula {
-    expression: String,
-    /// Id, metric, statistic.
-    inputs: &'static [(&'static str, &'static str, &'static str)],
-}
-
-impl Formula {
-    fn of(measures: Measures, period_seconds: u64) -> Option<Self> {
-        let (expression, inputs): (String, &[(&str, &str, &str)]) = match measures {
-            Measures::BalancerErrors => (
-                "FILL(e, 0) / (r + FILL(e, 0))".to_owned(),
-                &[("e", "HTTPCode_ELB_5XX_Count", "Sum"), ("r", "RequestCount", "Sum")],
-            ),
-            Measures::TargetErrors => (
-                "FILL(e, 0) / r".to_owned(),
-                &[("e", "HTTPCode_Target_5XX_Count", "Sum"), ("r", "RequestCount", "Sum")],
-            ),
-            Measures::Requests => {
-                (format!("r / {}", period_seconds.max(1)), &[("r", "RequestCount", "Sum")])
-            }
-            // Reported in seconds.
-            Measures::Latency => ("t * 1000".to_owned(), &[("t", "TargetResponseTime", "p95")]),
-            Measures::Capacity
-            | Measures::ReplicationLag
-            | Measures::HealthyHosts
-            | Measures::Verdict => return None,
-        };
-        Some(Self { expression, inputs })
-    }
-
-    fn query(&self, load_balancer: &str) -> QueryBody {
-        let input = |(id, name, statistic): &(&str, &str, &str)| {
-            let input = MetricInput {
-                namespace: ALB_NAMESPACE.to_owned(),
-                name: (*name).to_owned(),
-                statistic: (*statistic).to_owned(),
-                dimensions: BTreeMap::from([("LoadBalancer".to_owned(), load_balancer.to_owned())]),
-            };
-            ((*id).to_owned(), input)
-        };
-        QueryBody::Expression {
-            expression: self.expression.clone(),
-            inputs: self.inputs.iter().map(input).collect(),
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::job::{Job, What, probed};
-use super::{Beacon, Sources};
+use super::{Beacon, Sources, share};
 use crate::domain::{BalancerName, RegionName, SignalName, Timestamp};
 use crate::health::{About, Measure, Sample, ZoneHosts};
 use crate::policy::{BadWhen, Class, Measures, Metric, MetricQuery, Policy, Source};
@@ -122,16 +122,20 @@ impl Looker {
         let now = self.sources.clock.now();
         let bodies: Vec<_> = queries.iter().map(|(_, query)| query.what.clone()).collect();
         let from = now.minus(metric.window);
-        match port.query(aws_region, &bodies, metric.period, from, now).await {
-            Ok(answers) if answers.len() == queries.len() => self.say(job, |place| {
-                let newest = newest(&answers[place], metric, now);
-                (
-                    measure(metric, newest.map(|point| point.value)),
-                    newest.map(|p| ends(&p, metric, now)),
-                )
-            }),
+        let asked = share::asked(&bodies);
+        match port.query(aws_region, &asked, metric.period, from, now).await {
+            Ok(answers) if answers.len() == asked.len() => {
+                let answers = share::joined(&bodies, answers);
+                self.say(job, |place| {
+                    let newest = newest(&answers[place], metric, now);
+                    (
+                        measure(metric, newest.map(|point| point.value)),
+                        newest.map(|p| ends(&p, metric, now)),
+                    )
+                })
+            }
             Ok(answers) => {
-                let why = format!("{} answers to {} queries", answers.len(), queries.len());
+                let why = format!("{} answers to {} queries", answers.len(), asked.len());
                 self.silence(job, &why)
             }
             Err(failure) => self.silence(job, &failure.to_string()),

@@ -312,6 +312,7 @@ fn with_metric(points: Vec<Vec<Point>>) -> (Bench, Arc<FakeMetrics>) {
         window: Duration::from_secs(300),
         queries: regions.map(|name| (name.parse().unwrap(), vec![query.clone()])).collect(),
         bad: None,
+        symptom: None,
     };
     let source = Source::Metric(metric);
     let (fresh_for, usual_delay) = (Duration::from_secs(180), None);
