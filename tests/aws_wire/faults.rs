@@ -24,10 +24,12 @@ pub(super) enum Kind {
     Garbage,
     Expired,
     Pending,
+    /// Two faults after each other: the effect is there, its answer is lost, and nothing of it can be read.
+    HangThenThrottled,
 }
 
 impl Kind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Throttled,
         Self::ServerError,
         Self::Refused,
@@ -38,6 +40,7 @@ impl Kind {
         Self::Garbage,
         Self::Expired,
         Self::Pending,
+        Self::HangThenThrottled,
     ];
 
     fn name(self) -> &'static str {
@@ -52,12 +55,13 @@ impl Kind {
             Self::Garbage => "garbage",
             Self::Expired => "credentials expired",
             Self::Pending => "stuck PENDING",
+            Self::HangThenThrottled => "hangs after the effect, then all throttled",
         }
     }
 
     pub(super) fn fault(self, of: OfService) -> Fault {
         match self {
-            Self::Throttled => of.throttled,
+            Self::Throttled | Self::HangThenThrottled => of.throttled,
             Self::ServerError => {
                 Fault::Answer(Message::answer(503, "text/html", "<html>sorry</html>"))
             }

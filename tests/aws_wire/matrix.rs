@@ -72,7 +72,7 @@ impl faults::Step for Step {
                 "a question to a name server is no call: it is answered with the new epoch or not, see `stuck PENDING`",
             );
         }
-        if fault == Kind::HangAfter && self != Self::Change {
+        if matches!(fault, Kind::HangAfter | Kind::HangThenThrottled) && self != Self::Change {
             return Some("a call that only reads has no effect: see `hangs before the effect`");
         }
         (fault == Kind::Refused && !self.is_looked_at()).then_some(
@@ -102,9 +102,11 @@ impl Step {
 
     /// Calls into a fault that lasts for thirty seconds, and for as long before it if it is looked at all
     /// day long. Each try that only reads is three attempts of the SDK's.
-    fn calls_max(self) -> usize {
+    fn calls_max(self, fault: Kind) -> usize {
         const ATTEMPTS: usize = 3;
         match self {
+            // Everything fails then: the records are read as often as below, and the change is tried as often.
+            Self::Change if fault == Kind::HangThenThrottled => 7 * ATTEMPTS + 5,
             // Both regions, every five seconds, as the policy wants it.
             Self::Targets => 12 * 2 * ATTEMPTS,
             Self::Metrics => 12 * ATTEMPTS,

@@ -91,6 +91,8 @@ pub(crate) struct Rule {
     fault: Fault,
     times: usize,
     fired: Arc<AtomicUsize>,
+    /// Not before this one fired.
+    first: Option<Arc<AtomicUsize>>,
 }
 
 impl Rule {
@@ -155,13 +157,43 @@ impl Proxy {
     /// The same, behind all rules that there are.
     pub(crate) fn inject_last(&self, action: &str, about: &str, fault: Fault) {
         let (action, about, name) = (action.to_owned(), about.to_owned(), about.to_owned());
-        let rule = Rule { action, about, name, fault, times: usize::MAX, fired: Arc::default() };
+        let rule = Rule {
+            action,
+            about,
+            name,
+            fault,
+            times: usize::MAX,
+            fired: Arc::default(),
+            first: None,
+        };
         self.inner.rules.lock().unwrap().push(rule);
     }
 
     fn add(&self, action: &str, about: &str, name: &str, fault: Fault, times: usize) -> Rule {
         let (action, about, name) = (action.to_owned(), about.to_owned(), name.to_owned());
-        let rule = Rule { action, about, name, fault, times, fired: Arc::default() };
+        let rule = Rule { action, about, name, fault, times, fired: Arc::default(), first: None };
+        self.inner.rules.lock().unwrap().insert(0, rule.clone());
+        rule
+    }
+
+    /// A rule of another proxy here as well: what it counts, it counts over both.
+    pub(crate) fn share(&self, rule: &Rule) {
+        self.inner.rules.lock().unwrap().insert(0, rule.clone());
+    }
+
+    /// Breaks every answer once `first` has fired.
+    pub(crate) fn inject_after(&self, first: &Rule, name: &str, fault: Fault) -> Rule {
+        let (action, about, name) = (ALL.to_owned(), String::new(), name.to_owned());
+        let (times, fired) = (usize::MAX, Arc::default());
+        let rule = Rule {
+            action,
+            about,
+            name,
+            fault,
+            times,
+            fired,
+            first: Some(Arc::clone(&first.fired)),
+        };
         self.inner.rules.lock().unwrap().insert(0, rule.clone());
         rule
     }
@@ -227,6 +259,7 @@ async fn serve(mut client: TcpStream, upstream: u16, inner: Arc<Inner>) {
             (rule.action == action || rule.action == ALL)
                 && text.contains(&rule.about)
                 && rule.fired() < rule.times
+                && rule.first.as_ref().is_none_or(|first| first.load(Ordering::SeqCst) > 0)
         };
         let mut due = rules.iter().filter(is_due).map(|rule| {
             rule.fired.fetch_add(1, Ordering::SeqCst);

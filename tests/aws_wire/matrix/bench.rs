@@ -88,7 +88,7 @@ pub(super) async fn play(cell: Cell, number: usize, ground: &Ground) -> Told {
         }
     }
     if let Some(rule) = &rule {
-        let (calls, most) = (rule.fired(), cell.step.calls_max());
+        let (calls, most) = (rule.fired(), cell.step.calls_max(cell.fault));
         assert!((1..=most).contains(&calls), "{cell}: {calls} calls into the fault");
     }
     let moved = bench.is_moved().await;
@@ -275,6 +275,10 @@ impl<'a> Bench<'a> {
             (Some(_), _) => fault_of(self.cell),
         };
         let action = self.cell.step.action().unwrap();
+        if self.cell.fault == Kind::HangThenThrottled {
+            let first = self.faulty().inject(action, "its answer is lost", Fault::SilenceAfter, 1);
+            return Some(self.faulty().inject_after(&first, "the fault of the cell", fault));
+        }
         Some(self.faulty().inject(action, "the fault of the cell", fault, usize::MAX))
     }
 

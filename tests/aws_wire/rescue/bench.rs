@@ -11,9 +11,10 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use leeward::aws::{Edge, Settings};
+use leeward::domain::InAnswers;
 use leeward::health::Sample;
 use leeward::journal::{Journal, Record};
-use leeward::memory::{Acts, Entry, Outcome};
+use leeward::memory::{Acts, Asked, Entry, Outcome, Request};
 use leeward::pace::Pacer;
 use leeward::policy::{self, LeverKind, Pace, Policy};
 use leeward::ports::{Clock, Levers};
@@ -61,6 +62,8 @@ pub(super) struct Bench {
     service: Service,
     lost: bool,
     writes_at_start: usize,
+    flips_before: (usize, usize),
+    told_before: usize,
     folder: tempfile::TempDir,
 }
 
@@ -171,6 +174,8 @@ impl Bench {
             service,
             lost: false,
             writes_at_start: 0,
+            flips_before: (0, 0),
+            told_before: 0,
             folder,
         }
     }
@@ -182,6 +187,25 @@ impl Bench {
 
     pub(super) fn lose(&mut self) {
         self.lost = true;
+    }
+
+    pub(super) fn recover(&mut self) {
+        self.lost = false;
+    }
+
+    /// Somebody asks for the way home.
+    pub(super) fn go_home(&mut self) {
+        let at = self.clock.now();
+        let request = Request {
+            by: "ana".to_owned(),
+            reason: "it is mended".to_owned(),
+            at,
+            until: at.plus(Duration::from_secs(3600)),
+            what: Asked::Failback,
+            overrides: BTreeSet::new(),
+            met_at: None,
+        };
+        self.service.ask(request).unwrap();
     }
 
     /// With a session at hand, as a running service has one.
@@ -256,12 +280,45 @@ impl Bench {
         )
     }
 
+    /// How often the control was turned, and how often the object came or went.
+    pub(super) fn flips(&self) -> (usize, usize) {
+        let written = self.bucket.seen().into_iter().filter(|seen| {
+            let is_write = self.is_put(seen) || seen.action == self.delete();
+            is_write && seen.forwarded && seen.status.is_some_and(|status| status < 300)
+        });
+        let (mut stands, mut count) = (false, 0);
+        for put in written.map(|seen| self.is_put(&seen)) {
+            count += usize::from(put != stands);
+            stands = put;
+        }
+        let (controls, objects) = self.flips_before;
+        (self.cluster.changes() - controls, count - objects)
+    }
+
+    /// What follows is counted and told by itself.
+    pub(super) fn begin_again(&mut self) {
+        self.flips_before = (0, 0);
+        self.flips_before = self.flips();
+        self.told_before = self.journal().len();
+    }
+
+    /// How the journal has it: out by routing control, and by gate.
+    pub(super) fn believed(&self) -> (bool, bool) {
+        let region = EU.parse().unwrap();
+        let out = |kind| self.acts().stands(kind, &region) == InAnswers::Out;
+        (out(LeverKind::Arc), out(LeverKind::Gates))
+    }
+
     fn is_put(&self, seen: &Seen) -> bool {
         seen.forwarded && seen.action == self.put()
     }
 
     pub(super) fn put(&self) -> String {
         format!("PUT /{BUCKET}/{}", self.key)
+    }
+
+    pub(super) fn delete(&self) -> String {
+        format!("DELETE /{BUCKET}/{}", self.key)
     }
 
     pub(super) fn get(&self) -> String {
@@ -370,7 +427,7 @@ impl Bench {
 
     /// What the journal says of orders, without repetitions.
     pub(super) fn story(&self) -> String {
-        folded(self.journal().iter().filter_map(|record| word(&record.entry)))
+        folded(self.journal()[self.told_before..].iter().filter_map(|record| word(&record.entry)))
     }
 }
 
