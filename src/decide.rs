@@ -8,6 +8,7 @@ mod diagnose;
 mod guard;
 mod hold;
 mod hooks;
+mod left;
 mod notes;
 mod public;
 mod refresh;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::calm::is_calm;
 pub use self::hold::{Hold, StayWhy};
+pub use self::left::left;
 pub use self::shares::effective;
 
 use self::convict::Charge;

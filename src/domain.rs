@@ -534,6 +534,17 @@ pub struct Turn {
     pub to: InAnswers,
 }
 
+/// Whether users left a region that was taken out of the answers, as its own counters tell.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Left {
+    /// Nobody tells, or most of them did.
+    Unknown,
+    /// It carried more than the rest of a region that was left, when it was last counted: before they had to be gone.
+    NotToldYet,
+    /// This part of its requests still arrives.
+    No(Ratio),
+}
+
 /// How far a region's switches let it into the answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -34,6 +34,7 @@ pub mod zonal;
 
 pub use read::read_inventory;
 pub use rehearse::{Call, Rehearse};
+pub use switches::users_go_within;
 
 /// After the first failed call; doubled with each further one in a row.
 const RETRY_FIRST: Duration = Duration::from_secs(2);

@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use leeward::domain::{InAnswers, RecordName, RegionName, Turn, Weight, ZoneId};
-use leeward::health::Sample;
+use leeward::health::{Measure, Sample};
 use leeward::journal::Forgetful;
 use leeward::pace::Pacer;
 use leeward::plan::{Batch, RecordData, RecordSet, Wanted};
-use leeward::policy::{GatesLever, Lever, LeverKind, Pace, Policy, Votes, Witness, load};
+use leeward::policy::{Class, GatesLever, Lever, LeverKind, Pace, Policy, Votes, Witness, load};
 use leeward::ports::{
     CallFailed, ChangeId, ChangeStatus, Clock, Levers, Resolver, Switches, Weights,
 };
 use leeward::runtime::round::Service;
 use tokio::time::{Instant, sleep};
 
-use crate::made_up::{Virtual, about, serving};
+use crate::made_up::{Virtual, about, sample, serving};
 
 /// As long as the edge waits for one call.
 const NO_ANSWER: Duration = Duration::from_secs(8);
@@ -176,6 +176,8 @@ struct Bench {
     gate: Arc<Gate>,
     clock: Arc<Virtual>,
     dead: Option<Instant>,
+    /// Of 1,000 requests a second, how many arrive at `east`; nobody counts where this is `None`.
+    arrives: Option<fn(&Bench) -> Option<f64>>,
 }
 
 fn record(region: &str, weight: u8) -> RecordSet {
@@ -225,7 +227,7 @@ impl Bench {
             pace,
             "test".to_owned(),
         );
-        Self { service, records, gate, clock, dead: None }
+        Self { service, records, gate, clock, dead: None, arrives: None }
     }
 
     fn api(&self, is: Api) {
@@ -238,7 +240,27 @@ impl Bench {
             let part = if self.dead.is_some() && name == "east" { 0.0 } else { 1.0 };
             serving(now, about(name, &format!("{name}-web")), ["one", "two"], part)
         };
-        [seen("east"), seen("west")].concat()
+        let mut samples = [seen("east"), seen("west")].concat();
+        if let Some(arrives) = self.arrives {
+            let east = arrives(self);
+            let west = 1000.0 - east.unwrap_or(1000.0);
+            let east = ("east", east);
+            // What is no number is not even told.
+            let told = [east, ("west", Some(west))].into_iter();
+            for (name, rps) in told.filter(|(_, rps)| !rps.is_some_and(f64::is_nan)) {
+                let (about, requests) =
+                    (about(name, &format!("{name}-web")), Measure::Requests(rps));
+                samples.push(sample(now, "metrics", Class::Traffic, about, requests));
+            }
+        }
+        samples
+    }
+
+    /// Since when the gate of `east` is closed.
+    fn closed_for(&self) -> Option<Duration> {
+        let calls = self.gate.calls.lock().unwrap();
+        let out = calls.iter().find(|(_, turns)| turns.iter().any(|t| t.to == InAnswers::Out));
+        out.map(|(at, _)| at.elapsed())
     }
 
     /// One round, at most as often as the policy says; how long it took.
@@ -466,4 +488,62 @@ async fn records_that_cannot_be_moved_leave_the_other_lever() {
     assert!(bench.is_out(), "{:?}", bench.service.last);
     assert_eq!(bench.records.changes.load(Ordering::SeqCst), 0);
     assert!(bench.out_after() <= Duration::from_secs(25), "{:?}", bench.out_after());
+}
+
+/// Nobody shows whether a gate is in force: the counters of the region do, where they can.
+#[tokio::test(start_paused = true)]
+async fn a_region_that_is_used_on_is_not_left_and_the_next_lever_is_pulled() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    type Arrives = fn(&Bench) -> Option<f64>;
+    let cases: [(&str, Arrives, bool); 7] = [
+        ("as if nothing had been done", |_| Some(1000.0), true),
+        (
+            "two thirds",
+            |bench| Some(if bench.closed_for().is_some() { 667.0 } else { 1000.0 }),
+            true,
+        ),
+        // Those who overstay and those who keep their connections.
+        ("a third", |bench| Some(if bench.closed_for().is_some() { 333.0 } else { 1000.0 }), false),
+        (
+            "they go when the time to live is over",
+            |bench| Some(if bench.closed_for() > Some(2 * MINUTE) { 50.0 } else { 1000.0 }),
+            false,
+        ),
+        (
+            "nobody counts any more",
+            |bench| if bench.dead.is_some() { None } else { Some(1000.0) },
+            false,
+        ),
+        // They were counted while they might still come.
+        (
+            "nobody counts after the first two minutes",
+            |bench| Some(if bench.closed_for() > Some(2 * MINUTE) { f64::NAN } else { 1000.0 }),
+            false,
+        ),
+        // What arrives is no less after the turn than before it, and that proves nothing.
+        (
+            "next to nothing since it is lost",
+            |bench| Some(if bench.dead.is_some() { 20.0 } else { 1000.0 }),
+            false,
+        ),
+    ];
+    for (what, arrives, passed_over) in cases {
+        let mut bench = Bench::new(Some(0));
+        bench.arrives = Some(arrives);
+        bench.outage(Api::Well, 4 * MINUTE, 12 * MINUTE).await;
+        let weight = bench.records.weight("east");
+        assert_eq!(weight == 0, passed_over, "{what}: {:?}", bench.service.last);
+        assert_eq!(bench.is_out(), !passed_over, "{what}: what was no use is turned back");
+        let acts = &bench.service.memory.acts;
+        assert!(acts.order.is_none() && acts.doubtful.is_empty(), "{what}");
+        let calls = bench.gate.calls.lock().unwrap().len();
+        assert_eq!(calls, if passed_over { 2 } else { 1 }, "{what}");
+        assert_eq!(acts.shifts.len(), 1, "{what}: counted once");
+    }
+    // The last lever is not turned back: that would help nobody.
+    let mut bench = Bench::new(Some(1));
+    bench.arrives = Some(|_| Some(1000.0));
+    bench.outage(Api::Throttles, 4 * MINUTE, 12 * MINUTE).await;
+    assert!(bench.is_out(), "{:?}", bench.service.last);
+    assert_eq!(bench.gate.calls.lock().unwrap().len(), 1);
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use leeward::domain::{InAnswers, RecordName, RegionName, Timestamp, Turn};
+use leeward::domain::{InAnswers, Left, RecordName, RegionName, Timestamp, Turn};
 use leeward::execute::Progress;
 use leeward::memory::{Acts, Entry, Order, Outcome, Pin, Turning};
 use leeward::plan::{Epoch, Move, Plan, Purpose, SETTLED_AFTER, Wanted};
@@ -206,7 +206,7 @@ impl Controller {
     }
 
     async fn see_beside(&mut self) -> Progress {
-        self.executor().see_beside().await.unwrap()
+        self.executor().see_beside(Left::Unknown).await.unwrap()
     }
 }
 

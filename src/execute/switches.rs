@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::domain::{BalancerName, InAnswers, RegionName, Timestamp, Turn};
+use crate::domain::{BalancerName, InAnswers, Left, RegionName, Timestamp, Turn};
 use crate::execute::{Executor, Progress};
 use crate::journal::JournalError;
 use crate::memory::{Entry, Order, Outcome, Turning};
 use crate::plan::{Move, Purpose, Wanted};
-use crate::policy::{LeverKind, Mode, Proof, Votes, Witness};
+use crate::policy::{LeverKind, Mode, Policy, Proof, Votes, Witness};
 use crate::ports::{CallFailed, Followed, Levers, Resolver};
 
 /// How long the health check of a routing control may take to follow it. No documentation gives a bound: it is
@@ -63,7 +63,20 @@ impl Executor<'_> {
                 }
                 Ok(Progress::Working)
             }
-            Turning::Stands { at } => self.see_in_force(&order, moved, at).await,
+            Turning::Stands { at } => self.see_in_force(&order, moved, at, Left::Unknown).await,
+        }
+    }
+
+    /// The same as [`Executor::advance`], where it is known whether users left.
+    pub async fn advance_seeing(&mut self, left: Left) -> Result<Progress, JournalError> {
+        let Some(order) = self.acts.order.clone() else { return Ok(Progress::Nothing) };
+        match (&order.plan.wanted, order.turning) {
+            (Wanted::Move(moved), Turning::Stands { at })
+                if moved.lever.is_switch() && !self.waits(moved.lever) =>
+            {
+                self.see_in_force(&order, moved, at, left).await
+            }
+            _ => self.advance().await,
         }
     }
 
@@ -137,7 +150,7 @@ impl Executor<'_> {
 
     /// Looks whether a move beside a hanging order came into force. What does not in its time is turned
     /// back.
-    pub async fn see_beside(&mut self) -> Result<Progress, JournalError> {
+    pub async fn see_beside(&mut self, left: Left) -> Result<Progress, JournalError> {
         let Some(beside) = self.acts.beside.clone() else { return Ok(Progress::Nothing) };
         let moved = &beside.moved;
         let Some(proof) = self.policy.proof(moved.lever).cloned() else {
@@ -147,13 +160,13 @@ impl Executor<'_> {
         if beside.turning {
             return Ok(Progress::Working);
         }
-        if self.is_seen(&proof, moved, beside.at).await {
+        if self.is_seen(&proof, moved, beside.at, left).await {
             return self.end_beside(Outcome::Done);
         }
         if self.clock.now().since(beside.at) < proof.in_force_within || self.pinned() {
             return Ok(Progress::Working);
         }
-        let why = self.give_back(moved, &beside.turns_back(), &proof).await?;
+        let why = self.give_back(moved, &beside.turns_back(), &proof, left).await?;
         self.end_beside(Outcome::Abandoned { why })
     }
 
@@ -264,13 +277,14 @@ impl Executor<'_> {
         order: &Order,
         moved: &Move,
         since: Timestamp,
+        left: Left,
     ) -> Result<Progress, JournalError> {
         let Some(proof) = self.policy.proof(moved.lever).cloned() else {
             let why = format!("the policy has no lever `{}` any more", moved.lever);
             return self.end(Outcome::Abandoned { why }).map(Progress::Ended);
         };
         let now = self.clock.now();
-        if self.is_seen(&proof, moved, since).await {
+        if self.is_seen(&proof, moved, since, left).await {
             if order.in_sync_at.is_none() {
                 self.note(&Entry::InSync { epoch: order.plan.epoch })?;
             }
@@ -279,7 +293,7 @@ impl Executor<'_> {
         if now.since(since) < proof.in_force_within || self.pinned() {
             return Ok(Progress::Working);
         }
-        self.fail(order, moved, &proof).await
+        self.fail(order, moved, &proof, left).await
     }
 
     /// The verdict over switches that stand and changed nothing: they are turned back.
@@ -288,8 +302,9 @@ impl Executor<'_> {
         order: &Order,
         moved: &Move,
         proof: &Proof,
+        left: Left,
     ) -> Result<Progress, JournalError> {
-        let why = self.give_back(moved, &order.turns_back(), proof).await?;
+        let why = self.give_back(moved, &order.turns_back(), proof, left).await?;
         self.end(Outcome::Abandoned { why }).map(Progress::Ended)
     }
 
@@ -300,16 +315,22 @@ impl Executor<'_> {
         moved: &Move,
         back: &[Turn],
         proof: &Proof,
+        left: Left,
     ) -> Result<String, JournalError> {
         let lever = moved.lever;
         let within = crate::domain::span(proof.in_force_within);
         let (votes, back) = self.votes(moved, back);
-        let why = match self.policy.gates_lever() {
-            Some(gates) if !votes.is_empty() => {
+        let why = match (self.policy.gates_lever(), left) {
+            (Some(gates), _) if !votes.is_empty() => {
                 let Votes { needed, of } = gates.votes;
                 format!("not {needed} of {of} voted for it within {within}; the vote stands")
             }
-            Some(_) | None => format!("turned, but not in the answers within {within}"),
+            (_, Left::No(part)) => {
+                format!("turned, but {part} of the requests still arrive after {within}")
+            }
+            (_, Left::Unknown | Left::NotToldYet) => {
+                format!("turned, but not in the answers within {within}")
+            }
         };
         if !votes.is_empty() {
             self.note(&Entry::Voted { back: votes })?;
@@ -346,28 +367,43 @@ impl Executor<'_> {
 
     /// Name servers that answer otherwise are enough to say no. That they answer so is enough for a region
     /// that went or came as a whole; one share is told from another only roughly.
-    async fn is_seen(&mut self, proof: &Proof, moved: &Move, since: Timestamp) -> bool {
+    async fn is_seen(&mut self, proof: &Proof, moved: &Move, since: Timestamp, left: Left) -> bool {
         match answered(self.levers, proof, moved).await {
             Some(false) => false,
             Some(true) if !is_step(moved) => true,
             Some(true) | None => {
-                let long = self.clock.now().since(since) >= self.in_force_after(moved);
-                long && followed(self.levers, moved).await
+                let stood = self.clock.now().since(since);
+                let stays = match left {
+                    Left::Unknown => false,
+                    // What is not counted in time tells nothing.
+                    Left::NotToldYet => stood < proof.in_force_within,
+                    Left::No(_) => true,
+                };
+                let long = stood >= in_force_after(self.policy, moved);
+                long && !stays && followed(self.levers, moved).await
             }
         }
     }
+}
 
-    fn in_force_after(&self, moved: &Move) -> Duration {
-        let gates = || self.policy.gates_lever().map(|lever| lever.check.flips_within() * 2);
-        // Of a routing control nothing can be asked but the control itself, which shows what was told to it.
-        match moved.lever {
-            LeverKind::Gates => gates().unwrap_or_default(),
-            LeverKind::Arc => self.policy.proof(LeverKind::Arc).map_or(CONTROL_FOLLOWS, |proof| {
-                (CONTROL_FOLLOWS + proof.ttl).min(proof.in_force_within)
-            }),
-            LeverKind::Weights => Duration::ZERO,
-        }
+/// How long switches have to stand until they are taken for followed, where nobody shows it.
+fn in_force_after(policy: &Policy, moved: &Move) -> Duration {
+    let gates = || policy.gates_lever().map(|lever| lever.check.flips_within() * 2);
+    // Of a routing control nothing can be asked but the control itself, which shows what was told to it.
+    match moved.lever {
+        LeverKind::Gates => gates().unwrap_or_default(),
+        LeverKind::Arc => policy.proof(LeverKind::Arc).map_or(CONTROL_FOLLOWS, |proof| {
+            (CONTROL_FOLLOWS + proof.ttl).min(proof.in_force_within)
+        }),
+        LeverKind::Weights => Duration::ZERO,
     }
+}
+
+/// How long after switches were turned users of a region that they took out may still come to it: until they
+/// are followed, and until answers that were given just before are too old.
+pub fn users_go_within(policy: &Policy, moved: &Move) -> Duration {
+    let ttl = policy.proof(moved.lever).map(|proof| proof.ttl);
+    in_force_after(policy, moved) + ttl.unwrap_or_default()
 }
 
 /// What looks at the switches sees them turned, or cannot be asked.

@@ -8,10 +8,13 @@ use super::evidence::{Evidence, Heard, Metered, Stamps};
 use super::picture::{BalancerView, Instruments, Lag};
 use super::{Answers, Reading, window};
 use crate::domain::{BalancerName, RegionName, Timestamp};
-use crate::policy::{Class, Measures, Policy, Region};
+use crate::policy::{Class, Measures, Policy, Region, Source};
 
 /// How long the readings of a signal count that the policy does not have any more.
 const FRESH_UNNAMED: Duration = Duration::from_secs(180);
+
+/// What a number of requests speaks for that others push: as long as the shortest period of most metrics.
+const COUNTED_OVER: Duration = Duration::from_secs(60);
 
 /// Above this part of its capacity a region may be bad because of what arrives.
 const FULL: f64 = 0.95;
@@ -198,6 +201,27 @@ impl Evidence {
             }
         }
         result
+    }
+
+    /// Requests per second that arrive at a region, and from when on they were counted: by the stamps of their
+    /// signal, and no later than they were heard. `None` where no instrument that can be used tells.
+    pub fn arrives(&self, policy: &Policy, name: &RegionName) -> Option<(f64, Timestamp)> {
+        let requests = self.picture().regions.get(name)?.requests_rps?;
+        let heard = self.heard.get(name)?;
+        let counted = heard.metrics.iter().filter(|m| m.measures == Measures::Requests);
+        let began = counted.filter_map(|metered| {
+            let (_, stamps) = heard.stamps.iter().find(|(signal, _)| *signal == metered.signal)?;
+            let (stamp, _) = stamps.newest?;
+            let period = match &policy.signals.get(&metered.signal)?.source {
+                Source::Metric(metric) => metric.period,
+                Source::Probe(_)
+                | Source::TargetHealth { .. }
+                | Source::Beacon { .. }
+                | Source::Pushed => COUNTED_OVER,
+            };
+            Some(stamp.min(metered.series.heard_at()?).minus(period))
+        });
+        Some((requests, began.min()?))
     }
 
     /// When the newest metrics of a region were taken, by their own stamps.

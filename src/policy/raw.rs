@@ -216,7 +216,7 @@ choice! {
     "a witness" Witness {
         /// A TXT name with one weighted record for each region, with the weights and health checks of the service's own records and the region's name as its value.
         Txt(WitnessTxt) = "txt" "witness: { txt: { zone: Z0123456789ABCDEFGHIJ, name: _where.api.example.com, servers: [\"192.0.2.53:53\"] } }",
-        /// Nothing can be asked, and `check` warns of it. Gates are in force after the time that their checks need, twice over, and routing controls after 30s and `ttl`, if nothing that can be asked says otherwise.
+        /// Nothing can be asked, and `check` warns of it. Gates are in force after the time that their checks need, twice over, and routing controls after 30s and `ttl`, if nothing that can be asked says otherwise and the region's own counters do not tell that more than half of its part of the requests still arrives.
         Nothing = "none" "witness: none",
     }
 }

@@ -475,7 +475,7 @@ impl Service {
             let _ = self.executor().withdraw_beside("it is no longer right").await?;
         }
         // Done is what nothing hangs of any more: not the gates alone, while an order may still happen.
-        let beside = ended(self.executor().see_beside().await?);
+        let beside = ended(self.see_beside().await?);
         if beside == Some(Outcome::Done) && self.memory.acts.order.is_none() {
             outcome = beside;
         }
@@ -491,7 +491,7 @@ impl Service {
                 // What is accepted as a whole cannot be recalled: it is followed up, and sends nothing.
                 let follow = |order: &Order| !order.has_unsent();
                 if outcome.is_none() && self.memory.acts.order.as_ref().is_some_and(follow) {
-                    outcome = ended(self.executor().advance().await?);
+                    outcome = ended(self.advance().await?);
                 }
             } else if let Some(why) = decision.withdraw.as_ref().filter(|_| order.may_be_given_up())
             {
@@ -501,7 +501,7 @@ impl Service {
                     outcome = ended(self.executor().withdraw(why).await?);
                 }
             } else if !order.is_unsent() || !order.may_be_given_up() || goes_on(order, decision) {
-                outcome = ended(self.executor().advance().await?);
+                outcome = ended(self.advance().await?);
             }
             // The records were read before the order wrote them, or somebody else did: they are read anew
             // before anything is decided about them. What is wanted now may be the very move that ended.

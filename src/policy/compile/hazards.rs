@@ -339,7 +339,7 @@ fn check_switches(policy: &Policy, file: &raw::File, to: &mut Findings<'_>) {
             to.add(
                 Finding::new(Code::NoWitness, at, format!("nobody sees whether `{kind}` take traffic away"))
                     .label("`witness: none`")
-                    .help("a check that hangs on no record is not found out, and no other lever is tried: `witness: { txt: ... }`"),
+                    .help("a check that hangs on no record is then found out by that region's counters of requests at best: `witness: { txt: ... }`"),
             );
         }
         let proofs = [LeverKind::Gates, LeverKind::Arc].map(|kind| policy.proof(kind));

@@ -1,5 +1,5 @@
 //! Looks at gates and routing controls on calm days: somebody else may have turned one. It is told, and left
-//! as it is.
+//! as it is. And what an order that turns them cannot see: whether users left.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,9 +9,12 @@ use tokio::task::JoinSet;
 use tracing::warn;
 
 use super::Service;
-use crate::domain::{InAnswers, RegionName, Timestamp};
+use crate::decide::left;
+use crate::domain::{InAnswers, Left, RegionName, Timestamp};
+use crate::execute::{Progress, users_go_within};
 use crate::journal::JournalError;
-use crate::memory::Entry;
+use crate::memory::{Entry, Turning};
+use crate::plan::{Move, Wanted};
 use crate::policy::LeverKind;
 use crate::ports::CallFailed;
 
@@ -32,6 +35,27 @@ pub struct Watched {
 }
 
 impl Service {
+    /// Looks whether a move beside a hanging order came into force.
+    pub(super) async fn see_beside(&mut self) -> Result<Progress, JournalError> {
+        let beside = self.memory.acts.beside.as_ref();
+        let left = beside.map_or(Left::Unknown, |beside| self.left(&beside.moved, beside.at));
+        self.executor().see_beside(left).await
+    }
+
+    /// Takes the open order on. Whether users left is what it cannot see itself.
+    pub(super) async fn advance(&mut self) -> Result<Progress, JournalError> {
+        let left = match self.memory.acts.order.as_ref().map(|o| (&o.plan.wanted, o.turning)) {
+            Some((Wanted::Move(moved), Turning::Stands { at })) => self.left(moved, at),
+            Some(_) | None => Left::Unknown,
+        };
+        self.executor().advance_seeing(left).await
+    }
+
+    fn left(&self, moved: &Move, since: Timestamp) -> Left {
+        let gone_by = since.plus(users_go_within(&self.policy, moved));
+        left(&self.policy, &self.memory.evidence, moved, gone_by)
+    }
+
     /// Takes in the looks that ended, and begins others when it is time.
     pub(super) fn watch_switches(&mut self, now: Timestamp) -> Result<(), JournalError> {
         if !self.watched.on {
