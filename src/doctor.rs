@@ -9,6 +9,7 @@ mod controls;
 mod gates;
 mod records;
 mod targets;
+mod wired;
 mod witness;
 mod zones;
 
@@ -29,6 +30,7 @@ use crate::ports::{
 use crate::steer::Found;
 
 pub use access::{permissions, role_of};
+pub use wired::{Answered, Standing, answered, unsound};
 
 /// What was read, or why it could not be.
 pub type Read<T> = Result<T, CallFailed>;
@@ -222,15 +224,26 @@ fn members<'a>(policy: &Policy, facts: &'a Facts) -> Vec<(RegionName, &'a Record
 /// The records whose health checks decide what is answered: the service's own, and those of witnesses.
 fn watched<'a>(policy: &Policy, facts: &'a Facts) -> Vec<(RegionName, &'a RecordSet)> {
     let mut watched = members(policy, facts);
-    for kind in [LeverKind::Gates, LeverKind::Arc] {
-        let witness = policy.proof(kind).and_then(|proof| proof.witness.as_ref());
-        for (region, set) in witness.map_or(Vec::new(), |one| witness::sets(policy, facts, one)) {
-            if !watched.iter().any(|(_, known)| *known == set) {
-                watched.push((region, set));
-            }
+    for (region, set) in shown(policy, facts) {
+        if !watched.iter().any(|(_, known)| *known == set) {
+            watched.push((region, set));
         }
     }
     watched
+}
+
+/// The sets of all witnesses, each with the region that it shows.
+fn shown<'a>(policy: &Policy, facts: &'a Facts) -> Vec<(RegionName, &'a RecordSet)> {
+    let mut shown = Vec::new();
+    for kind in [LeverKind::Gates, LeverKind::Arc] {
+        let witness = policy.proof(kind).and_then(|proof| proof.witness.as_ref());
+        for one in witness.map_or(Vec::new(), |one| witness::sets(policy, facts, one)) {
+            if !shown.contains(&one) {
+                shown.push(one);
+            }
+        }
+    }
+    shown
 }
 
 /// `api.example.com A "eu"`

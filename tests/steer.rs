@@ -197,6 +197,15 @@ fn failover_answers_the_primary_unless_only_the_secondary_is_healthy() {
     assert_eq!(failover(Healthy, Unhealthy), Answered::Primary);
     assert_eq!(failover(Unhealthy, Healthy), Answered::Secondary);
     assert_eq!(failover(Unhealthy, Unhealthy), Answered::Primary);
+    // So a pair is answered as a group of weights 1 and 0 is: what is told of weighted records holds for it.
+    for primary in [Healthy, Unhealthy] {
+        for secondary in [Healthy, Unhealthy] {
+            let shares = weighted([(0, 1, primary), (1, 0, secondary)]);
+            let answered = if shares[&0] > 0.0 { Answered::Primary } else { Answered::Secondary };
+            assert_eq!(answered, failover(primary, secondary), "{primary:?} {secondary:?}");
+            assert!(shares.values().any(|share| *share > 0.999), "{shares:?}");
+        }
+    }
 }
 
 #[test]

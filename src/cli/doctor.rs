@@ -148,18 +148,40 @@ async fn zones(
     }
 }
 
-/// The records that show which regions are answered, if they were not read yet, and who answers them.
-async fn witnesses(policy: &Policy, eyes: &Eyes, facts: &mut Facts) {
+/// The records and the health checks that decide what is answered when switches are turned.
+pub(super) async fn wiring(
+    policy: &Policy,
+    account: &dyn Account,
+    records: Option<&Arc<dyn Weights>>,
+    facts: &mut Facts,
+) {
+    shown(policy, records, facts).await;
+    checks(policy, account, facts).await;
+}
+
+fn witnesses_of(policy: &Policy) -> impl Iterator<Item = &Witness> {
     let proofs =
         [LeverKind::Gates, LeverKind::Arc].into_iter().filter_map(|kind| policy.proof(kind));
-    for Witness { zone, name, servers } in proofs.filter_map(|proof| proof.witness.as_ref()) {
+    proofs.filter_map(|proof| proof.witness.as_ref())
+}
+
+/// The records that show which regions are answered, if they were not read yet.
+async fn shown(policy: &Policy, records: Option<&Arc<dyn Weights>>, facts: &mut Facts) {
+    for Witness { zone, .. } in witnesses_of(policy) {
         if !facts.records.contains_key(zone) {
-            let records = match &eyes.records {
+            let records = match records {
                 Some(weights) => weights.read(zone, None).await,
                 None => none_here(),
             };
             facts.records.insert(zone.clone(), records);
         }
+    }
+}
+
+/// These records, and who answers them.
+async fn witnesses(policy: &Policy, eyes: &Eyes, facts: &mut Facts) {
+    shown(policy, eyes.records.as_ref(), facts).await;
+    for Witness { name, servers, .. } in witnesses_of(policy) {
         let Some(resolver) = &eyes.resolver else { continue };
         let asked = servers.iter().filter(|server| !facts.servers.contains_key(*server));
         let said =

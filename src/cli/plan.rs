@@ -8,14 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::apply::{PlanFile, Reviewed};
 use super::edge::{self, EdgeArgs};
 use super::hands::read_drift;
-use super::{Exit, Failure, Format, Output, block_on, history, json, parse_duration};
+use super::{Exit, Failure, Format, Output, block_on, doctor, history, json, parse_duration};
 use crate::decide::{Decision, Hold, decide};
+use crate::doctor::{Facts, checks_of};
 use crate::domain::{InAnswers, RegionName, span};
 use crate::execute::read_inventory;
 use crate::health::{Answers, Observations, Sample};
@@ -24,7 +25,7 @@ use crate::memory::{Acts, Entry, Memory};
 use crate::plan::batch;
 use crate::plan::{Inventory, Wanted};
 use crate::policy::{LeverKind, Policy};
-use crate::ports::{CallFailed, ControlFacts};
+use crate::ports::{Account, CallFailed, ControlFacts};
 use crate::report::drift::{self, Drift};
 use crate::report::path::{Credentials, formula, steps, through_the_sick};
 use crate::report::plan::{Bounds, Rehearsal, checksum, lever_depends_on, page, standing_holds};
@@ -45,6 +46,10 @@ use assume::{Assume, history_of};
 
 /// Live signals are not watched for longer: a dry run is for a person who waits.
 const WATCH_MAX: Duration = Duration::from_secs(3600);
+/// A region has one health check, or a few below a calculated one; Route 53 answers five calls a second.
+const CHECKS_MAX: usize = 100;
+/// Until all of them were read.
+const CHECKS_WITHIN: Duration = Duration::from_secs(60);
 
 /// Says what would be done now, to the last record, and changes nothing.
 ///
@@ -120,6 +125,8 @@ struct Seen {
     inventory: Option<Inventory>,
     /// How the switches of the policy stand, or why that is not known.
     switches: BTreeMap<LeverKind, Result<BTreeMap<RegionName, InAnswers>, String>>,
+    /// Records and health checks as they hang together, or why that is not known.
+    wiring: Result<Facts, String>,
     live: Vec<Sample>,
     drift: Vec<Drift>,
 }
@@ -139,7 +146,15 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
         // From here on nothing that could change anything is within reach.
         world.levers = read_only(&world.levers);
         let mut seen = look(&policy, &world, time).await;
-        seen.switches = standing(args, &policy).await;
+        if [LeverKind::Gates, LeverKind::Arc].into_iter().any(|kind| policy.has_lever(kind)) {
+            let account = args.edge.account(args.surroundings.here.as_deref()).await;
+            let account = account.map_err(|failure| failure.message);
+            seen.switches = standing(args, &policy, account.as_deref()).await;
+            seen.wiring = match account {
+                Ok(account) => wiring(&policy, &world, &seen, account.as_ref(), &args.holder).await,
+                Err(why) => Err(why),
+            };
+        }
         let (text, exit) = rehearse(args, &policy, acts, &world, &seen, time)?;
         out.line(text);
         Ok(exit)
@@ -224,35 +239,58 @@ async fn look(policy: &Policy, world: &World, time: Duration) -> Seen {
     let ((), (), drift) = tokio::join!(watched, collect, read_drift(policy, world));
     // The records last, so that the plan is made from what is there now.
     let (answers, unread, inventory) = records(policy, world).await;
-    Seen { answers, unread, inventory, switches: BTreeMap::new(), live, drift }
+    let wiring = Err("no account was asked".to_owned());
+    Seen { answers, unread, inventory, switches: BTreeMap::new(), wiring, live, drift }
 }
 
 /// How gates and routing controls stand, read through a port that has no way to turn one.
 async fn standing(
     args: &Args,
     policy: &Policy,
+    account: Result<&dyn Account, &String>,
 ) -> BTreeMap<LeverKind, Result<BTreeMap<RegionName, InAnswers>, String>> {
     let mut standing = BTreeMap::new();
-    if ![LeverKind::Gates, LeverKind::Arc].into_iter().any(|kind| policy.has_lever(kind)) {
-        return standing;
-    }
-    let account = match args.edge.account(args.surroundings.here.as_deref()).await {
-        Ok(account) => account,
-        Err(failure) => {
-            let kinds = [LeverKind::Gates, LeverKind::Arc].into_iter();
-            let unread = |kind| (kind, Err(failure.message.clone()));
-            return kinds.filter(|kind| policy.has_lever(*kind)).map(unread).collect();
-        }
-    };
     if let Some(lever) = policy.gates_lever() {
-        let read = gates::standing(lever, account.as_ref(), &args.holder).await;
+        let read = match account {
+            Ok(account) => gates::standing(lever, account, &args.holder).await,
+            Err(why) => Err(why.clone()),
+        };
         standing.insert(LeverKind::Gates, read);
     }
     if let Some(lever) = policy.arc_lever() {
-        let told = account.controls(lever).await;
-        standing.insert(LeverKind::Arc, first_to_tell(told));
+        let read = match account {
+            Ok(account) => first_to_tell(account.controls(lever).await),
+            Err(why) => Err(why.clone()),
+        };
+        standing.insert(LeverKind::Arc, read);
     }
     standing
+}
+
+/// Which health checks the records hang on, or why that is not known.
+async fn wiring(
+    policy: &Policy,
+    world: &World,
+    seen: &Seen,
+    account: &dyn Account,
+    holder: &str,
+) -> Result<Facts, String> {
+    let mut facts = Facts { at: world.clock.now(), holder: holder.to_owned(), ..Facts::default() };
+    match (&seen.inventory, &seen.unread) {
+        (Some(inventory), _) => {
+            let zones = inventory.zones.iter().map(|(zone, sets)| (zone.clone(), Ok(sets.clone())));
+            facts.records = zones.collect();
+        }
+        (None, Some(why)) => return Err(why.clone()),
+        (None, None) => {}
+    }
+    if checks_of(policy, &facts).len() > CHECKS_MAX {
+        return Err(format!("more than {CHECKS_MAX} health checks hang on the records"));
+    }
+    let reading = doctor::wiring(policy, account, world.levers.weights.as_ref(), &mut facts);
+    let read = timeout(CHECKS_WITHIN, reading).await;
+    read.map_err(|_| format!("not all could be read within {}", span(CHECKS_WITHIN)))?;
+    Ok(facts)
 }
 
 /// The controls as the first endpoint has them that tells of all, or what the last one said instead.
@@ -364,7 +402,10 @@ fn rehearse(
             .map_or(Vec::new(), |plan| through_the_sick(policy, plan, &credentials)),
         bounds,
         lever_depends_on: lever_depends_on(policy, moved),
-        by_switches: moved.map(|moved| Distribution::of(policy, moved, &found, &seen.answers)),
+        by_switches: moved.map(|moved| {
+            let wiring = seen.wiring.as_ref().map_err(String::clone);
+            Distribution::of(policy, moved, &found, &seen.answers, wiring)
+        }),
         switches_unread: unread_switches(seen),
         drift: seen.drift.clone(),
         changed: false,

@@ -14,6 +14,11 @@ pub(super) fn look(policy: &Policy, facts: &Facts, findings: &mut Findings) {
             let about = format!("gate {number} of {region}");
             if let Some(gate) = facts.gates.get(&(region.clone(), number)) {
                 stands(policy, region, &about, gate, findings);
+                if gate.stranger {
+                    let check = check_of(facts, slot).and_then(|(_, read)| read.as_ref().ok());
+                    let searches = check.is_some_and(|check| check.search.is_some());
+                    strange(&about, gate, searches, findings);
+                }
                 let id = slot.health_check.as_ref();
                 let found = id.and_then(|id| facts.found.get(id));
                 if let Some(found) = found {
@@ -47,6 +52,35 @@ fn check_of<'a>(facts: &'a Facts, slot: &'a Slot) -> Option<(&'a str, &'a Read<C
     Some((id, facts.checks.get(id)?))
 }
 
+/// Somebody else answers in its place.
+fn strange(about: &str, gate: &GateFacts, searches: bool, findings: &mut Findings) {
+    let status = gate.outside.as_ref().copied().unwrap_or_default();
+    let (severity, why) = match gate.looks_closed() {
+        Some(true) if !searches => (
+            Severity::Stops,
+            "to a checker that searches for no text it is published: the region is out of the answers, and \
+             nothing lets it in",
+        ),
+        Some(true) => (
+            Severity::Weakens,
+            "only the text that the check searches for keeps this from taking the region out",
+        ),
+        Some(false) | None => {
+            (Severity::Weakens, "when the gate is closed, checkers may not see it")
+        }
+    };
+    findings.add(
+        severity,
+        about,
+        Told {
+            what: format!("answers {status} from outside with a page that is not the gate's"),
+            why,
+            mend: "lead the address to `/gates/SERVICE/REGION/NUMBER` of `leeward run`, with no page or \
+                   redirection in its place, and let the check search for `out`",
+        },
+    );
+}
+
 /// How one gate stands, by its bucket and from outside.
 fn stands(
     policy: &Policy,
@@ -60,7 +94,7 @@ fn stands(
         let action = "s3:GetObject` and `s3:ListBucket";
         findings.unread(Severity::Stops, about, failure, action);
     }
-    if gate.closed() == Some(true) {
+    if gate.closed() == Some(true) && !gate.stranger {
         let home = policy.regions.get(region).is_some_and(|region| region.weight.0 > 0);
         let why = if home {
             "traffic is away from it, or somebody forgot it: visitors are not sent there"
@@ -104,7 +138,8 @@ fn stands(
             why: "whether checkers could read the object is seen only when it is there",
             mend: "compare the bucket's policy with infra/cloudformation/gates.yaml, and publish it in a drill",
         }),
-        (Ok(status), None, Some(false)) if gate.kept.is_none() && *status != 404 => findings.add(Severity::Weakens, about, Told {
+        (Ok(status), None, Some(false))
+            if gate.kept.is_none() && *status != 404 && !gate.stranger => findings.add(Severity::Weakens, about, Told {
             what: format!("answers {status} from outside, and not the 404 of an open gate"),
             why: "somebody else answers there: when it is closed, checkers may not see it",
             mend: "lead the address to `/gates/SERVICE/REGION/NUMBER` of `leeward run`",
@@ -183,13 +218,7 @@ fn wiring(
         );
         return;
     }
-    if !check.inverted {
-        findings.add(Severity::Stops, about, Told {
-            what: "is not inverted".to_owned(),
-            why: "an open gate would take its region out, and publishing it would let it in; so would a dead controller",
-            mend: "`Inverted: true` (`UpdateHealthCheck`)",
-        });
-    }
+    upright(check, about, findings);
     if !sees(check, &slot.gate, &facts.holder) {
         let host = check.endpoint.as_deref().or(check.address.as_deref()).unwrap_or_default();
         let place = slot.gate.url(&facts.holder).unwrap_or_default();
@@ -232,8 +261,18 @@ fn wiring(
     }
 }
 
+fn upright(check: &CheckFacts, about: &str, findings: &mut Findings) {
+    if !check.inverted {
+        findings.add(Severity::Stops, about, Told {
+            what: "is not inverted".to_owned(),
+            why: "an open gate would take its region out, and publishing it would let it in; so would a dead controller",
+            mend: "`Inverted: true` (`UpdateHealthCheck`)",
+        });
+    }
+}
+
 /// What can be counted on in the answer of a published gate.
-fn words(gate: &Gate) -> &'static str {
+pub(super) fn words(gate: &Gate) -> &'static str {
     match gate {
         Gate::S3 { .. } => " takes ",
         Gate::Http { .. } | Gate::Unnamed => "out",
@@ -241,7 +280,7 @@ fn words(gate: &Gate) -> &'static str {
 }
 
 /// Whether a check looks where a gate stands. With several holders each has a place of its own.
-fn sees(check: &CheckFacts, gate: &Gate, holder: &str) -> bool {
+pub(super) fn sees(check: &CheckFacts, gate: &Gate, holder: &str) -> bool {
     let host = check.endpoint.as_deref().or(check.address.as_deref()).unwrap_or_default();
     let place = format!("{}{}", host.to_ascii_lowercase(), check.path.as_deref().unwrap_or("/"));
     if let Gate::S3 { bucket, key, url: None, .. } = gate {
@@ -304,7 +343,12 @@ fn attached(
         };
         // What could not be read is told elsewhere.
         let Some(Ok(check)) = facts.checks.get(id) else { continue };
+        // One that the policy names is looked at whether or not a record hangs on it.
+        let unnamed = |id: &str| !slots.iter().any(|slot| slot.health_check.as_deref() == Some(id));
         if check.kind != "CALCULATED" {
+            if is_gate(id, check) && unnamed(id) {
+                upright(check, &format!("{about} (check {id})"), findings);
+            }
             if !is_gate(id, check) {
                 hangs_on_none(
                     &about,
@@ -322,6 +366,11 @@ fn attached(
             .map(|id| Some((id.as_str(), facts.checks.get(id)?.as_ref().ok()?)))
             .collect();
         let Some(children) = children else { continue };
+        for (id, check) in &children {
+            if is_gate(id, check) && unnamed(id) {
+                upright(check, &format!("{about} (check {id})"), findings);
+            }
+        }
         let theirs = children.iter().filter(|(id, check)| is_gate(id, check)).count();
         if theirs == 0 && !slots.iter().any(|slot| slot.health_check.as_deref() == Some(id)) {
             hangs_on_none(

@@ -102,6 +102,9 @@ pub struct GateFacts {
     pub kept: Option<Result<bool, CallFailed>>,
     /// The status with which it answers somebody without credentials, as a checker is, or why it does not.
     pub outside: Result<u16, String>,
+    /// At the address of an `http` gate somebody answers with another text than this program: a proxy's page, a
+    /// redirection.
+    pub stranger: bool,
 }
 
 impl GateFacts {

@@ -230,8 +230,13 @@ pub fn through_the_sick(
             }
         }
         let clusters = policy.arc_lever().filter(|_| moved.lever == LeverKind::Arc);
-        if clusters.is_some_and(|lever| lever.endpoints.keys().all(|region| region == code)) {
-            warnings.push((name.clone(), format!("every endpoint of the cluster is in {code}")));
+        if let Some(lever) = clusters.filter(|lever| lever.endpoints.contains_key(code)) {
+            let what = format!(
+                "one of {} endpoints of the cluster is in {code}: if it is asked first, its time-out is \
+                 waited for before the next one is",
+                lever.endpoints.len()
+            );
+            warnings.push((name.clone(), what));
         }
         if credentials.here.as_deref() == Some(code) {
             let what =

@@ -351,8 +351,11 @@ fn answers(page: &mut String, rehearsal: &Rehearsal<'_>, policy: &Policy) {
     paragraph(page, "answers", &format!("now {now}"));
     if let Some(shares) = &rehearsal.by_switches {
         let now = Distribution::words(&shares.before);
-        let text =
-            format!("now {now}, by the switches as they are known to stand, and by the weights");
+        let by = match shares.checks_unread {
+            None => "by records and health checks as they were read",
+            Some(_) => "by the policy's idea of the health checks",
+        };
+        let text = format!("now {now}, by the switches as they are known to stand, and {by}");
         paragraph(page, "", &text);
         let text = rehearsal.bounds.map_or(String::new(), |bounds| {
             let (first, last) = (bounds.typical(), bounds.worst());
@@ -365,6 +368,13 @@ fn answers(page: &mut String, rehearsal: &Rehearsal<'_>, policy: &Policy) {
         paragraph(page, "", &format!("after {}{text}", Distribution::words(&shares.after)));
         for unread in &rehearsal.switches_unread {
             paragraph(page, "", unread);
+        }
+        if let Some(why) = &shares.checks_unread {
+            let text = format!("which records hang on which health checks is not known: {why}");
+            paragraph(page, "", &text);
+        }
+        for warning in &shares.warnings {
+            paragraph(page, "WARNING", warning);
         }
     } else if let Some(plan) = rehearsal.plan {
         let sum: u32 = plan.result.values().map(|weight| u32::from(weight.0)).sum();

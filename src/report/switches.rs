@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::path::{Credentials, Part, Plane, Step, next_lever};
 use super::plan::Bounds;
+use crate::doctor::{Answered, Facts, Standing, answered, unsound};
 use crate::domain::{InAnswers, Ratio, RegionName, Turn, Weight, span};
 use crate::health::Answers;
 use crate::memory::Acts;
@@ -21,6 +22,9 @@ pub(crate) const GATE_CALL_MAX: Duration = Duration::from_secs(7);
 pub(crate) const TURN_MAX: Duration = Duration::from_secs(18);
 /// All gates of a move: what is not set by then is read before it is set again.
 pub(crate) const GATES_TURN_MAX: Duration = Duration::from_secs(20);
+
+/// A page of a plan shows no more of what is wrong with records and checks.
+const UNSOUND_MAX: usize = 10;
 
 /// The move by switches of a plan, if it is one.
 pub fn of(plan: &Plan) -> Option<&Move> {
@@ -48,31 +52,39 @@ pub struct Distribution {
     /// Only if so many controllers vote for it: `2 of 3 publish`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after_if: Option<String>,
+    /// Why the health checks are not those of the records, but those that the policy takes for granted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checks_unread: Option<String>,
+    /// What of the records and their health checks keeps the move from working.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 impl Distribution {
-    /// From how all switches are known to stand, and the weights as read, or else those of a calm day.
-    pub fn of(policy: &Policy, moved: &Move, acts: &Acts, answers: &Answers) -> Self {
-        let weight = |name: &RegionName, calm: Weight| match answers {
-            Answers::Split { split, .. } => split.weight(name),
-            Answers::Drift { .. } | Answers::Unknown => calm,
-        };
-        let shares = |stands: &BTreeMap<RegionName, InAnswers>| {
-            let records = policy.regions.iter().flat_map(|(name, region)| {
-                let slots = policy.switches(LeverKind::Gates, name).max(1);
-                let closed = stands.get(name).copied().unwrap_or(InAnswers::In).closed(slots);
-                let health = move |slot| Health::of(slot >= closed);
-                let weight = weight(name, region.weight).0;
-                (0..slots).map(move |slot| (name.clone(), weight, health(slot)))
-            });
-            let shares = weighted(records).into_iter();
-            shares.map(|(name, share)| (name, Ratio::new(share))).collect()
-        };
-        let after = acts.let_in_after(moved.lever, &moved.turned());
+    /// From how all switches are known to stand, and from records and health checks as they were read. Where they
+    /// were not (`wiring`), from the weights as read, or else those of a calm day, as if each record hung on the
+    /// switches of its region and on nothing else.
+    pub fn of(
+        policy: &Policy,
+        moved: &Move,
+        acts: &Acts,
+        answers: &Answers,
+        wiring: Result<&Facts, String>,
+    ) -> Self {
         let votes = policy.gates_lever().filter(|_| moved.lever == LeverKind::Gates);
         let votes = votes.map(|lever| lever.votes).filter(|votes| votes.needed > 1);
         let after_if = votes.map(|Votes { needed, of }| format!("{needed} of {of} publish"));
-        Self { before: shares(&acts.let_in()), after: shares(&after), after_if }
+        let publish = votes.map_or(1, |votes| votes.needed);
+        let told = wiring.and_then(|facts| as_read(policy, moved, acts, publish, facts));
+        let (before, after, checks_unread, warnings) = match told {
+            Ok((before, after, warnings)) => (before, after, None, warnings),
+            Err(why) => {
+                let after = acts.let_in_after(moved.lever, &moved.turned());
+                let shares = |stands| of_the_policy(policy, answers, stands);
+                (shares(&acts.let_in()), shares(&after), Some(why), Vec::new())
+            }
+        };
+        Self { before, after, after_if, checks_unread, warnings }
     }
 
     /// `eu-central-1 0%, eu-west-1 100%`
@@ -80,6 +92,80 @@ impl Distribution {
         let words = shares.iter().map(|(name, share)| format!("{name} {share}"));
         words.collect::<Vec<_>>().join(", ")
     }
+}
+
+type Shares = BTreeMap<RegionName, Ratio>;
+
+/// What the policy takes for granted: each record is healthy as far as its region's switches let it in.
+fn of_the_policy(
+    policy: &Policy,
+    answers: &Answers,
+    stands: &BTreeMap<RegionName, InAnswers>,
+) -> Shares {
+    let weight = |name: &RegionName, calm: Weight| match answers {
+        Answers::Split { split, .. } => split.weight(name),
+        Answers::Drift { .. } | Answers::Unknown => calm,
+    };
+    let records = policy.regions.iter().flat_map(|(name, region)| {
+        let slots = policy.switches(LeverKind::Gates, name).max(1);
+        let closed = stands.get(name).copied().unwrap_or(InAnswers::In).closed(slots);
+        let health = move |slot| Health::of(slot >= closed);
+        let weight = weight(name, region.weight).0;
+        (0..slots).map(move |slot| (name.clone(), weight, health(slot)))
+    });
+    let shares = weighted(records).into_iter();
+    shares.map(|(name, share)| (name, Ratio::new(share))).collect()
+}
+
+/// Before and after, by records and checks as they were read, and what is wrong with them. Of several names
+/// the one that comes to be answered least as the move wants it.
+fn as_read(
+    policy: &Policy,
+    moved: &Move,
+    acts: &Acts,
+    voters: u32,
+    facts: &Facts,
+) -> Result<(Shares, Shares, Vec<String>), String> {
+    let (gates, controls) = (acts.gates.clone(), acts.controls.clone());
+    let before = Standing { gates, controls, voters: 1 };
+    let mut after = Standing { voters, ..before.clone() };
+    let turned = moved.turned().into_iter().map(|turn| (turn.region, turn.to));
+    match moved.lever {
+        LeverKind::Arc => after.controls.extend(turned),
+        LeverKind::Gates | LeverKind::Weights => after.gates.extend(turned),
+    }
+    let (before, after) = (answered(policy, facts, &before)?, answered(policy, facts, &after)?);
+    let off = |one: &Answered| -> f64 {
+        let share = |region| one.shares.get(region).map_or(0.0, |share| share.get());
+        moved
+            .to
+            .weights()
+            .keys()
+            .map(|region| (share(region) - moved.to.share(region).get()).abs())
+            .sum()
+    };
+    let worst = (0..after.len()).rev().max_by(|a, b| off(&after[*a]).total_cmp(&off(&after[*b])));
+    let worst = worst.ok_or("no record was read")?;
+    let (name, shown) = (&after[worst].name, after[worst].shares.clone());
+    let mut warnings = Vec::new();
+    for (region, share) in &shown {
+        if moved.to.share(region).get() == 0.0 && share.get() > 0.0 {
+            warnings
+                .push(format!("after it `{region}` still has {share} of the answers to {name}"));
+        }
+    }
+    let others = after.iter().filter(|one| one.shares != shown).count();
+    if others > 0 {
+        warnings
+            .push(format!("{others} of {} names are answered otherwise than {name}", after.len()));
+    }
+    let wrong = unsound(policy, facts);
+    let more = wrong.len().saturating_sub(UNSOUND_MAX);
+    warnings.extend(wrong.into_iter().take(UNSOUND_MAX));
+    if more > 0 {
+        warnings.push(format!("and {more} more: `leeward doctor` tells all"));
+    }
+    Ok((before[worst].shares.clone(), shown, warnings))
 }
 
 /// What the calls may take in all, and how long what looks at the switches takes, at least and at most.

@@ -204,9 +204,9 @@ impl Gates {
     /// may answer, a proxy with a page of its own: closed is only what this program answers.
     async fn looks(&self, gate: &Gate, to: Stands) -> Option<bool> {
         let (status, body) = answer(gate, &self.board.holder).await.ok()?;
-        let closed = GateFacts { kept: None, outside: Ok(status) }.looks_closed()?;
-        let ours = !matches!(gate, Gate::Http { .. }) || body == GATE_CLOSED;
-        Some(if to == Stands::Closed { closed && ours } else { !closed })
+        let seen = GateFacts { kept: None, outside: Ok(status), stranger: is_strange(gate, &body) };
+        let closed = seen.looks_closed()?;
+        Some(if to == Stands::Closed { closed && !seen.stranger } else { !closed })
     }
 
     /// Whether it is time to ask the health checks again.
@@ -231,10 +231,21 @@ impl Gates {
 
 /// What a gate that this process answers says when it is closed, and a check may search for.
 pub(crate) const GATE_CLOSED: &str = "out\n";
+/// What it says when it is open.
+pub(crate) const GATE_OPEN: &str = "in\n";
 
-/// The status with which a gate answers.
-async fn outside(gate: &Gate, holder: &str) -> Result<u16, String> {
-    answer(gate, holder).await.map(|(status, _)| status)
+/// Whether this is no answer of ours. An object's text is its publisher's.
+fn is_strange(gate: &Gate, body: &Bytes) -> bool {
+    matches!(gate, Gate::Http { .. }) && ![GATE_CLOSED, GATE_OPEN].iter().any(|text| body == text)
+}
+
+/// How a gate looks from outside.
+async fn seen(gate: &Gate, holder: &str) -> GateFacts {
+    let (outside, stranger) = match answer(gate, holder).await {
+        Ok((status, body)) => (Ok(status), is_strange(gate, &body)),
+        Err(why) => (Err(why), false),
+    };
+    GateFacts { kept: None, outside, stranger }
 }
 
 /// Asks for a gate without credentials, as a checker does: status and body of the answer.
@@ -262,8 +273,8 @@ pub async fn found(
         slots.iter().enumerate().map(move |(number, slot)| (region, number, &slot.gate))
     });
     let found = gates.map(async |(region, number, gate)| {
-        let (kept, outside) = tokio::join!(kept(gate, account, holder), outside(gate, holder));
-        ((region.clone(), number), GateFacts { kept, outside })
+        let (kept, seen) = tokio::join!(kept(gate, account, holder), seen(gate, holder));
+        ((region.clone(), number), GateFacts { kept, ..seen })
     });
     join_all(found).await.into_iter().collect()
 }
@@ -287,7 +298,7 @@ pub async fn standing(
     let closed = async |gate| match kept(gate, account, holder).await {
         Some(kept) => kept.map_err(|failure| failure.to_string()),
         None => {
-            let seen = GateFacts { kept: None, outside: outside(gate, holder).await };
+            let seen = seen(gate, holder).await;
             seen.closed().ok_or_else(|| seen.outside.err().unwrap_or_default())
         }
     };

@@ -26,7 +26,7 @@ use tracing::{debug, warn};
 
 use crate::domain::{RegionName, ServiceName};
 use crate::runtime::board::Board;
-use crate::runtime::gates::GATE_CLOSED;
+use crate::runtime::gates::{GATE_CLOSED, GATE_OPEN};
 
 /// How many may come at once, and whether they may stay.
 #[derive(Debug, Clone, Copy)]
@@ -235,7 +235,7 @@ async fn gate(
     let closed =
         names.is_some_and(|(service, region)| board.gates.is_closed(&service, &region, slot));
     let (status, text) =
-        if closed { (StatusCode::OK, GATE_CLOSED) } else { (StatusCode::NOT_FOUND, "in\n") };
+        if closed { (StatusCode::OK, GATE_CLOSED) } else { (StatusCode::NOT_FOUND, GATE_OPEN) };
     (status, [FRESH], text).into_response()
 }
 

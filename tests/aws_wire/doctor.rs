@@ -56,6 +56,15 @@ async fn health_check(port: u16, config: &str) -> String {
     id.unwrap_or_else(|| panic!("no id in {text}")).to_owned()
 }
 
+/// The test server writes `True`, Route 53 writes `true`.
+fn spelled() -> Fault {
+    Fault::rewrite(|mut answer| {
+        answer.body =
+            answer.text().replace(">True<", ">true<").replace(">False<", ">false<").into_bytes();
+        answer
+    })
+}
+
 #[tokio::test]
 async fn the_trap_is_found_on_the_wire_and_nothing_is_changed() {
     let shop = Shop::open(1).await;
@@ -71,13 +80,7 @@ async fn the_trap_is_found_on_the_wire_and_nothing_is_changed() {
     let before = sets.into_iter().find(|set| set.set_identifier.as_deref() == Some("eu")).unwrap();
     let after = RecordSet { health_check: Some(id), ..before.clone() };
     shop.world.swap(vec![Swap { before: Some(before), after }]).await.unwrap();
-    // The test server writes `True`, Route 53 writes `true`.
-    let spelled = Fault::rewrite(|mut answer| {
-        answer.body =
-            answer.text().replace(">True<", ">true<").replace(">False<", ">false<").into_bytes();
-        answer
-    });
-    let rule = shop.world.proxy.inject("GetHealthCheck", "spelled", spelled, usize::MAX);
+    let rule = shop.world.proxy.inject("GetHealthCheck", "spelled", spelled(), usize::MAX);
     let (status, report) = doctor(&shop, &place, &[]).await;
     assert!(rule.fired() > 0);
     assert_eq!(status, Some(3), "{report:#}");
@@ -235,8 +238,22 @@ async fn a_plan_by_switches_reads_them_and_turns_none() {
     let place = Place::new(&shop);
     let cluster = Cluster::start(&[("eu", true), ("central", true)]).await;
     let (port, proxy) = (shop.world.server.port, &shop.world.proxy);
-    let id = "0f0f0f0f-1111-2222-3333-444455556666";
-    with_switches(&shop, &place, &cluster, id).await;
+    // A check that finds the gate, on the records of the region.
+    let endpoint = format!(
+        "<IPAddress>127.0.0.1</IPAddress><Port>{}</Port><Type>HTTP</Type><ResourcePath>/{BUCKET}/{KEY}</ResourcePath><RequestInterval>10</RequestInterval><FailureThreshold>3</FailureThreshold>",
+        proxy.port
+    );
+    let id = health_check(port, &format!("{endpoint}<Inverted>true</Inverted>")).await;
+    with_switches(&shop, &place, &cluster, &id).await;
+    let hang = async |id: &str| {
+        let sets = shop.world.edge.weights.read(&shop.zones[0], None).await.unwrap();
+        let eu = sets.into_iter().find(|set| set.set_identifier.as_deref() == Some("eu"));
+        let before = eu.unwrap();
+        let after = RecordSet { health_check: Some(id.to_owned()), ..before.clone() };
+        shop.world.swap(vec![Swap { before: Some(before), after }]).await.unwrap();
+    };
+    hang(&id).await;
+    proxy.inject("GetHealthCheck", "spelled", spelled(), usize::MAX);
     let plan = async || {
         proxy.forget();
         let mut plan = place.leeward("plan", &proxy.url());
@@ -245,9 +262,11 @@ async fn a_plan_by_switches_reads_them_and_turns_none() {
         plan.arg("--assume").arg(format!("{}=well", central()));
         let said = output(with_credentials(&mut plan).args(["--format", "json"])).await;
         for seen in proxy.seen() {
-            let reads = seen.action.starts_with("GET /") || READING.contains(&seen.action.as_str());
-            assert!(reads, "plan called {}", seen.action);
+            let action = seen.action.as_str();
+            let reads = action.starts_with("GET /") || action == "GetHealthCheck";
+            assert!(reads || READING.contains(&action), "plan called {action}");
         }
+        assert!(proxy.count("GetHealthCheck") > 0);
         let report: Value = serde_json::from_slice(&said.stdout)
             .unwrap_or_else(|error| panic!("{error}: {}", words(&said)));
         (report["by_switches"].clone(), words(&said))
@@ -257,6 +276,21 @@ async fn a_plan_by_switches_reads_them_and_turns_none() {
     assert!(looks(&shop, &cluster).1 > 0, "{said}");
     assert_eq!(shares["before"][eu().as_str()], 1.0, "{said}");
     assert_eq!(shares["after"][eu().as_str()], 0.0, "{said}");
+    assert!(shares.get("checks_unread").is_none(), "{said}");
+    // The same with a check that was disabled: the region stays in the answers, and that is warned of.
+    let broken = format!("{endpoint}<Inverted>false</Inverted><Disabled>true</Disabled>");
+    hang(&health_check(port, &broken).await).await;
+    let (shares, said) = plan().await;
+    assert_eq!(shares["after"][eu().as_str()], 1.0, "{said}");
+    assert!(said.contains("is disabled: healthy for good"), "{said}");
+    // An account that does not tell of its checks.
+    let denied = Fault::error(403, "AccessDenied", "not authorized");
+    let denied = proxy.inject("GetHealthCheck", "denied", denied, usize::MAX);
+    let (shares, said) = plan().await;
+    assert_eq!(shares["after"][eu().as_str()], 0.0, "{said}");
+    assert!(shares["checks_unread"].to_string().contains("could not be read"), "{said}");
+    proxy.relieve(&denied);
+    hang(&id).await;
     // What is published already is out of the answers now, whoever did it.
     let put = http::call(port, "PUT", &format!("/{BUCKET}/{KEY}"), "out").await.unwrap();
     assert_eq!(put.status(), 200);

@@ -1,5 +1,8 @@
 //! Gates, routing controls and witnesses: a sound account, and one thing wrong with it at a time.
 
+#[cfg(test)]
+mod wired;
+
 use super::*;
 use crate::domain::InAnswers;
 use crate::policy::{ArcLever, Check, Gate, GatesLever, Proof, Slot, Votes, Witness};
@@ -103,7 +106,7 @@ impl Bench {
             (CONTROLS[1], control(central())),
         ];
         bench.facts.checks = checks.map(|(id, check)| (id.to_owned(), Ok(check))).into();
-        let open = GateFacts { kept: Some(Ok(false)), outside: Ok(404) };
+        let open = GateFacts { kept: Some(Ok(false)), outside: Ok(404), stranger: false };
         bench.facts.gates = [((eu(), 0), open)].into();
         let nobody = Found { healthy: 0, checkers: 16 };
         bench.facts.found = [(GATE.to_owned(), Ok(nobody))].into();
@@ -166,20 +169,49 @@ fn sound_switches_have_notes_only() {
 #[test]
 fn a_gate_that_is_published_on_a_calm_day_is_found() {
     let closed = Bench::change(|bench| {
-        *bench.gate() = GateFacts { kept: Some(Ok(true)), outside: Ok(200) };
+        *bench.gate() = GateFacts { kept: Some(Ok(true)), outside: Ok(200), stranger: false };
         bench.facts.found.clear();
     });
     closed.finds(Severity::Weakens, "is published now: `eu-west-1` is taken out");
     let served = Bench::change(|bench| {
-        *bench.gate() = GateFacts { kept: None, outside: Ok(200) };
+        *bench.gate() = GateFacts { kept: None, outside: Ok(200), stranger: false };
         bench.facts.found.clear();
     });
     served.finds(Severity::Weakens, "is published now");
     let all = Bench::change(|bench| {
-        let gate = GateFacts { kept: Some(Ok(true)), outside: Ok(200) };
+        let gate = GateFacts { kept: Some(Ok(true)), outside: Ok(200), stranger: false };
         bench.facts.gates = [((eu(), 0), gate.clone()), ((central(), 0), gate)].into();
     });
     all.finds(Severity::Stops, "those of every region are closed");
+}
+
+/// Only what this program answers is its gate; behind its address anybody may answer.
+#[test]
+fn a_page_in_the_place_of_a_gate_is_named() {
+    let page = |status, search: Option<&str>| {
+        Bench::change(|bench| {
+            *bench.gate() = GateFacts { kept: None, outside: Ok(status), stranger: true };
+            bench.facts.found.clear();
+            bench.facts_of(GATE).search = search.map(str::to_owned);
+        })
+    };
+    for (status, search, severity) in [
+        (200, None, Severity::Stops),
+        (302, None, Severity::Stops),
+        (200, Some("out"), Severity::Weakens),
+        (404, None, Severity::Weakens),
+        (503, None, Severity::Weakens),
+    ] {
+        let what = format!("answers {status} from outside with a page that is not the gate's");
+        let bench = page(status, search);
+        bench.finds(severity, &what);
+        let told = bench.findings();
+        assert!(!told.iter().any(|one| one.what.contains("is published now")), "{told:#?}");
+    }
+    let ours = Bench::change(|bench| {
+        *bench.gate() = GateFacts { kept: None, outside: Ok(404), stranger: false };
+    });
+    assert!(!ours.findings().iter().any(|one| one.what.contains("a page that is not")));
 }
 
 #[test]
@@ -208,8 +240,9 @@ fn a_gate_must_look_from_outside_as_it_stands() {
         (None, Err("refused".to_owned()), Severity::Trouble, "does not answer from here: refused"),
         (None, Ok(502), Severity::Weakens, "answers 502 from outside, and not the 404"),
     ] {
-        let bench =
-            Bench::change(|bench| *bench.gate() = GateFacts { kept: kept.map(Ok), outside });
+        let bench = Bench::change(|bench| {
+            *bench.gate() = GateFacts { kept: kept.map(Ok), outside, stranger: false }
+        });
         bench.finds(severity, what);
     }
     let kept = |failure| Bench::change(|bench| bench.gate().kept = Some(Err(failure)));
@@ -230,7 +263,7 @@ fn what_checkers_find_is_held_against_the_gate() {
     found(2).finds_nothing_bad();
     found(3).finds(Severity::Stops, "is open and 3 of 16 checkers find it published");
     let mut unseen = found(0);
-    *unseen.gate() = GateFacts { kept: Some(Ok(true)), outside: Ok(200) };
+    *unseen.gate() = GateFacts { kept: Some(Ok(true)), outside: Ok(200), stranger: false };
     unseen.finds(Severity::Stops, "is published and 16 of 16 checkers find it open");
     let mut unread = found(0);
     unread.facts.found.insert(GATE.to_owned(), Err(refused()));
@@ -310,6 +343,20 @@ fn records_must_hang_on_the_gates_of_their_region() {
         bench.sets()[2].health_check = Some(CONTROLS[0].to_owned());
     });
     alone.finds(Severity::Stops, "hangs on check control-eu, which is none of theirs");
+}
+
+/// Also where the policy does not name the check that a record hangs on.
+#[test]
+fn a_check_that_is_not_inverted_is_found_by_what_it_looks_at() {
+    for on_record in [BOTH, GATE] {
+        let upright = Bench::change(|bench| {
+            let slots = bench.gates().slots.values_mut().flatten();
+            slots.for_each(|slot| slot.health_check = None);
+            bench.sets()[0].health_check = Some(on_record.to_owned());
+            bench.facts_of(GATE).inverted = false;
+        });
+        upright.finds(Severity::Stops, "is not inverted");
+    }
 }
 
 #[test]
