@@ -284,10 +284,20 @@ async fn many_slow_gates_and_silent_checkers_hold_up_nobody_for_long() {
         let stands = gates.standing().await;
         assert!(stands.is_ok_and(|stands| stands[&east()] == InAnswers::Out), "{count}");
         assert!(began.elapsed() <= Duration::from_secs(20), "{count}: {:?}", began.elapsed());
+        let minute = Duration::from_secs(60);
         let began = tokio::time::Instant::now();
-        assert_eq!(gates.followed(&to(InAnswers::Out)).await, Ok(Followed::CannotTell));
+        let followed = tokio::time::timeout(minute, gates.followed(&to(InAnswers::Out))).await;
+        assert_eq!(followed, Ok(Ok(Followed::CannotTell)), "{count}");
         assert!(began.elapsed() <= Duration::from_secs(5), "{count}: {:?}", began.elapsed());
     }
+    // More than can be read in time: nothing is known then, and the round goes on.
+    let slow = Some(Arc::new(Slow(Duration::from_millis(2900))) as Arc<dyn Objects>);
+    let board = Board { objects: slow, ..board(Bucket::default(), None) };
+    let gates = board.gates(&service(), &slots(100)).unwrap();
+    let began = tokio::time::Instant::now();
+    let failure = gates.standing().await.unwrap_err();
+    assert!(began.elapsed() <= Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(failure.to_string().contains("not all gates could be read within 20s"), "{failure}");
 }
 
 /// A proxy in front of a dead controller may have a page for everything.

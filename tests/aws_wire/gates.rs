@@ -61,6 +61,44 @@ fn gates(edge: &Edge) -> Arc<dyn Switches> {
     board.gates(&"shop".parse().unwrap(), &lever).unwrap()
 }
 
+/// What Route 53 tells of the checkers of a health check, which find the gate closed or not.
+pub(super) fn checkers(find_it: bool) -> Message {
+    let status = if find_it {
+        "Success: HTTP Status Code 200, OK"
+    } else {
+        "Failure: HTTP Status Code 404, Not Found"
+    };
+    let seen = format!(
+        "<HealthCheckObservation><Region>eu-west-1</Region><IPAddress>192.0.2.1</IPAddress><StatusReport><Status>{status}</Status><CheckedTime>2026-11-22T09:00:00Z</CheckedTime></StatusReport></HealthCheckObservation>"
+    );
+    Message::answer(
+        200,
+        "text/xml",
+        format!(
+            "<?xml version=\"1.0\"?>\n<GetHealthCheckStatusResponse xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\"><HealthCheckObservations>{}</HealthCheckObservations></GetHealthCheckStatusResponse>",
+            seen.repeat(3)
+        ),
+    )
+}
+
+/// The account has a bucket of four such calls for everybody, and every service looks at its own gates.
+#[tokio::test]
+async fn checkers_are_asked_three_times_in_six_seconds_by_all_services_together() {
+    let world = World::start().await;
+    let answer = Fault::Answer(checkers(true));
+    let asked = world.proxy.inject("GetHealthCheckStatus", "told", answer, usize::MAX);
+    for _ in 0..3 {
+        let found = world.edge.checks.found("gate").await.unwrap();
+        assert_eq!((found.healthy, found.checkers), (3, 3));
+    }
+    for _ in 0..3 {
+        let failure = world.edge.checks.found("gate").await.unwrap_err();
+        assert_eq!(kind_of(&failure), "not sent", "{failure}");
+        assert!(failure.to_string().contains("our own pace"), "{failure}");
+    }
+    assert_eq!(asked.fired(), 3);
+}
+
 fn to(to: InAnswers) -> [Turn; 1] {
     [Turn { region: sick(), to }]
 }

@@ -331,6 +331,7 @@ fn action(request: &Message) -> String {
         ("GET", ["2013-04-01", "change", _]) => "GetChange",
         ("GET", ["2013-04-01", "hostedzonelimit", _, _]) => "GetHostedZoneLimit",
         ("GET", ["2013-04-01", "healthcheck", _]) => "GetHealthCheck",
+        ("GET", ["2013-04-01", "healthcheck", _, "status"]) => "GetHealthCheckStatus",
         _ => {
             let text = request.text();
             let named = text.split('&').find_map(|pair| pair.strip_prefix("Action="));

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_config::sts::AssumeRoleProvider;
@@ -16,11 +17,12 @@ use leeward::health::Sample;
 use leeward::journal::{Journal, Record};
 use leeward::memory::{Acts, Asked, Entry, Outcome, Request};
 use leeward::pace::Pacer;
-use leeward::policy::{self, LeverKind, Pace, Policy};
+use leeward::policy::{self, Lever, LeverKind, Pace, Policy};
 use leeward::ports::{Clock, Levers};
 use leeward::runtime::gates::Board;
 use leeward::runtime::round::Service;
 
+use crate::aws_wire::gates::checkers;
 use crate::aws_wire::service::folded;
 use crate::aws_wire::{credentials, kind_of, settings};
 use crate::made_up::{StepClock, about, serving};
@@ -34,6 +36,8 @@ pub(super) const EU: &str = "eu-west-1";
 pub(super) const CENTRAL: &str = "eu-central-1";
 const STEP: Duration = Duration::from_secs(5);
 const BUCKET: &str = "rescue-gates";
+/// How the checkers of a health check find what they look at.
+pub(super) const STATUS: &str = "GetHealthCheckStatus";
 /// Shorter than the calls that need a session: what a call came to depends on no other time-out.
 const SESSION_WITHIN: Duration = Duration::from_millis(1000);
 /// Ten minutes.
@@ -60,6 +64,8 @@ pub(super) struct Bench {
     policy: Policy,
     levers: Levers,
     service: Service,
+    /// What the checkers of the gate find.
+    published: Arc<AtomicBool>,
     lost: bool,
     writes_at_start: usize,
     flips_before: (usize, usize),
@@ -126,11 +132,17 @@ tell: {{ channels: [ {{ command: [/bin/true] }} ], status_every: 15m }}
 
 impl Bench {
     pub(super) async fn new(order: Order) -> Self {
-        Self::at(order, &Arc::new(servers::ministack().await), 0).await
+        Self::at(order, &Arc::new(servers::ministack().await), 0, false).await
     }
 
-    /// `number` keeps its object apart from those of others at the same server.
-    pub(super) async fn at(order: Order, server: &Arc<Server>, number: usize) -> Self {
+    /// `number` keeps its object apart from those of others at the same server. `checked`: the policy names the health
+    /// check of the gate, which is asked before the gate is called done.
+    pub(super) async fn at(
+        order: Order,
+        server: &Arc<Server>,
+        number: usize,
+        checked: bool,
+    ) -> Self {
         let cluster = Cluster::start(&[("eu", true), ("central", false)]).await;
         let bucket = Proxy::start(server.port).await;
         let there = format!(
@@ -148,11 +160,22 @@ impl Bench {
             ..settings(&bucket.url())
         };
         let edge = Edge::connect(&settings).await;
+        let published = Arc::new(AtomicBool::new(false));
+        let found = Arc::clone(&published);
+        let told = Fault::rewrite(move |_| checkers(found.load(Ordering::SeqCst)));
+        bucket.inject_last(STATUS, "", told);
         let key = format!("shop/{number}");
-        let policy = compiled(order, &cluster, &key);
+        let mut policy = compiled(order, &cluster, &key);
+        let gates = policy.levers.iter_mut().find_map(|lever| match lever {
+            Lever::Gates(gates) => Some(gates),
+            Lever::Weights(_) | Lever::Arc(_) => None,
+        });
+        for slot in gates.unwrap().slots.values_mut().flatten().filter(|_| checked) {
+            slot.health_check = Some("gate".to_owned());
+        }
         let board = Board {
             objects: Some(Arc::clone(&edge.objects)),
-            checks: None,
+            checks: Some(Arc::clone(&edge.checks)),
             clusters: Some(edge.clusters()),
             served: Arc::default(),
             holder: "one".to_owned(),
@@ -172,6 +195,7 @@ impl Bench {
             policy,
             levers,
             service,
+            published,
             lost: false,
             writes_at_start: 0,
             flips_before: (0, 0),
@@ -236,6 +260,8 @@ impl Bench {
     pub(super) async fn round(&mut self) -> Option<Outcome> {
         self.clock.advance(STEP);
         let samples = self.samples();
+        let (_, published) = self.is_out().await;
+        self.published.store(published, Ordering::SeqCst);
         self.service.round(samples, Vec::new()).await.unwrap().ended
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use leeward::memory::Outcome;
 
-use super::bench::{Bench, Order};
+use super::bench::{Bench, Order, STATUS};
 use crate::aws_wire::faults::{self, Kind, OfService, Told, play_all};
 use crate::wire::cluster::{GET, UPDATE};
 use crate::wire::http::Message;
@@ -29,6 +29,8 @@ enum Step {
     TurnedBack,
     /// The object is deleted, on the way home.
     Deleted,
+    /// What the gate's checkers find, before it is called done.
+    Checked,
     /// The last session is over.
     Session,
     /// It is past half of its life.
@@ -43,6 +45,7 @@ impl faults::Step for Step {
         Self::Put,
         Self::ReadBack,
         Self::Deleted,
+        Self::Checked,
         Self::Session,
         Self::Renewal,
     ];
@@ -57,6 +60,7 @@ impl faults::Step for Step {
                 ("arc, all five endpoints", "UpdateRoutingControlStates, back to On")
             }
             Self::Deleted => ("s3", "DeleteObject"),
+            Self::Checked => ("route53", STATUS),
             Self::Session => ("sts", "AssumeRole, the session is over"),
             Self::Renewal => ("sts", "AssumeRole, a session lives"),
         }
@@ -72,7 +76,7 @@ impl faults::Step for Step {
             (Self::Turned | Self::TurnedBack, Kind::Refused) => Some(
                 "who refuses a connection does not know which call it would have carried: see the question",
             ),
-            (Self::ReadBack, Kind::Refused) => Some(
+            (Self::ReadBack | Self::Checked, Kind::Refused) => Some(
                 "who refuses a connection does not know which call it would have carried: see `PutObject`",
             ),
             _ => None,
@@ -84,9 +88,12 @@ impl Step {
     fn order(self) -> Order {
         match self {
             Self::Asked | Self::Turned | Self::TurnedBack => Order::ArcFirst,
-            Self::Put | Self::ReadBack | Self::Deleted | Self::Session | Self::Renewal => {
-                Order::GatesFirst
-            }
+            Self::Put
+            | Self::ReadBack
+            | Self::Deleted
+            | Self::Checked
+            | Self::Session
+            | Self::Renewal => Order::GatesFirst,
         }
     }
 
@@ -105,6 +112,8 @@ impl Step {
             Self::Put | Self::Deleted if also_read => TURNS * (READS + 1),
             Self::Put | Self::Deleted => TURNS,
             Self::ReadBack => TURNS * READS,
+            // Once in ten seconds, of the machine's own.
+            Self::Checked => TURNS,
             // For each call of either lever, over whichever endpoint.
             Self::Session => TURNS * (READS + ENDPOINTS),
             Self::Renewal => TURNS,
@@ -120,12 +129,12 @@ type Cell = faults::Cell<Step>;
 
 fn fault_of(cell: Cell) -> Fault {
     let arc = cell.step.order() == Order::ArcFirst;
-    let sts = matches!(cell.step, Step::Session | Step::Renewal);
+    let of_xml = matches!(cell.step, Step::Session | Step::Renewal | Step::Checked);
     let error = |status, code: &str, why: &str| {
         if arc {
             return Fault::json_error(status, code, why);
         }
-        if sts {
+        if of_xml {
             return Fault::error(status, code, why);
         }
         let body = format!("<Error><Code>{code}</Code><Message>{why}</Message></Error>");
@@ -135,7 +144,7 @@ fn fault_of(cell: Cell) -> Fault {
         let expired = error(403, "ExpiredTokenException", "The security token is expired");
         (error(429, "ThrottlingException", "Rate exceeded"), expired)
     } else {
-        let throttled = if sts {
+        let throttled = if of_xml {
             error(400, "Throttling", "Rate exceeded")
         } else {
             error(503, "SlowDown", "Please reduce your request rate.")
@@ -166,7 +175,7 @@ async fn set(cell: Cell, bench: &mut Bench) -> Vec<Rule> {
             vec![&bench.sts]
         }
         Step::Asked | Step::Turned | Step::TurnedBack => bench.cluster.endpoints.iter().collect(),
-        Step::Put | Step::ReadBack | Step::Deleted => vec![&bench.bucket],
+        Step::Put | Step::ReadBack | Step::Deleted | Step::Checked => vec![&bench.bucket],
     };
     if cell.fault == Kind::Refused {
         for proxy in proxies {
@@ -180,6 +189,7 @@ async fn set(cell: Cell, bench: &mut Bench) -> Vec<Rule> {
         Step::Asked => GET.to_owned(),
         Step::Turned | Step::TurnedBack => UPDATE.to_owned(),
         Step::Deleted => bench.delete(),
+        Step::Checked => STATUS.to_owned(),
         Step::Session | Step::Renewal => ASSUME_ROLE.to_owned(),
     };
     if cell.fault == Kind::HangThenThrottled {
@@ -253,7 +263,7 @@ async fn through(cell: Cell, bench: &mut Bench, rules: &[Rule], home: bool) -> T
         let told = bench.story();
         struck +=
             usize::from(rules.iter().any(|rule| rule.fired() > 0) || told.contains("turning"));
-        if struck >= FAULT_ROUNDS {
+        if struck >= FAULT_ROUNDS && (done || cell.step != Step::Checked) {
             break;
         }
     }
@@ -330,7 +340,8 @@ async fn every_fault_in_every_call_of_a_switch_ends_well() {
     let cell = |cell: Cell, number| {
         let server = Arc::clone(&server);
         async move {
-            let bench = Bench::at(cell.step.order(), &server, number).await;
+            let checked = cell.step == Step::Checked;
+            let bench = Bench::at(cell.step.order(), &server, number, checked).await;
             if cell.step.is_the_way_home() {
                 return Box::pin(play_home(cell, bench)).await;
             }
