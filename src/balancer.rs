@@ -151,6 +151,17 @@ pub struct Weighted {
 const REDIRECT: [&str; 6] = ["Protocol", "Port", "Host", "Path", "Query", "StatusCode"];
 const FIXED: [&str; 3] = ["MessageBody", "StatusCode", "ContentType"];
 
+/// The same lists with the target groups of each forward by name: in which order the service tells them is
+/// documented nowhere, and says nothing.
+pub fn in_order(mut actions: Vec<Action>) -> Vec<Action> {
+    for action in &mut actions {
+        if let Action::Forward(forward) = action {
+            forward.groups.sort_by(|a, b| a.group.cmp(&b.group));
+        }
+    }
+    actions
+}
+
 impl Action {
     /// Why this action cannot be written back, if it cannot.
     pub fn unwritable(&self) -> Option<String> {
@@ -400,6 +411,12 @@ impl Snapshot {
             group.health.clear();
             group.arn = None;
         }
+        for listener in plain.listeners.values_mut() {
+            listener.actions = in_order(std::mem::take(&mut listener.actions));
+            for rule in listener.rules.values_mut() {
+                rule.actions = in_order(std::mem::take(&mut rule.actions));
+            }
+        }
         plain
     }
 
@@ -509,14 +526,14 @@ impl Snapshot {
                 self.check_actions(actions)?;
                 let found = self.listeners.get_mut(listener);
                 let found = found.ok_or_else(|| format!("no listener {}", tail(listener)))?;
-                found.actions.clone_from(actions);
+                found.actions = in_order(actions.clone());
             }
             Call::RuleActions { listener, rule, actions } => {
                 self.check_actions(actions)?;
                 let found =
                     self.listeners.get_mut(listener).and_then(|found| found.rules.get_mut(rule));
                 let found = found.ok_or_else(|| format!("no rule {}", tail(rule)))?;
-                found.actions.clone_from(actions);
+                found.actions = in_order(actions.clone());
             }
             Call::GroupSettings { group, settings } => {
                 self.group_mut(group)?.settings.extend(settings.clone());

@@ -6,7 +6,7 @@ use aws_sdk_elasticloadbalancingv2::types as elb;
 
 use super::convert::{is_shifted, target_state};
 use crate::balancer::{
-    Action, Form, Forward, Group, Health, Listener, Rule, Target, Tree, Weighted, tail,
+    Action, Form, Forward, Group, Health, Listener, Rule, Target, Tree, Weighted, in_order, tail,
 };
 use crate::ports::{CallFailed, TargetState};
 
@@ -51,14 +51,17 @@ pub(super) type Rest = BTreeMap<String, Tree>;
 pub(super) fn balancer(told: &Tree) -> Result<(Subnets, Rest), CallFailed> {
     let mut subnets = BTreeMap::new();
     let mut rest = rest(told, &["AvailabilityZones", "State", "CreatedTime", "LoadBalancerArn"]);
-    for (place, zone) in
-        told.field("AvailabilityZones").map(Tree::members).unwrap_or_default().iter().enumerate()
-    {
-        subnets.insert(needed(zone, "ZoneName")?, needed(zone, "SubnetId")?);
+    // Sets, whatever the order in which they are told.
+    if let Some(Tree::List(members)) = rest.get_mut("SecurityGroups") {
+        members.sort_by_key(|member| format!("{member:?}"));
+    }
+    for zone in told.field("AvailabilityZones").map(Tree::members).unwrap_or_default() {
+        let name = needed(zone, "ZoneName")?;
         let more = self::rest(zone, &["ZoneName", "SubnetId"]);
         if !more.is_empty() {
-            rest.insert(format!("AvailabilityZones {}", place + 1), Tree::Fields(more));
+            rest.insert(format!("AvailabilityZones {name}"), Tree::Fields(more));
         }
+        subnets.insert(name, needed(zone, "SubnetId")?);
     }
     Ok((subnets, rest))
 }
@@ -97,7 +100,7 @@ pub(super) fn rule(told: &Tree) -> Result<Option<(String, Rule)>, CallFailed> {
 fn actions(list: Option<&Tree>) -> Vec<Action> {
     let as_told =
         |told: &Tree| forward(told).unwrap_or_else(|| Action::Other { told: told.clone() });
-    list.map(Tree::members).unwrap_or_default().iter().map(as_told).collect()
+    in_order(list.map(Tree::members).unwrap_or_default().iter().map(as_told).collect())
 }
 
 /// A forward of which every field is understood.

@@ -7,8 +7,10 @@ use async_trait::async_trait;
 use aws_sdk_arczonalshift::Client;
 use aws_sdk_arczonalshift::operation::start_zonal_shift::StartZonalShiftError;
 use aws_sdk_arczonalshift::operation::update_zonal_shift::UpdateZonalShiftError;
-use aws_sdk_arczonalshift::types::AutoshiftAppliedStatus;
 use aws_sdk_arczonalshift::types::error::ConflictException;
+use aws_sdk_arczonalshift::types::{
+    AppliedStatus, AutoshiftAppliedStatus, ShiftType, ZonalShiftInResource,
+};
 use aws_smithy_types::DateTime;
 
 use super::fail::failed;
@@ -71,9 +73,16 @@ impl ZonalShifts for Zonal {
             return Err(CallFailed::Unknown { why });
         }
         let zones: BTreeSet<String> = told.applied_weights().keys().cloned().collect();
+        // A practice run gives way to a shift of a customer, and what is not applied keeps nobody away (User Guide of
+        // Amazon Application Recovery Controller, "Precedence for zonal shifts").
+        let counts = |shift: &&ZonalShiftInResource| {
+            *shift.applied_status() == AppliedStatus::Applied
+                && shift.shift_type() != Some(&ShiftType::PracticeRun)
+        };
         let mut shifts: Vec<ShiftSeen> = told
             .zonal_shifts()
             .iter()
+            .filter(counts)
             .map(|shift| ShiftSeen {
                 id: shift.zonal_shift_id().to_owned(),
                 zone_id: shift.away_from().to_owned(),

@@ -124,7 +124,7 @@ pub(crate) fn snapshot(per_zone: [[usize; 3]; 3]) -> Snapshot {
             ),
             listener(
                 443,
-                vec![forward(&[("web", 70), ("files", 30)])],
+                vec![forward(&[("files", 30), ("web", 70)])],
                 vec![
                     rule("1", vec![forward(&[("api", 1)])]),
                     rule("2", vec![forward(&[("files", 1)])]),
@@ -706,4 +706,23 @@ fn targets_that_tell_no_zone_leave_in_batches_that_any_zone_can_spare() {
     assert_eq!(largest(2, 0.5), 1);
     // No batch is smaller than one.
     assert_eq!(largest(1, 0.5), 1);
+}
+
+#[test]
+fn the_order_in_which_target_groups_are_told_is_no_difference() {
+    let before = snapshot([[2, 2, 2]; 3]);
+    let mut told = before.clone();
+    let listener = told.listeners.values_mut().find(|listener| listener.port == 443).unwrap();
+    let Some(Action::Forward(forward)) = listener.actions.first_mut() else { panic!() };
+    assert_eq!(forward.groups.len(), 2);
+    forward.groups.reverse();
+    assert_eq!(before.differences(&told), []);
+    forward_weight(&mut told, 71);
+    assert_eq!(before.differences(&told).len(), 1);
+}
+
+fn forward_weight(told: &mut Snapshot, weight: u32) {
+    let listener = told.listeners.values_mut().find(|listener| listener.port == 443).unwrap();
+    let Some(Action::Forward(forward)) = listener.actions.first_mut() else { panic!() };
+    forward.groups.iter_mut().find(|of| of.group == "web").unwrap().weight = weight;
 }

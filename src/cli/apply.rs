@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::ask::{Overrides, Word, trouble};
 use super::edge;
-use super::hands::{Hands, desk, drift_of, ended, look, mend_of, place};
+use super::hands::{Hands, desk, drift_of, ended, look, may_change, mend_of, place};
 use super::{Exit, Failure, Format, Output, block_on, json};
 use crate::balancer::cure::Cure;
 use crate::clock::SystemClock;
@@ -17,9 +17,8 @@ use crate::execute::read_inventory;
 use crate::journal::{Journal, acts_of};
 use crate::memory::{Acts, Asked, Outcome};
 use crate::plan::{Plan, Wanted, batch};
-use crate::policy::{Mode, Policy};
+use crate::policy::Policy;
 use crate::ports::Clock as _;
-use crate::report::card::mode;
 use crate::report::drift::{self, Drift};
 use crate::report::plain;
 use crate::report::plan::{checksum, differences};
@@ -203,10 +202,7 @@ fn mend(args: &Args, mends: &[Drift], policy: &Policy, out: &mut Output) -> Resu
         let why = "nothing is moved, so there is no guard to pass with `--override`";
         return Err(Failure::new(Exit::Input, why));
     }
-    if matches!(policy.mode, Mode::Observe | Mode::Advise) {
-        let mode = mode(policy.mode);
-        return Err(Failure::new(Exit::Held, format!("in mode `{mode}` nothing is changed")));
-    }
+    may_change(policy)?;
     let state = args.word.place.state_of(&policy.service)?;
     let because = format!("{by}: {reason}");
     let told = block_on(async {

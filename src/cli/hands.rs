@@ -18,8 +18,9 @@ use crate::execute::{Executor, Progress};
 use crate::journal::{Journal, JournalError, Log as _};
 use crate::memory::{Acts, Entry, Outcome, Pin};
 use crate::pace::Pacer;
-use crate::policy::{BalancerCare, Policy, Reassert, Rung};
+use crate::policy::{BalancerCare, Mode, Policy, Reassert, Rung};
 use crate::ports::{CallFailed, Configurations, Levers};
+use crate::report::card::mode;
 use crate::report::drift::Drift;
 use crate::report::plain;
 use crate::runtime::World;
@@ -165,6 +166,17 @@ pub(super) fn drift_of(place: &Place<'_>, live: Snapshot, world: &World) -> Drif
             Drift { differences, calls, steps: cure.steps, ..nothing }
         }
         Err(failure) => Drift { differences, unmendable: Some(failure.message), ..nothing },
+    }
+}
+
+/// In some modes nothing is changed, whoever asks.
+pub(super) fn may_change(policy: &Policy) -> Result<(), Failure> {
+    match policy.mode {
+        Mode::Approve | Mode::Auto => Ok(()),
+        Mode::Observe | Mode::Advise => {
+            let why = format!("in mode `{}` nothing is changed", mode(policy.mode));
+            Err(Failure::new(Exit::Held, why).hint("write `mode: approve` into the policy"))
+        }
     }
 }
 

@@ -425,6 +425,7 @@ async fn desk_for<'a>(
     if !doing.yes {
         return Ok(None);
     }
+    super::hands::may_change(place.policy)?;
     let Some(state) = &doing.state else {
         let why = "`--yes` needs `--state DIR`: what is done is written down there first";
         return Err(Failure::new(Exit::Input, why));

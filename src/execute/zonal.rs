@@ -122,9 +122,10 @@ impl Executor<'_> {
         };
         let lost = self.acts.zones_paused.get(&act.balancer).and_then(|p| p.mark.clone());
         let mark = lost.unwrap_or_else(|| act.mark(&self.policy.service, now));
-        if let Some(shift) = seen.shifts.first() {
+        let late = |shift: &&ShiftSeen| shift.comment == mark && shift.zone_id == act.zone_id;
+        if let Some(shift) = seen.shifts.iter().find(late).or(seen.shifts.first()) {
             // A call that was given up for lost and arrived all the same.
-            if shift.comment == mark && shift.zone_id == act.zone_id {
+            if late(&shift) {
                 self.intend_zone(act, &mark)?;
                 let (id, until) = (shift.id.clone(), shift.until.unwrap_or(now.plus(expires)));
                 return self.note_zone(&act.balancer, ZoneNote::Stands { id, until });

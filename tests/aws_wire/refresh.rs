@@ -29,7 +29,7 @@ const RUNGS: [&str; 4] = ["reassert", "targets", "swap", "zones"];
 
 const POLICY: &str = r#"version: 1
 service: shop
-mode: observe
+mode: approve
 regions:
   eu-west-1:
     role: primary

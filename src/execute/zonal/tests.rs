@@ -33,6 +33,8 @@ enum Answers {
 struct State {
     now: Timestamp,
     shift: Option<ShiftSeen>,
+    /// Somebody else's, told first.
+    before: Option<ShiftSeen>,
     /// A call on its way.
     late: Option<(Timestamp, ShiftSeen)>,
     zones: BTreeSet<String>,
@@ -56,6 +58,7 @@ impl World {
         Self(Arc::new(Mutex::new(State {
             now: samples::NOW,
             shift: None,
+            before: None,
             late: None,
             zones: ["euw1-az1", "euw1-az2", "euw1-az3"].map(str::to_owned).into(),
             calls: Vec::new(),
@@ -147,7 +150,8 @@ impl ZonalShifts for World {
         if state.unreadable {
             return Err(unknown());
         }
-        Ok(Shiftable { zones: state.zones.clone(), shifts: state.shift.iter().cloned().collect() })
+        let shifts = state.before.iter().chain(&state.shift).cloned().collect();
+        Ok(Shiftable { zones: state.zones.clone(), shifts })
     }
 
     async fn start(
@@ -331,6 +335,25 @@ async fn a_call_that_arrives_after_it_was_given_up_is_known_again() {
     assert!(world.notes().contains(&ZoneNote::Ended { end: ZoneEnd::NeverBegan }));
     life.round(Some(ZoneStep::Cancel)).await.unwrap();
     assert!(world.state().shift.is_none(), "and it can be taken back");
+}
+
+/// Also where somebody else's is told before it.
+#[tokio::test]
+async fn ours_is_known_again_behind_another_one() {
+    let world = World::new();
+    let mut life = Life::new(&world);
+    world.state().answers = Answers::Late(Duration::from_secs(40));
+    life.round(Some(START)).await.unwrap();
+    world.state().answers = Answers::Told;
+    world.state().before = Some(ShiftSeen {
+        id: "theirs".to_owned(),
+        zone_id: "euw1-az3".to_owned(),
+        until: None,
+        comment: "drill".to_owned(),
+        kind: "FIS_EXPERIMENT".to_owned(),
+    });
+    life.until(START, Life::stands).await.unwrap();
+    assert_eq!(world.state().calls, ["start"]);
 }
 
 #[tokio::test]
