@@ -3,7 +3,8 @@
 
   run.py [--keep] [--aws] [NAME...]     all faults of faults.txt, or these
 
-With --aws the AWS SDK is built as well, which takes longer unless it is built already.
+With --aws, or where a fault is in src/aws, the AWS SDK is built as well, which takes longer unless it is built
+already.
 
 Copies the crate beside itself, puts every fault into the copy (asleep), builds the tests once, sees that the
 expected tests pass while all faults sleep, and runs them again with one fault awake at a time. Prints a table in
@@ -106,11 +107,15 @@ def main(argv):
     if copy.exists():
         for entry in copy.iterdir():
             if entry.name != "target":
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns("target", ".git", ".venv"), dirs_exist_ok=True)
+    if (ROOT / ".venv").exists():
+        # The wire servers.
+        (copy / ".venv").symlink_to((ROOT / ".venv").resolve())
     try:
         plant(copy, chosen)
-        binaries = build(copy, [] if "--aws" in argv else ["--no-default-features"])
+        edge = "--aws" in argv or any(f["file"].startswith("src/aws/") for f in chosen)
+        binaries = build(copy, [] if edge else ["--no-default-features"])
         asleep = {}
         for which in sorted({w for f in chosen for w in f["tests"].split()}):
             asleep[which] = run(copy, binaries, which)
