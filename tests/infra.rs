@@ -198,8 +198,8 @@ fn template(name: &str) -> String {
 }
 
 /// Every template, and `ecs`, which allows nothing.
-const TEMPLATES: [&str; 9] =
-    ["weights", "gates", "arc", "queue", "alarms", "telling", "refresh", "zones", "ecs"];
+const TEMPLATES: [&str; 10] =
+    ["weights", "gates", "slots", "arc", "queue", "alarms", "telling", "refresh", "zones", "ecs"];
 
 #[tokio::test]
 async fn the_templates_are_sound() {
@@ -244,6 +244,7 @@ async fn the_roles_of_the_templates_are_allowed_what_the_levers_call() {
     .map(str::to_owned)
     .into();
     assert_eq!(allowed("gates").await, gates);
+    assert_eq!(allowed("slots").await, gates);
     let arc = known.iter().filter(|action| action.starts_with("route53-recovery-cluster:"));
     let arc: BTreeSet<String> = arc.cloned().collect();
     assert_eq!(allowed("arc").await, arc);
@@ -307,14 +308,21 @@ async fn the_way_of_alarms_is_open_to_alarms_only() {
 #[tokio::test]
 async fn every_gate_is_inverted_and_quick_and_the_votes_add_up() {
     let checks = templates(&["checks", &template("gates")]).await;
-    let gates: Vec<&Value> =
-        checks.as_object().unwrap().values().filter(|check| check["Type"] == "HTTPS").collect();
-    assert_eq!(gates.len(), 3);
-    for gate in gates {
-        assert_eq!(gate["Inverted"], true, "{gate}");
-        let flips =
-            gate["RequestInterval"].as_u64().unwrap() * gate["FailureThreshold"].as_u64().unwrap();
-        assert_eq!(flips, 30, "seconds");
+    let slots = templates(&["checks", &template("slots")]).await;
+    let mut places = BTreeSet::new();
+    for (checks, count) in [(&checks, 3), (&slots, 4)] {
+        let gates = checks.as_object().unwrap().values().filter(|check| check["Type"] == "HTTPS");
+        let gates: Vec<&Value> = gates.collect();
+        assert_eq!(gates.len(), count);
+        for gate in gates {
+            assert_eq!(gate["Inverted"], true, "{gate}");
+            let (every, failures) = (&gate["RequestInterval"], &gate["FailureThreshold"]);
+            assert_eq!(every.as_u64().unwrap() * failures.as_u64().unwrap(), 30, "seconds");
+            assert!(
+                places.insert(gate["ResourcePath"].to_string()),
+                "each looks at its own object"
+            );
+        }
     }
     let calculated = &checks["EnoughGatesOpen"];
     assert_eq!(calculated["Type"], "CALCULATED");
@@ -411,6 +419,10 @@ async fn the_templates_can_be_deployed_as_far_as_the_test_server_knows_them() {
     let stack = deployed(port, "eu-central-1", "gates", &votes).await;
     assert_eq!(stack["outputs"]["Key"], "gates/shop/eu-west-1/{holder}");
     assert_eq!(stack["resources"]["Gates"], "AWS::S3::Bucket");
+
+    let three = ["Service=shop", "ProtectedRegion=eu-west-1", "Slots=3", "HealthChecks=no"];
+    let stack = deployed(port, "eu-central-1", "slots", &three).await;
+    assert_eq!(stack["outputs"]["KeyOfSlot0"], "gates/shop/eu-west-1/0");
 
     let topics = format!("TopicArns={ALARMS_TOPIC}");
     let queue = deployed(port, "eu-central-1", "queue", &["Service=shop", &topics]).await;
