@@ -14,8 +14,6 @@ pub mod cure;
 pub mod restore;
 pub mod rungs;
 pub mod swap;
-#[cfg(test)]
-pub(crate) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -714,3 +712,6 @@ fn walk(place: &str, value: &Value, facts: &mut BTreeMap<String, String>) {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;
