@@ -590,7 +590,7 @@ async fn what_is_not_taken_back_is_said() {
     let name = process.balancer();
     let left = world.acts().left_over.get(&name).cloned().unwrap();
     let whole = Call::Subnets { subnets: before.subnets.clone() };
-    assert_eq!(left.calls, [whole.clone()]);
+    assert_eq!(left.calls, std::slice::from_ref(&whole));
     assert!(left.why[0].contains("AccessDenied") && left.kept_in.is_some(), "{left:?}");
     // Looked at now and then, and forgotten when somebody has mended it.
     let mut looked = BTreeMap::new();

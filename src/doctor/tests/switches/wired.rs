@@ -7,19 +7,21 @@ fn standing(gate: InAnswers, control: InAnswers) -> Standing {
     Standing { gates: [(eu(), gate)].into(), controls: [(eu(), control)].into(), voters: 1 }
 }
 
-fn share(answered: &[Answered], region: &RegionName) -> f64 {
-    answered[0].shares.get(region).map_or(0.0, |share| share.get())
+/// In whole per cent.
+#[expect(clippy::cast_possible_truncation, reason = "0 to 100")]
+fn share(answered: &[Answered], region: &RegionName) -> i64 {
+    answered[0].shares.get(region).map_or(0, |share| (share.get() * 100.0).round() as i64)
 }
 
 impl Bench {
     /// The share of the first region, with its gate like this.
-    fn by_gate(&self, gate: InAnswers) -> f64 {
+    fn by_gate(&self, gate: InAnswers) -> i64 {
         let standing = standing(gate, InAnswers::In);
         share(&answered(&self.policy, &self.facts, &standing).unwrap(), &eu())
     }
 
     /// With its gate open, and closed.
-    fn around(&self) -> (f64, f64) {
+    fn around(&self) -> (i64, i64) {
         (self.by_gate(InAnswers::In), self.by_gate(InAnswers::Out))
     }
 
@@ -34,52 +36,48 @@ fn a_sound_wiring_answers_as_the_switches_stand() {
     let bench = Bench::switched();
     assert_eq!(unsound(&bench.policy, &bench.facts), Vec::<String>::new());
     for (gate, control, expected) in [
-        (InAnswers::In, InAnswers::In, 1.0),
-        (InAnswers::Out, InAnswers::In, 0.0),
-        (InAnswers::In, InAnswers::Out, 0.0),
-        (InAnswers::Out, InAnswers::Out, 0.0),
+        (InAnswers::In, InAnswers::In, 100),
+        (InAnswers::Out, InAnswers::In, 0),
+        (InAnswers::In, InAnswers::Out, 0),
+        (InAnswers::Out, InAnswers::Out, 0),
     ] {
         let told = answered(&bench.policy, &bench.facts, &standing(gate, control)).unwrap();
         assert_eq!((told.len(), told[0].name.as_str()), (1, "api.example.com A"));
         assert_eq!(share(&told, &eu()), expected, "{gate:?} {control:?}");
-        assert_eq!(share(&told, &central()), 1.0 - expected);
+        assert_eq!(share(&told, &central()), 100 - expected);
     }
 }
 
 #[test]
 fn what_is_wrong_with_the_wiring_shows_in_the_answers() {
     type Change = fn(&mut Bench);
-    let cases: [(&str, Change, (f64, f64)); 11] = [
-        ("has no health check", |bench| bench.sets()[0].health_check = None, (1.0, 1.0)),
+    let cases: [(&str, Change, (i64, i64)); 11] = [
+        ("has no health check", |bench| bench.sets()[0].health_check = None, (100, 100)),
         // An open gate takes the region out, and publishing it lets it in.
-        ("is not inverted", |bench| bench.facts_of(GATE).inverted = false, (0.0, 1.0)),
-        ("disabled and inverted", |bench| bench.facts_of(GATE).disabled = true, (0.0, 0.0)),
+        ("is not inverted", |bench| bench.facts_of(GATE).inverted = false, (0, 100)),
+        ("disabled and inverted", |bench| bench.facts_of(GATE).disabled = true, (0, 0)),
         (
             "is disabled: healthy",
             |bench| {
                 let gate = bench.facts_of(GATE);
                 (gate.disabled, gate.inverted) = (true, false);
             },
-            (1.0, 1.0),
+            (100, 100),
         ),
-        ("is disabled: healthy", |bench| bench.facts_of(BOTH).disabled = true, (1.0, 1.0)),
-        (
-            "calculated check both-eu is inv",
-            |bench| bench.facts_of(BOTH).inverted = true,
-            (0.0, 1.0),
-        ),
-        ("2 published gate(s)", |bench| bench.facts_of(BOTH).threshold = Some(1), (1.0, 1.0)),
-        ("always healthy", |bench| bench.facts_of(BOTH).threshold = Some(0), (1.0, 1.0)),
-        ("it never is", |bench| bench.facts_of(BOTH).threshold = Some(3), (0.0, 0.0)),
+        ("is disabled: healthy", |bench| bench.facts_of(BOTH).disabled = true, (100, 100)),
+        ("calculated check both-eu is inv", |bench| bench.facts_of(BOTH).inverted = true, (0, 100)),
+        ("2 published gate(s)", |bench| bench.facts_of(BOTH).threshold = Some(1), (100, 100)),
+        ("always healthy", |bench| bench.facts_of(BOTH).threshold = Some(0), (100, 100)),
+        ("it never is", |bench| bench.facts_of(BOTH).threshold = Some(3), (0, 0)),
         (
             "and the gate stands at",
             |bench| bench.facts_of(GATE).path = Some("/elsewhere".to_owned()),
-            (1.0, 1.0),
+            (100, 100),
         ),
         (
             "in the body of the answer",
             |bench| bench.facts_of(GATE).search = Some("closed".to_owned()),
-            (1.0, 1.0),
+            (100, 100),
         ),
     ];
     for (what, change, expected) in cases {
@@ -96,7 +94,7 @@ fn what_is_wrong_with_the_wiring_shows_in_the_answers() {
             both.children.push("app".to_owned());
             both.threshold = Some(3);
         });
-        assert_eq!(bench.around(), (1.0, 0.0));
+        assert_eq!(bench.around(), (100, 0));
     }
 }
 
@@ -106,14 +104,14 @@ fn a_control_decides_by_the_check_that_hangs_on_it() {
         let told = answered(&bench.policy, &bench.facts, &standing(InAnswers::In, InAnswers::Out));
         share(&told.unwrap(), &eu())
     };
-    assert_eq!(by_control(&Bench::switched()), 0.0);
+    assert_eq!(by_control(&Bench::switched()), 0);
     let other = Bench::change(|bench| {
         bench.facts_of(CONTROLS[0]).routing_control = Some("arn:of:another".to_owned());
     });
-    assert_eq!(by_control(&other), 1.0);
+    assert_eq!(by_control(&other), 100);
     other.warns("none of its health checks hangs on the control");
     let inverted = Bench::change(|bench| bench.facts_of(CONTROLS[0]).inverted = true);
-    assert_eq!((inverted.by_gate(InAnswers::In), by_control(&inverted)), (0.0, 1.0));
+    assert_eq!((inverted.by_gate(InAnswers::In), by_control(&inverted)), (0, 100));
 }
 
 #[test]
@@ -134,7 +132,7 @@ fn one_vote_of_several_changes_nothing() {
         let standing = Standing { voters, ..standing(InAnswers::Out, InAnswers::In) };
         share(&answered(&bench.policy, &bench.facts, &standing).unwrap(), &eu())
     };
-    assert_eq!((by(1), by(2), by(3)), (1.0, 0.0, 0.0));
+    assert_eq!((by(1), by(2), by(3)), (100, 0, 0));
 }
 
 #[test]
@@ -158,8 +156,8 @@ fn slots_are_closed_one_by_one_and_a_witness_stands_for_records_that_are_not_nam
     *bench.sets() = shown.into();
     let part = InAnswers::Part { closed: 1, of: 2 };
     let third = bench.by_gate(part);
-    assert_eq!((bench.by_gate(InAnswers::In), bench.by_gate(InAnswers::Out)), (0.5, 0.0));
-    assert!((third - 1.0 / 3.0).abs() < 1e-9, "{third}");
+    assert_eq!((bench.by_gate(InAnswers::In), bench.by_gate(InAnswers::Out)), (50, 0));
+    assert_eq!(third, 33);
 }
 
 /// Gates may hang on a failover pair, which Leeward never writes: its sets have no weight.
@@ -173,7 +171,7 @@ fn a_failover_pair_is_answered_by_its_primary_unless_the_gate_is_closed() {
         ..txt(region, 0, check)
     };
     *bench.sets() = vec![failover(&eu(), BOTH), failover(&central(), CONTROLS[1])];
-    assert_eq!(bench.around(), (1.0, 0.0));
+    assert_eq!(bench.around(), (100, 0));
 }
 
 #[test]
