@@ -315,13 +315,19 @@ impl Timestamp {
 
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+        Self(self.0.saturating_add(millis(span)))
     }
 
     #[must_use]
     pub fn minus(self, span: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+        Self(self.0.saturating_sub(millis(span)))
     }
+}
+
+/// Whole milliseconds; as many as there can be for what is longer.
+fn millis(span: Duration) -> i64 {
+    let whole = span.as_secs().saturating_mul(1000).saturating_add(u64::from(span.subsec_millis()));
+    i64::try_from(whole).unwrap_or(i64::MAX)
 }
 
 impl fmt::Display for Timestamp {

@@ -3,6 +3,7 @@
 mod assess;
 mod evidence;
 mod failures;
+mod few;
 mod instruments;
 mod looks;
 mod picture;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::evidence::{Evidence, Probed, Track};
 use super::failures::mostly;
+use super::few::Few;
 use super::instruments::Site;
 use super::looks::{Look, Looks};
 use super::picture::{BalancerView, ClassView, Failing, Instruments, Picture, RegionView, Says};
@@ -57,7 +58,7 @@ impl Evidence {
         for (place, ((name, region), metrics)) in all {
             let was = regions.get_mut(name);
             let maps = was.map(|v| (take(&mut v.by_vantage), take(&mut v.balancers)));
-            let seen = Seen { looks: &looks, place, demand_rps };
+            let seen = Seen { looks: &looks, of_region: looks.at(place), demand_rps };
             let view = self.region(policy, name, region, metrics, &seen, maps, now);
             match regions.get_mut(name) {
                 Some(was) => *was = view,
@@ -82,10 +83,7 @@ impl Evidence {
         let site = Site { policy, region, heard: self.heard.get(name), metrics, now };
         let needed = policy.vantages_needed();
         let reading = agreed(seen.usable().map(|look| look.reading), needed);
-        let tracks = match self.region_tracks.get_mut(name) {
-            Some(tracks) => tracks,
-            None => self.region_tracks.entry(name.clone()).or_default(),
-        };
+        let tracks = self.region_tracks.of(name);
         let was_bad = tracks.outside.bad_since.is_some();
         tracks.outside.take(reading, now);
         let (bad_since, good_since) = (tracks.outside.bad_since, tracks.outside.good_since);
@@ -106,7 +104,7 @@ impl Evidence {
             let errors = low(success) || seen.usable().any(part_low);
             if errors { Failing::Errors } else { Failing::Slow }
         });
-        let looks = seen.all();
+        let looks = seen.of_region;
         let read = |look: &Look<'_>| if look.isolated { Reading::Unknown } else { look.reading };
         if by_vantage.keys().eq(looks.iter().map(|look| look.vantage)) {
             for (was, look) in by_vantage.values_mut().zip(looks) {
@@ -204,26 +202,21 @@ impl Evidence {
 /// One region as all vantages look at it, and the requests per second of the whole service.
 struct Seen<'a> {
     looks: &'a Looks<'a>,
-    /// The place of the region in the policy.
-    place: usize,
+    of_region: &'a [Look<'a>],
     demand_rps: Option<f64>,
 }
 
 impl<'a> Seen<'a> {
-    fn all(&self) -> &'a [Look<'a>] {
-        self.looks.at(self.place)
-    }
-
     /// Those that can be believed.
     fn usable(&self) -> impl Iterator<Item = &'a Look<'a>> + Clone {
-        self.all().iter().filter(|look| !look.isolated)
+        self.of_region.iter().filter(|look| !look.isolated)
     }
 }
 
 impl Site<'_> {
     fn balancers(
         &self,
-        tracks: &mut BTreeMap<BalancerName, Track>,
+        tracks: &mut Few<BalancerName, Track>,
         seen: &Seen<'_>,
         needed: usize,
         mut views: BTreeMap<BalancerName, BalancerView>,
@@ -239,10 +232,7 @@ impl Site<'_> {
             let outside = agreed(looks().map(|look| look.reading), needed);
             let still_bad =
                 agreed(looks().map(|look| bad_if(look.newest_bad)), needed) == Reading::Bad;
-            let track = match tracks.get_mut(name) {
-                Some(track) => track,
-                None => tracks.entry(name.clone()).or_default(),
-            };
+            let track = tracks.of(name);
             track.take(outside, self.now);
             let view = BalancerView {
                 outside,
@@ -419,15 +409,17 @@ fn bad_if(bad: bool) -> Reading {
     if bad { Reading::Bad } else { Reading::Good }
 }
 
-fn median(values: impl Iterator<Item = f64> + Clone) -> Option<f64> {
-    let count = values.clone().count();
-    // The upper one of two, or the only one: no list is needed.
-    if count <= 2 {
-        return values.max_by(f64::total_cmp);
-    }
-    let mut all: Vec<f64> = values.collect();
+/// The middle one, or the upper one of two.
+fn median(mut values: impl Iterator<Item = f64>) -> Option<f64> {
+    let first = values.next()?;
+    let Some(second) = values.next() else { return Some(first) };
+    let Some(third) = values.next() else {
+        return Some(if first.total_cmp(&second).is_gt() { first } else { second });
+    };
+    let mut all = vec![first, second, third];
+    all.extend(values);
     all.sort_by(f64::total_cmp);
-    all.get(count / 2).copied()
+    all.get(all.len() / 2).copied()
 }
 
 /// The longest freshness of any signal of a class; a minute and a half if there is none.

@@ -1,9 +1,9 @@
 //! What was seen lately, in windows, with how long each thing has been as it is.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::failures::Failures;
+use super::few::Few;
 use super::picture::Picture;
 use super::window::Series;
 use super::zones::Zoned;
@@ -293,22 +293,22 @@ pub(super) struct RegionTracks {
 #[derive(Debug, Clone, Default)]
 pub(super) struct VantageTracks {
     pub(super) own: Track,
-    pub(super) paths: BTreeMap<RegionName, Track>,
+    pub(super) paths: Few<RegionName, Track>,
 }
 
 /// Everything that the judgement looks at.
 #[derive(Debug, Clone, Default)]
 pub struct Evidence {
     pub(super) started: Option<Timestamp>,
-    pub(super) heard: BTreeMap<RegionName, Heard>,
-    pub(super) beacons: BTreeMap<VantageName, Series>,
+    pub(super) heard: Few<RegionName, Heard>,
+    pub(super) beacons: Few<VantageName, Series>,
     pub(super) deploys: Vec<Deploy>,
     pub(super) notices: Vec<(Timestamp, String)>,
     pub(super) answers: Answers,
     pub(super) answers_unknown_since: Option<Timestamp>,
-    pub(super) region_tracks: BTreeMap<RegionName, RegionTracks>,
-    pub(super) balancer_tracks: BTreeMap<BalancerName, Track>,
-    pub(super) vantage_tracks: BTreeMap<VantageName, VantageTracks>,
+    pub(super) region_tracks: Few<RegionName, RegionTracks>,
+    pub(super) balancer_tracks: Few<BalancerName, Track>,
+    pub(super) vantage_tracks: Few<VantageName, VantageTracks>,
     /// Requests per second summed over all regions that carry traffic.
     pub(super) demand: Series,
     pub(super) picture: Picture,
@@ -389,7 +389,7 @@ impl Evidence {
         let Some(region) = samples.first().and_then(|sample| sample.about.region.as_ref()) else {
             for Sample { about, measure, heard_at, .. } in samples {
                 if let (Measure::Beacon { success }, Some(vantage)) = (measure, &about.vantage) {
-                    let beacon = self.beacons.entry(vantage.clone()).or_default();
+                    let beacon = self.beacons.of(vantage);
                     beacon.push(*heard_at, Some(*success));
                 }
             }
@@ -398,10 +398,7 @@ impl Evidence {
         if !policy.regions.contains_key(region) {
             return;
         }
-        let heard = match self.heard.get_mut(region) {
-            Some(heard) => heard,
-            None => self.heard.entry(region.clone()).or_default(),
-        };
+        let heard = self.heard.of(region);
         for sample in samples {
             heard.sample(policy, sample);
         }

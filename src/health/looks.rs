@@ -121,19 +121,13 @@ impl Evidence {
         }
         for (place, vantage) in policy.vantages.keys().enumerate() {
             let isolated = self.is_isolated(policy, vantage, place, looks, now);
-            let tracks = match self.vantage_tracks.get_mut(vantage) {
-                Some(tracks) => tracks,
-                None => self.vantage_tracks.entry(vantage.clone()).or_default(),
-            };
+            let tracks = self.vantage_tracks.of(vantage);
             tracks.own.take(if isolated { Reading::Bad } else { Reading::Good }, now);
             let isolated_since = tracks.own.bad_since;
             let mut broken_paths = Vec::new();
             for (at, region) in policy.regions.keys().enumerate() {
                 let alone = isolated_since.is_none() && looks.alone_sees_bad(place, at);
-                let track = match tracks.paths.get_mut(region) {
-                    Some(track) => track,
-                    None => tracks.paths.entry(region.clone()).or_default(),
-                };
+                let track = tracks.paths.of(region);
                 track.take(if alone { Reading::Bad } else { Reading::Good }, now);
                 broken_paths.extend(track.bad_since.map(|since| (region.clone(), since)));
             }

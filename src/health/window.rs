@@ -1,6 +1,5 @@
 //! One series of numbers over a bounded stretch of time.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::domain::{Tally, Timestamp};
@@ -15,29 +14,41 @@ const POINTS_MAX: usize = 1024;
 /// Numbers by the time at which we heard them. `None` is a source that was asked and could not tell.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Series {
-    points: VecDeque<(Timestamp, Option<f64>)>,
+    /// The oldest first. A list and not a ring: it is read many times for each time that it is written.
+    points: Vec<(Timestamp, Option<f64>)>,
+    /// Those before this place are forgotten.
+    from: usize,
 }
 
 impl Series {
     pub(super) fn push(&mut self, at: Timestamp, value: Option<f64>) {
         let value = value.filter(|v| v.is_finite());
         // A clock that steps back must not leave points from the future in the way of the present.
-        while self.points.back().is_some_and(|(last, _)| *last > at) {
-            self.points.pop_back();
+        while self.kept().last().is_some_and(|(last, _)| *last > at) {
+            self.points.pop();
         }
-        self.points.push_back((at, value));
-        while self.points.len() > POINTS_MAX
-            || self.points.front().is_some_and(|(t, _)| *t < at.minus(KEPT))
-        {
-            self.points.pop_front();
+        self.points.push((at, value));
+        self.from = self.from.max(self.points.len().saturating_sub(POINTS_MAX));
+        let oldest = at.minus(KEPT);
+        while self.points.get(self.from).is_some_and(|(t, _)| *t < oldest) {
+            self.from += 1;
         }
+        // Moved together when more is forgotten than kept, so that each is moved about once.
+        if self.from * 2 > self.points.len() {
+            self.points.drain(..self.from);
+            self.from = 0;
+        }
+    }
+
+    fn kept(&self) -> &[(Timestamp, Option<f64>)] {
+        self.points.get(self.from..).unwrap_or_default()
     }
 
     /// Mean of what was told after `after`; the newest alone if that is older, but not older than
     /// `fresh_from`. `None` is "unknown".
     pub(super) fn mean(&self, after: Timestamp, fresh_from: Timestamp) -> Option<f64> {
         let (mut sum, mut count) = (0.0, 0_u32);
-        for (at, value) in self.points.iter().rev() {
+        for (at, value) in self.kept().iter().rev() {
             if *at <= after {
                 break;
             }
@@ -51,7 +62,7 @@ impl Series {
 
     /// Sum and number of what was told after `from` and until `to`.
     pub(super) fn tally(&self, from: Timestamp, to: Timestamp) -> Tally {
-        let told = self.points.iter().filter(|(at, _)| *at > from && *at <= to);
+        let told = self.kept().iter().filter(|(at, _)| *at > from && *at <= to);
         told.filter_map(|(_, value)| *value).fold(Tally::default(), |sum, value| Tally {
             well: sum.well + value,
             all: sum.all + 1.0,
@@ -60,23 +71,23 @@ impl Series {
 
     /// The newest number, if it is not older than `fresh_from`.
     pub(super) fn newest(&self, fresh_from: Timestamp) -> Option<f64> {
-        let (at, value) = self.points.back()?;
+        let (at, value) = self.kept().last()?;
         if *at >= fresh_from { *value } else { None }
     }
 
     /// The newest point however old, as it was told.
     pub(super) fn points_newest(&self) -> Option<Option<f64>> {
-        self.points.back().map(|(_, value)| *value)
+        self.kept().last().map(|(_, value)| *value)
     }
 
     /// The newest number however old, looking past silence.
     pub(super) fn last_known(&self) -> Option<(Timestamp, f64)> {
-        self.points.iter().rev().find_map(|(at, value)| value.map(|v| (*at, v)))
+        self.kept().iter().rev().find_map(|(at, value)| value.map(|v| (*at, v)))
     }
 
     /// The largest number that is still kept.
     pub(super) fn largest(&self) -> Option<f64> {
-        self.points
+        self.kept()
             .iter()
             .filter_map(|(_, value)| *value)
             .fold(None, |most, v| Some(most.map_or(v, |m: f64| m.max(v))))
@@ -84,13 +95,14 @@ impl Series {
 
     /// Forgets what was told after `at`, if anything older is known.
     pub(super) fn forget_after(&mut self, at: Timestamp) {
-        if self.points.front().is_some_and(|(first, _)| *first <= at) {
-            self.points.truncate(self.points.partition_point(|(told, _)| *told <= at));
+        if self.kept().first().is_some_and(|(first, _)| *first <= at) {
+            let stay = self.kept().partition_point(|(told, _)| *told <= at);
+            self.points.truncate(self.from + stay);
         }
     }
 
     pub(super) fn heard_at(&self) -> Option<Timestamp> {
-        self.points.back().map(|(at, _)| *at)
+        self.kept().last().map(|(at, _)| *at)
     }
 }
 
