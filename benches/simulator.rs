@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use leeward::sim::{Scenario, run};
+use leeward::sim::{Drawn, Scenario, run};
 use tokio::time::Instant;
 
 const SEEDS: u64 = 1000;
@@ -31,6 +31,7 @@ struct Sum {
     rounds: u64,
     changes: u64,
     deaths: u64,
+    zones: u64,
     /// Virtual and real time of services with three regions.
     lasted: Duration,
     took: Duration,
@@ -43,6 +44,7 @@ impl Sum {
         self.rounds += other.rounds;
         self.changes += other.changes;
         self.deaths += other.deaths;
+        self.zones += other.zones;
         self.lasted += other.lasted;
         self.took += other.took;
         for (law, seeds) in other.broken {
@@ -70,8 +72,8 @@ fn main() {
     });
     let took = began.elapsed().as_secs_f64();
     println!(
-        "{} seeds from {first} in {took:.1} s: {} rounds, {} changes, {} deaths",
-        sum.seeds, sum.rounds, sum.changes, sum.deaths
+        "{} seeds from {first} in {took:.1} s: {} rounds, {} changes, {} deaths, {} zonal shifts",
+        sum.seeds, sum.rounds, sum.changes, sum.deaths, sum.zones
     );
     println!(
         "three regions or more: {:.0} x real time on one thread (aim {AIM:.0})",
@@ -92,7 +94,7 @@ fn work(next: &AtomicU64, end: u64) -> Sum {
         if seed >= end {
             return sum;
         }
-        let regions = Scenario::of(seed).unwrap().policy.regions.len();
+        let regions = Scenario::of(seed, Drawn::Whole).unwrap().policy.regions.len();
         let began = Instant::now();
         let run = run(seed, false).unwrap();
         if regions >= REGIONS {
@@ -103,6 +105,7 @@ fn work(next: &AtomicU64, end: u64) -> Sum {
         sum.rounds += run.rounds;
         sum.changes += run.changes;
         sum.deaths += u64::from(run.deaths);
+        sum.zones += run.zones;
         if let Some((_, law)) = run.broken {
             sum.broken.entry(law).or_default().push(seed);
         }

@@ -10,6 +10,7 @@ mod dice;
 mod doors;
 mod scenario;
 mod world;
+mod zones;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use self::doors::{Disk, Doors};
 use self::scenario::Blow;
-pub use self::scenario::{Kind, Scenario, Trouble};
+pub use self::scenario::{Drawn, Kind, Scenario, Trouble};
 use self::world::World;
 use crate::decide::{Decision, decide, decide_in_full};
 use crate::domain::{Malformed, Timestamp};
@@ -49,6 +50,8 @@ pub struct Run {
     /// Changes of records that were accepted, ours and others'.
     pub changes: u64,
     pub deaths: u32,
+    /// Zonal shifts that were begun.
+    pub zones: u64,
     /// Lines of the journal, to compare runs by.
     pub lines: usize,
     /// What happened, if it was asked for.
@@ -67,17 +70,17 @@ pub enum SimError {
 
 /// Runs one seed to its end or to the first broken invariant.
 pub fn run(seed: u64, traced: bool) -> Result<Run, SimError> {
-    play(seed, Scenario::of(seed)?, traced, decide)
+    play(seed, Scenario::of(seed, Drawn::Whole)?, traced, decide)
 }
 
 /// The same with every round decided in full, also those in which there is nothing to decide.
 pub fn run_in_full(seed: u64, traced: bool) -> Result<Run, SimError> {
-    play(seed, Scenario::of(seed)?, traced, decide_in_full)
+    play(seed, Scenario::of(seed, Drawn::Whole)?, traced, decide_in_full)
 }
 
-/// The same for [`Scenario::plain`].
-pub fn run_plain(seed: u64, traced: bool) -> Result<Run, SimError> {
-    play(seed, Scenario::plain(seed)?, traced, decide)
+/// The same for less of the world.
+pub fn run_in(drawn: Drawn, seed: u64, traced: bool) -> Result<Run, SimError> {
+    play(seed, Scenario::of(seed, drawn)?, traced, decide)
 }
 
 type Judge = fn(&Policy, &Memory, Timestamp) -> Decision;
@@ -97,7 +100,8 @@ fn play(seed: u64, scenario: Scenario, traced: bool, judge: Judge) -> Result<Run
     let mut state = world.state();
     let broken = state.check.broken.take().map(|what| (lasted, what));
     let trace = state.trace.take().unwrap_or_default();
-    Ok(Run { kind, broken, rounds, lasted, changes, deaths, lines: state.log.len(), trace })
+    let (zones, lines) = (state.zonal.begun(), state.log.len());
+    Ok(Run { kind, broken, rounds, lasted, changes, deaths, zones, lines, trace })
 }
 
 struct Driver {
@@ -156,6 +160,7 @@ impl Driver {
             self.world.time.pass(every.saturating_sub(passed));
         }
         self.world.know_gates();
+        self.world.know_zones();
         Ok(())
     }
 
@@ -232,6 +237,7 @@ impl Driver {
             resolver: asked.then(|| doors.clone() as Arc<dyn crate::ports::Resolver>),
             gates: gated.then(|| doors.clone() as Arc<dyn crate::ports::Switches>),
             balancers: Some(doors.clone()),
+            zonal_shifts: Some(doors.clone()),
             ..Levers::default()
         };
         let mut service = Service::new(

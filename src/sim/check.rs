@@ -6,9 +6,13 @@ use std::time::Duration;
 
 use super::scenario::{Kind, Scenario};
 use crate::decide::effective;
-use crate::domain::{InAnswers, RecordName, RegionName, Split, Timestamp, Turn, Weight, ZoneId};
+use crate::domain::{
+    BalancerName, InAnswers, RecordName, RegionName, Split, Timestamp, Turn, Weight, ZoneId,
+};
 use crate::memory::{CureNote, Entry, Outcome, Pin, ZoneNote};
-use crate::plan::{Batch, Epoch, EpochTxt, Move, Plan, Purpose, RecordData, RecordSet, Wanted};
+use crate::plan::{
+    Batch, Epoch, EpochTxt, Move, Plan, Purpose, RecordData, RecordSet, Wanted, ZoneAct, ZoneStep,
+};
 use crate::policy::{Failback, Mode, Policy, Unready};
 
 /// Shares closer than this are the same, as in the decision: weights are integers.
@@ -29,6 +33,10 @@ pub(super) struct Facts<'a> {
     pub(super) switches: &'a BTreeMap<RegionName, InAnswers>,
     /// Regions whose gate was turned so lately that no checker can have seen it.
     pub(super) unseen: &'a BTreeSet<RegionName>,
+    /// Zones that are sick, or were a while ago.
+    pub(super) sick_zones: &'a BTreeSet<(BalancerName, String)>,
+    /// Zones that are out of the balancers of each region.
+    pub(super) zones_out: &'a BTreeMap<RegionName, BTreeSet<String>>,
 }
 
 /// What a move does to the answers, with the gates as they stood when it was intended: records behind a
@@ -177,6 +185,9 @@ impl Check {
                 if let ZoneNote::Intended { .. } | ZoneNote::Calling { .. } = note {
                     self.mutates("a zone was shifted", facts);
                 }
+                if let ZoneNote::Intended { act, .. } = note {
+                    self.zone(act, facts);
+                }
             }
             Entry::MovingBeside(moved) => {
                 self.mutates("a move beside an order was begun", facts);
@@ -289,6 +300,23 @@ impl Check {
             longest <= step_max.get() + 1e-9,
             "a step home was longer than the policy allows",
         );
+    }
+
+    /// Only a zone that is sick is taken out, and never two of a region.
+    fn zone(&mut self, act: &ZoneAct, facts: &Facts<'_>) {
+        let place = (act.balancer.clone(), act.zone.clone());
+        self.hold(facts.sick_zones.contains(&place), "a zone that is well was taken out");
+        let out = facts.zones_out.get(&act.region);
+        let other = out.is_some_and(|out| out.iter().any(|zone| *zone != act.zone));
+        self.hold(!other, "a second zone of a region was taken out");
+        let balancers = facts.scenario.policy.regions.get(&act.region).map(|r| &r.balancers);
+        let mut all = balancers.into_iter().flatten();
+        let rules = all.find(|b| b.name == act.balancer).and_then(|b| b.zonal_shift.as_ref());
+        let right = match act.step {
+            ZoneStep::Start { expires } => rules.is_some_and(|rules| rules.expires == expires),
+            ZoneStep::Renew { .. } | ZoneStep::Cancel => false,
+        };
+        self.hold(right, "a zone was taken out for another time than the policy says");
     }
 
     /// What is done was seen by those who decide what is answered.

@@ -24,7 +24,7 @@ use crate::tell::{Letter, Lost, Receipt};
 
 /// What a call takes, and what one takes that gets no answer.
 const CALL: Duration = Duration::from_millis(50);
-const TIME_OUT: Duration = Duration::from_secs(10);
+pub(super) const TIME_OUT: Duration = Duration::from_secs(10);
 
 impl World {
     /// One step of the controller. If it dies here, nothing of it runs any more.
@@ -64,14 +64,14 @@ impl World {
         state.aimed.push(Happening::Freeze { by, reason, until });
     }
 
-    async fn step(&self, at: &str) {
+    pub(super) async fn step(&self, at: &str) {
         if self.burns(at) {
             std::future::pending::<()>().await;
         }
     }
 
     /// Whether a call of this sort fails now.
-    fn fails(&self, part: impl Fn(&Trouble) -> Option<f64>) -> bool {
+    pub(super) fn fails(&self, part: impl Fn(&Trouble) -> Option<f64>) -> bool {
         let mut chance = 0.0_f64;
         let found = std::cell::Cell::new(0.0);
         if self.troubled(|trouble| part(trouble).map(|p| found.set(p)).is_some()) {
@@ -93,7 +93,7 @@ impl World {
     }
 
     /// What a call takes now.
-    fn take_time(&self) {
+    pub(super) fn take_time(&self) {
         let slow = std::cell::Cell::new(Duration::ZERO);
         self.troubled(|trouble| {
             let Trouble::Slow(by) = trouble else { return false };
@@ -103,7 +103,7 @@ impl World {
         self.time.pass(CALL + slow.get());
     }
 
-    fn timed_out(&self) -> CallFailed {
+    pub(super) fn timed_out(&self) -> CallFailed {
         self.time.pass(TIME_OUT);
         CallFailed::Unknown { why: "time-out".to_owned() }
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::dice::Dice;
+use super::zones::{ZONES, id_of};
 use crate::domain::{
     BalancerName, Malformed, Ratio, RecordName, RegionName, Timestamp, VantageName, Weight, ZoneId,
 };
@@ -11,6 +12,7 @@ use crate::policy::{
     Balancer, Class, ElbPace, EpochRecord, Failback, GatesLever, Guards, Judge, LastResort, Lever,
     LeverKind, Mode, Overflow, Pace, Policy, Readback, Records, RefreshRules, Region, Role,
     ShiftRules, Signal, Source, Tell, Triggers, Unready, Vantage, WeightsLever, WhichRecords,
+    ZonalShift,
 };
 
 /// Signals by the names under which the world files its samples.
@@ -19,6 +21,20 @@ pub(super) const METRICS: &str = "metrics";
 pub(super) const BEACONS: &str = "beacons";
 /// Shows that nothing moves inside this time when the policy blocks it.
 pub(super) const START: Timestamp = Timestamp::from_secs(1_790_000_000);
+
+/// How far a region can grow.
+pub(super) const GROWS_TO: f64 = 3.0;
+
+/// How much of the world a seed stands for: seeds that were kept as cases stay what they were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drawn {
+    /// Regions, balancers, records, instruments, deaths, humans and strangers.
+    Plain,
+    /// And slow calls, a budget that others use up, gates that are lost on their way, orders stopped midway.
+    Gated,
+    /// And users who follow late, capacity that grows, and zones.
+    Whole,
+}
 
 /// What a run is about; some invariants only hold, or only bind, for one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +84,15 @@ pub enum Trouble {
     Stuck,
     ServersSilent,
     MessengerFails,
+    /// The targets of one zone of a balancer are dead.
+    ZoneSick {
+        balancer: BalancerName,
+        zone: &'static str,
+    },
+    /// Part of the calls about zonal shifts that are throttled.
+    ZonesFail(f64),
+    /// Part of them that get no answer, and take effect all the same: at once, or later.
+    ZonesLost(f64),
     /// Every call takes so much longer, and is answered all the same.
     Slow(Duration),
     /// Other services have used up the shared budget but for so many calls a round.
@@ -145,6 +170,12 @@ pub struct Scenario {
     /// From acceptance to `INSYNC`.
     pub propagation: Duration,
     pub metric_delay: Duration,
+    /// Users whose resolvers keep answers for longer than they may: which part of them, and after how long two
+    /// in three of those have followed.
+    pub stragglers: (f64, Duration),
+    /// While a region is nearly full its capacity grows by so much of itself a minute, up to
+    /// [`GROWS_TO`] times what it began with.
+    pub growth_per_minute: f64,
     pub troubles: Vec<(Duration, Duration, Trouble)>,
     pub blows: Vec<(Duration, Blow)>,
     pub lasts: Duration,
@@ -154,16 +185,66 @@ pub struct Scenario {
 
 impl Scenario {
     /// What a seed stands for.
-    pub fn of(seed: u64) -> Result<Self, Malformed> {
+    pub fn of(seed: u64, drawn: Drawn) -> Result<Self, Malformed> {
         let mut scenario = Self::plain(seed)?;
-        scenario.worsen(&mut Dice::of(seed, "worse"));
-        scenario.lose_gates(&mut Dice::of(seed, "lost gates"));
+        if drawn != Drawn::Plain {
+            scenario.worsen(&mut Dice::of(seed, "worse"));
+            scenario.lose_gates(&mut Dice::of(seed, "lost gates"));
+        }
+        if drawn == Drawn::Whole {
+            scenario.enlarge(&mut Dice::of(seed, "larger"));
+        }
         Ok(scenario)
     }
 
+    /// Users who follow late, capacity that grows, and zones that fall alone.
+    fn enlarge(&mut self, dice: &mut Dice) {
+        if dice.chance(0.6) {
+            self.stragglers = (dice.unit() * 0.3, dice.span(600, 5400));
+        }
+        if dice.chance(0.4) {
+            self.growth_per_minute = 0.05 + dice.unit() * 0.3;
+        }
+        if dice.chance(0.5) {
+            self.divide(dice);
+        }
+    }
+
+    /// Balancers in three zones each, which the policy lets be shifted.
+    fn divide(&mut self, dice: &mut Dice) {
+        let rules = ZonalShift {
+            zones: ZONES.into_iter().map(|zone| (zone.to_owned(), id_of(zone))).collect(),
+            rest: Ratio::new(0.5),
+            expires: seconds(dice, &[600, 1800]),
+            back_after: seconds(dice, &[120, 300]),
+        };
+        let mut names = Vec::new();
+        for balancer in self.policy.regions.values_mut().flat_map(|region| &mut region.balancers) {
+            balancer.arn = Some(format!("arn:sim:{}", balancer.name));
+            balancer.zonal_shift = Some(rules.clone());
+            names.push(balancer.name.clone());
+        }
+        if self.kind == Kind::Chaos {
+            for _ in 0..=dice.below(2) {
+                let (balancer, zone) = (dice.pick(&names).cloned(), dice.pick(&ZONES).copied());
+                let (from, to) = self.when(dice, 1500);
+                let sick =
+                    balancer.zip(zone).map(|(balancer, zone)| Trouble::ZoneSick { balancer, zone });
+                self.troubles.extend(sick.map(|sick| (from, to, sick)));
+            }
+        }
+        for _ in 0..dice.below(3) {
+            let part = 0.2 + dice.unit() * 0.8;
+            let trouble =
+                if dice.chance(0.5) { Trouble::ZonesFail(part) } else { Trouble::ZonesLost(part) };
+            let latest = self.must_leave.as_ref().map_or(self.lasts.as_secs() * 3 / 4, |_| 900);
+            let from = dice.span(0, latest);
+            self.trouble_for(from, dice.span(20, 900), trouble);
+        }
+    }
+
     /// Slow calls, a budget that others use up, humans who say stop in the middle, and services without
-    /// records to change. Thrown from a stream of their own: seeds that were kept as cases stay what
-    /// they were ([`Self::plain`]).
+    /// records to change.
     fn worsen(&mut self, dice: &mut Dice) {
         if dice.chance(0.15) {
             let regions = self.policy.regions.keys().cloned();
@@ -211,8 +292,7 @@ impl Scenario {
         self.troubles.push((from, from + span, trouble));
     }
 
-    /// The same without what [`Self::of`] adds.
-    pub fn plain(seed: u64) -> Result<Self, Malformed> {
+    fn plain(seed: u64) -> Result<Self, Malformed> {
         let mut dice = Dice::of(seed, "scenario");
         let kind = match dice.below(4) {
             0 => Kind::OnlyInstruments,
@@ -236,6 +316,8 @@ impl Scenario {
             capacity_rps,
             propagation: dice.span(5, 60),
             metric_delay: dice.span(60, 150),
+            stragglers: (0.0, Duration::from_secs(600)),
+            growth_per_minute: 0.0,
             troubles: Vec::new(),
             blows: Vec::new(),
             lasts: Duration::from_secs(2400),

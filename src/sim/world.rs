@@ -12,7 +12,8 @@ use tokio::sync::Notify;
 
 use super::check::{Check, Facts};
 use super::dice::Dice;
-use super::scenario::{BEACONS, METRICS, PROBES, START, Scenario, Trouble, record, zone};
+use super::scenario::{BEACONS, GROWS_TO, METRICS, PROBES, START, Scenario, Trouble, record, zone};
+use super::zones::Zonal;
 use crate::domain::{
     BalancerName, InAnswers, Malformed, RegionName, Split, Timestamp, Turn, VantageName, Weight,
 };
@@ -26,6 +27,9 @@ use crate::tell::Receipt;
 
 /// A gate is in force after the checkers have seen it three times, ten seconds apart.
 const GATE_DELAY: Duration = Duration::from_secs(30);
+
+/// From this part of its capacity on a region grows.
+const NEARLY_FULL: f64 = 0.7;
 
 /// True time, and how far the controller's clock is from it.
 #[derive(Debug)]
@@ -69,10 +73,27 @@ impl Clock for TrueClock {
 struct Point {
     stamp: Timestamp,
     requests: f64,
-    hosts: f64,
-    /// Errors of the balancer itself and of its targets, per request.
-    errors: Vec<(BalancerName, f64, f64)>,
+    capacity: Option<f64>,
+    counted: Vec<Counted>,
     lag: Option<Option<f64>>,
+}
+
+/// Of one balancer.
+#[derive(Debug, Clone)]
+struct Counted {
+    balancer: BalancerName,
+    /// Errors of the balancer itself and of its targets, per request.
+    own: f64,
+    targets: f64,
+    /// Part of the targets in use that are healthy.
+    hosts: f64,
+}
+
+/// Parts of all users at one region, of those who follow in time and of the others.
+#[derive(Debug, Clone, Copy)]
+struct Users {
+    prompt: f64,
+    late: f64,
 }
 
 #[derive(Debug)]
@@ -81,10 +102,13 @@ pub(super) struct State {
     pub(super) ports: Dice,
     seen: Dice,
     /// Where users really are: they follow the answers as their caches run out.
-    pub(super) users: BTreeMap<RegionName, f64>,
+    users: BTreeMap<RegionName, Users>,
     users_at: Timestamp,
     pub(super) gates: BTreeMap<RegionName, (InAnswers, Timestamp)>,
     pub(super) cured: BTreeSet<BalancerName>,
+    pub(super) zonal: Zonal,
+    /// The capacity of each region before it grew.
+    began_with: BTreeMap<RegionName, f64>,
     /// What became of notes, until the controller asks.
     pub(super) receipts: Vec<Receipt>,
     points: BTreeMap<RegionName, Vec<Point>>,
@@ -145,10 +169,10 @@ impl World {
             zones.add(zone(number)?, apex, servers, records(&scenario, number)?);
         }
         let home = scenario.policy.home_split();
-        let users =
-            scenario.policy.regions.keys().map(|name| {
-                (name.clone(), home.as_ref().map_or(0.0, |split| split.share(name).get()))
-            });
+        let users = scenario.policy.regions.keys().map(|name| {
+            let share = home.as_ref().map_or(0.0, |split| split.share(name).get());
+            (name.clone(), Users { prompt: share, late: share })
+        });
         let state = State {
             users: users.collect(),
             users_at: START,
@@ -156,6 +180,8 @@ impl World {
             seen: Dice::of(seed, "seen"),
             gates: BTreeMap::new(),
             cured: BTreeSet::new(),
+            zonal: Zonal::default(),
+            began_with: scenario.capacity_rps.clone(),
             receipts: Vec::new(),
             points: BTreeMap::new(),
             pointed_at: None,
@@ -250,11 +276,17 @@ impl World {
         let unseen =
             state.gates.iter().filter(|(_, (_, since))| true_now.since(*since) < GATE_DELAY);
         let unseen = unseen.map(|(region, _)| region.clone()).collect();
+        let sick_zones = state.zonal.sick_lately(true_now);
+        let regions = state.scenario.policy.regions.keys();
+        let zones_out =
+            regions.map(|region| (region.clone(), state.zones_out(region, true_now))).collect();
         run(
             &mut check,
             &Facts {
                 switches: &switches,
                 unseen: &unseen,
+                sick_zones: &sick_zones,
+                zones_out: &zones_out,
                 scenario: &state.scenario,
                 now,
                 true_now,
@@ -292,9 +324,14 @@ impl World {
         let passed = now.since(state.users_at).as_secs_f64();
         state.users_at = now;
         let part = 1.0 - (-passed * 2.0 / ttl).exp();
-        for (region, share) in &mut state.users {
-            *share += (target.get(region).copied().unwrap_or(0.0) - *share) * part;
+        let slow = 1.0 - (-passed / state.scenario.stragglers.1.as_secs_f64()).exp();
+        for (region, users) in &mut state.users {
+            let target = target.get(region).copied().unwrap_or(0.0);
+            users.prompt += (target - users.prompt) * part;
+            users.late += (target - users.late) * slow;
         }
+        state.grow(passed);
+        state.watch_zones(elapsed, now);
         let regions: Vec<RegionName> = state.users.keys().cloned().collect();
         let usable = state.usable_vantages(elapsed);
         for region in regions {
@@ -333,7 +370,7 @@ impl State {
         self.gates.get(region).map_or(InAnswers::In, |(stands, _)| *stands)
     }
 
-    fn troubles(&self, elapsed: Duration) -> impl Iterator<Item = &Trouble> {
+    pub(super) fn troubles(&self, elapsed: Duration) -> impl Iterator<Item = &Trouble> {
         self.scenario
             .troubles
             .iter()
@@ -358,11 +395,39 @@ impl State {
         success
     }
 
+    /// Requests per second that come to a region.
+    fn requests(&self, region: &RegionName) -> f64 {
+        let (late, _) = self.scenario.stragglers;
+        let share = |users: &Users| users.prompt * (1.0 - late) + users.late * late;
+        self.users.get(region).map_or(0.0, share) * self.scenario.demand_rps
+    }
+
+    /// A region that is nearly full gets more machines.
+    fn grow(&mut self, passed: f64) {
+        let by = self.scenario.growth_per_minute * passed / 60.0;
+        if by <= 0.0 {
+            return;
+        }
+        let full: Vec<(RegionName, f64)> = self
+            .began_with
+            .iter()
+            .filter(|(name, _)| {
+                let capacity = self.scenario.capacity_rps.get(*name).copied().unwrap_or(f64::MAX);
+                self.requests(name) > capacity * NEARLY_FULL
+            })
+            .map(|(name, began)| (name.clone(), began * GROWS_TO))
+            .collect();
+        for (name, most) in full {
+            if let Some(capacity) = self.scenario.capacity_rps.get_mut(&name) {
+                *capacity = (*capacity * (1.0 + by)).min(most);
+            }
+        }
+    }
+
     /// Beyond its capacity a region serves less than its capacity.
     fn overload(&self, region: &RegionName) -> f64 {
-        let share = self.users.get(region).copied().unwrap_or(0.0);
         let capacity = self.scenario.capacity_rps.get(region).copied().unwrap_or(f64::MAX);
-        let requests = share * self.scenario.demand_rps;
+        let requests = self.requests(region);
         if requests > capacity * 1.001 { capacity / requests * 0.8 } else { 1.0 }
     }
 
@@ -448,7 +513,9 @@ impl State {
             for (region, parts) in &regions {
                 let cut = has(self, Trouble::Path(vantage.clone(), region.clone()));
                 for balancer in parts {
-                    let part = self.success(region, balancer.as_ref(), elapsed).min(0.999);
+                    let zones = balancer.as_ref().map_or(1.0, |b| self.zones_serve(b, elapsed));
+                    let part =
+                        (self.success(region, balancer.as_ref(), elapsed) * zones).min(0.999);
                     let good = self.seen.chance(part) && !isolated && !cut;
                     let measure = Measure::Probe {
                         success: if good { 1.0 } else { 0.0 },
@@ -479,21 +546,26 @@ impl State {
                 continue;
             }
             let whole = self.success(name, None, elapsed);
-            let errors = region.balancers.iter().map(|balancer| {
+            let sick = whole < self.overload(name) * 0.5;
+            let counted = region.balancers.iter().map(|balancer| {
                 let here = self.success(name, Some(&balancer.name), elapsed);
-                let own = if whole > 0.0 { 1.0 - here / whole } else { 0.0 };
-                (balancer.name.clone(), own, 1.0 - whole)
+                let served = self.zones_serve(&balancer.name, elapsed);
+                Counted {
+                    balancer: balancer.name.clone(),
+                    own: if whole > 0.0 { 1.0 - here / whole } else { 0.0 },
+                    targets: 1.0 - whole * served,
+                    hosts: if sick { 0.2 } else { served },
+                }
             });
             let lag = self.troubles(elapsed).find_map(|trouble| match trouble {
                 Trouble::Lag(region, lag) if region == name => Some(*lag),
                 _ => None,
             });
-            let sick = whole < self.overload(name) * 0.5;
             let point = Point {
                 stamp: now,
-                requests: self.users.get(name).copied().unwrap_or(0.0) * self.scenario.demand_rps,
-                hosts: if sick { 0.2 } else { 1.0 },
-                errors: errors.collect(),
+                requests: self.requests(name),
+                capacity: self.scenario.capacity_rps.get(name).copied(),
+                counted: counted.collect(),
                 lag: Some(lag.unwrap_or(Some(1.0))),
             };
             points.push((name.clone(), point));
@@ -550,14 +622,43 @@ impl State {
             if let Some(lag) = point.lag {
                 add(None, Class::Inside, Measure::ReplicationLag(lag))?;
             }
-            for (balancer, own, targets) in &point.errors {
-                let balancer = Some(balancer);
-                // Counters of nothing are not published.
-                let counted = point.requests >= 1.0;
-                add(balancer, Class::Traffic, Measure::BalancerErrors(counted.then_some(*own)))?;
-                add(balancer, Class::Traffic, Measure::TargetErrors(counted.then_some(*targets)))?;
-                add(balancer, Class::Inside, Measure::HealthyHosts(Some(point.hosts)))?;
+            if self.scenario.growth_per_minute > 0.0 {
+                add(None, Class::Inside, Measure::Capacity(point.capacity))?;
             }
+            // Counters of nothing are not published.
+            let any = point.requests >= 1.0;
+            for Counted { balancer, own, targets, hosts } in &point.counted {
+                let balancer = Some(balancer);
+                add(balancer, Class::Traffic, Measure::BalancerErrors(any.then_some(*own)))?;
+                add(balancer, Class::Traffic, Measure::TargetErrors(any.then_some(*targets)))?;
+                add(balancer, Class::Inside, Measure::HealthyHosts(Some(*hosts)))?;
+            }
+            // Asked for, and so of now.
+            if until == truth {
+                self.read_zones(region, elapsed, heard, samples)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// The targets of each balancer by zone, where the policy wants to know.
+    fn read_zones(
+        &self,
+        region: &RegionName,
+        elapsed: Duration,
+        heard: Timestamp,
+        samples: &mut Vec<Sample>,
+    ) -> Result<(), Malformed> {
+        let well = self.success(region, None, elapsed) >= self.overload(region) * 0.5;
+        let balancers = self.scenario.policy.regions.get(region).map(|region| &region.balancers);
+        for balancer in balancers.into_iter().flatten().filter(|b| b.zonal_shift.is_some()) {
+            let (region, balancer) = (Some(region.clone()), Some(balancer.name.clone()));
+            let hosts = balancer.as_ref().map(|name| self.zone_hosts(name, elapsed, well));
+            let about = About { region, balancer, vantage: None };
+            let measure = Measure::Zones(hosts.unwrap_or_default());
+            samples.push(sample(METRICS, Class::Inside, about, measure, heard, heard)?);
         }
         Ok(())
     }
