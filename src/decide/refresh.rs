@@ -221,7 +221,10 @@ fn last_one(
     }
     let wait = if refresh.accepted { rules.wait } else { case.policy.judge.window };
     let until = refresh.at.plus(wait);
-    if refresh.accepted && effect_of(case, balancer, refresh) == Effect::Worse {
+    // Later than that it is some other trouble.
+    let window = case.policy.judge.window;
+    let blamed = case.now <= refresh.at.plus(wait.max(window) + window);
+    if refresh.accepted && blamed && effect_of(case, balancer, refresh) == Effect::Worse {
         return Some(if case.acts.cured.contains_key(balancer) {
             want(case, name, balancer, Some(RefreshAct::Undo))
         } else {

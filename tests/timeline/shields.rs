@@ -148,6 +148,33 @@ fn what_is_left_over_of_a_refresh_wakes_somebody() {
     assert!(over.text.contains("configured as before"), "{}", over.text);
 }
 
+/// A refresh is blamed for what follows it, and not for what comes much later.
+#[test]
+fn a_refresh_is_not_taken_back_for_trouble_of_another_hour() {
+    let balancers = LADDER[0].1.replace("api: { carries: 30% }", "api: { carries: 30%, arn: \"arn:aws:elasticloadbalancing:eu-west-1:111122223333:loadbalancer/app/api/1\" }");
+    // The other balancer stays bad, and somebody is called for it: that keeps the incident open.
+    let rules = LADDER[1].1.replace(
+        "      give_up: page\n",
+        "      give_up: page\n    east-api:\n      owned: { tag: { key: leeward, value: may-refresh } }\n      \
+         rungs: [{ reassert: as_read }]\n      give_up: page\n",
+    );
+    let other = Parts::new("...", "~~~");
+    for (later, undone) in [(0, true), (60, false)] {
+        let mut picture = Picture::new(policy(&[(LADDER[0].0, &balancers), (LADDER[1].0, &rules)]));
+        assert!(!picture.greys(50, other).contains('S'));
+        begin(&mut picture, Aim::Rung(RungKind::Targets), 18.0);
+        let ended = CureNote::Ended { outcome: Outcome::Done };
+        picture.note(&Entry::Cure { balancer: "east-web".parse().unwrap(), note: ended });
+        picture.greys(later, other);
+        let mut acts = Vec::new();
+        for _ in 0..16 {
+            picture.grey(BOTH);
+            acts.extend(wanted_act(&picture));
+        }
+        assert_eq!(acts.contains(&RefreshAct::Undo), undone, "{later}: {acts:?}");
+    }
+}
+
 /// Two services of one process may name the same balancer: what the other does is waited for, and counts.
 #[test]
 fn refreshes_by_another_service_are_waited_for_and_counted() {
