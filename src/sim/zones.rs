@@ -301,3 +301,94 @@ impl ZonalShifts for Doors {
         self.0.call_zone(balancer_arn, Late::Cancel { id: id.to_owned() }).await.map(drop)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::{Entry, ZoneNote};
+    use crate::plan::{ZoneAct, ZoneStep};
+    use crate::policy::Mode;
+    use crate::sim::check::{Check, Facts};
+    use crate::sim::scenario::{Drawn, Kind, START, Scenario};
+
+    /// Of a service that may act, and whose balancers can be shifted.
+    fn scenario() -> Scenario {
+        let drawn = (0..1000).map(|seed| Scenario::of(seed, Drawn::Whole).unwrap());
+        let mut fitting = drawn.filter(|scenario| {
+            let policy = &scenario.policy;
+            let zonal = policy.regions.values().flat_map(|region| &region.balancers);
+            let mut zonal = zonal.map(|balancer| balancer.zonal_shift.is_some());
+            !scenario.has_clock_steps()
+                && scenario.kind == Kind::Chaos
+                && policy.mode == Mode::Auto
+                && zonal.any(|shifted| shifted)
+        });
+        fitting.next().unwrap()
+    }
+
+    /// What the laws say of taking out zone `a` of the first balancer.
+    fn said(sick: &[&str], out: &[&str], longer: Duration) -> Option<String> {
+        let scenario = scenario();
+        let (region, declared) = scenario.policy.regions.first_key_value().unwrap();
+        let balancer = &declared.balancers[0];
+        let expires = balancer.zonal_shift.as_ref().unwrap().expires + longer;
+        let names = |zones: &[&str]| zones.iter().map(|&zone| zone.to_owned()).collect();
+        let sick: BTreeSet<String> = names(sick);
+        let facts = Facts {
+            scenario: &scenario,
+            now: START,
+            true_now: START,
+            down_since: &BTreeMap::new(),
+            pending: &BTreeSet::new(),
+            switches: &BTreeMap::new(),
+            unseen: &BTreeSet::new(),
+            sick_zones: &sick.into_iter().map(|zone| (balancer.name.clone(), zone)).collect(),
+            zones_out: &BTreeMap::from([(region.clone(), names(out))]),
+        };
+        let act = ZoneAct {
+            balancer: balancer.name.clone(),
+            region: region.clone(),
+            arn: balancer.arn.clone().unwrap(),
+            zone: "a".to_owned(),
+            zone_id: id_of("a"),
+            step: ZoneStep::Start { expires },
+            because: String::new(),
+        };
+        let mut check = Check::default();
+        let note = ZoneNote::Intended { act: Box::new(act), mark: "ours".to_owned() };
+        check.line(START, &Entry::Zone { balancer: balancer.name.clone(), note }, &facts);
+        check.broken
+    }
+
+    #[test]
+    fn the_laws_of_zones_can_be_broken() {
+        assert_eq!(said(&["a"], &["a"], Duration::ZERO), None);
+        let law = |sick: &[&str], out: &[&str], longer| said(sick, out, longer).unwrap();
+        assert!(law(&["b"], &[], Duration::ZERO).contains("well was taken out"));
+        assert!(law(&["a"], &["b"], Duration::ZERO).contains("second zone"));
+        assert!(law(&["a"], &[], Duration::from_secs(60)).contains("another time"));
+    }
+
+    #[test]
+    fn a_shift_that_nobody_knows_is_found() {
+        let world = World::new(1, scenario(), false).unwrap();
+        world.time.pass(UNSETTLED);
+        world.know_zones();
+        assert_eq!(world.state().check.broken, None);
+        let balancer = world.balancer_of("arn:sim:east-web").unwrap();
+        let (now, comment) = (world.time.truth(), "ours".to_owned());
+        let start = || Late::Start {
+            zone_id: id_of("a"),
+            until: now.plus(Duration::from_secs(600)),
+            comment: comment.clone(),
+        };
+        world.state().zonal.make(&balancer, start(), now).unwrap();
+        assert_eq!(world.state().zonal.out_of(&balancer, now), Some("a"));
+        let second = world.state().zonal.make(&balancer, start(), now).unwrap_err();
+        assert!(second.nothing_happened(), "{second}");
+        let later = now.plus(Duration::from_secs(600));
+        assert_eq!(world.state().zonal.out_of(&balancer, later), None, "it ends by itself");
+        world.know_zones();
+        assert!(world.state().check.broken.as_ref().unwrap().contains("nobody knows"));
+    }
+}
