@@ -22,7 +22,7 @@ pub(super) const BEACONS: &str = "beacons";
 /// Shows that nothing moves inside this time when the policy blocks it.
 pub(super) const START: Timestamp = Timestamp::from_secs(1_790_000_000);
 
-/// How far a region can grow.
+/// How far a region can grow, times what it began with.
 pub(super) const GROWS_TO: f64 = 3.0;
 
 /// How much of the world a seed stands for: seeds that were kept as cases stay what they were.
@@ -174,7 +174,7 @@ pub struct Scenario {
     /// in three of those have followed.
     pub stragglers: (f64, Duration),
     /// While a region is nearly full its capacity grows by so much of itself a minute, up to
-    /// [`GROWS_TO`] times what it began with.
+    /// three times what it began with.
     pub growth_per_minute: f64,
     pub troubles: Vec<(Duration, Duration, Trouble)>,
     pub blows: Vec<(Duration, Blow)>,

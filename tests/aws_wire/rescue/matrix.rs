@@ -110,13 +110,11 @@ impl Step {
             Self::Turned | Self::TurnedBack if also_read => TURNS * ENDPOINTS * (CONTROLS + 1),
             Self::Turned | Self::TurnedBack => TURNS * ENDPOINTS,
             Self::Put | Self::Deleted if also_read => TURNS * (READS + 1),
-            Self::Put | Self::Deleted => TURNS,
+            // Checkers once in ten seconds, of the machine's own.
+            Self::Put | Self::Deleted | Self::Checked | Self::Renewal => TURNS,
             Self::ReadBack => TURNS * READS,
-            // Once in ten seconds, of the machine's own.
-            Self::Checked => TURNS,
             // For each call of either lever, over whichever endpoint.
             Self::Session => TURNS * (READS + ENDPOINTS),
-            Self::Renewal => TURNS,
         }
     }
 
