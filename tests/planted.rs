@@ -9,13 +9,15 @@ fn root() -> &'static Path {
 
 /// Each fault as its fields.
 fn faults() -> Vec<Vec<(String, String)>> {
-    let text = std::fs::read_to_string(root().join("tests/planted/faults.txt")).unwrap();
-    let (_, faults) = text.split_once("\n\nfault: ").unwrap();
     let field = |line: &str| {
         let (key, value) = line.split_once(": ").unwrap_or_else(|| panic!("no field: {line}"));
         (key.to_owned(), value.to_owned())
     };
-    let faults = faults.split("\n\nfault: ");
+    let lists = ["faults.txt", "faults-of-levers.txt"].map(|list| {
+        let text = std::fs::read_to_string(root().join("tests/planted").join(list)).unwrap();
+        text.split_once("\n\nfault: ").unwrap().1.to_owned()
+    });
+    let faults = lists.iter().flat_map(|list| list.split("\n\nfault: "));
     faults.map(|fault| format!("fault: {fault}").trim().lines().map(field).collect()).collect()
 }
 

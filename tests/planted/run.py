@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """run.py - does a test notice when the controller is broken on purpose?
 
-  run.py [--keep] [--aws] [NAME...]     all faults of faults.txt, or these
+  run.py [--keep] [--aws] [NAME...]     all faults of faults*.txt, or these
 
 With --aws, or where a fault is in src/aws, the AWS SDK is built as well, which takes longer unless it is built
 already.
@@ -34,7 +34,9 @@ pub(crate) fn planted(name: &str) -> bool {
 
 def read():
     faults = []
-    for part in (HERE / "faults.txt").read_text().split("\nfault: ")[1:]:
+    lists = sorted(HERE.glob("faults*.txt"))
+    parts = [part for one in lists for part in one.read_text().split("\nfault: ")[1:]]
+    for part in parts:
         name, rest = part.split("\n", 1)
         fault = {"name": name.strip()}
         for line in rest.strip().splitlines():
@@ -135,7 +137,7 @@ def main(argv):
             print(lines[-1], flush=True)
         print("%d of %d faults caught" % (len(chosen) - survivors, len(chosen)))
         if not names:
-            head = "# Planted faults\n\nWritten by `tests/planted/run.py`: each fault of `faults.txt`, and what noticed it.\n\n"
+            head = "# Planted faults\n\nWritten by `tests/planted/run.py`: each fault of `faults*.txt`, and what noticed it.\n\n"
             table = "| fault | why it would hurt | caught by |\n|---|---|---|\n" + "\n".join(lines) + "\n"
             (HERE / "table.md").write_text(head + table)
         return 1 if survivors else 0
